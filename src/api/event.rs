@@ -1,0 +1,55 @@
+//! What happened, one record a happening: `GET /v1/events`, `infissi-ctl events`.
+
+use super::words::Slot;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One happening. `seq` grows by one and starts at 1 with each supervisor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventRecord {
+    pub seq: u64,
+    pub at: Timestamp,
+    pub app: Option<String>,
+    pub kind: EventKind,
+    /// Who asked for it: a user's name, or `supervisor` where it decided by itself.
+    pub by: String,
+    pub slot: Option<Slot>,
+    pub pid: Option<i32>,
+    /// One sentence.
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventKind {
+    /// Somebody asked for something.
+    Requested,
+    /// A process was started.
+    Started,
+    /// It became ready.
+    Online,
+    /// It is being stopped.
+    Stopping,
+    /// Its tree is empty, as asked.
+    Stopped,
+    /// It ended without being asked.
+    Exited,
+    /// A restart is delayed.
+    Backoff,
+    /// It is not going to be restarted, or cannot be started.
+    Errored,
+    /// It waits for a port, a dependency, its time.
+    Waiting,
+    /// Its memory passed the limit.
+    Breach,
+    /// Its probe changed its answer.
+    Health,
+    /// A scheduled tick was skipped.
+    Skipped,
+    /// A configuration was applied.
+    Applied,
+    /// Lines were dropped, or are taken again.
+    Logs,
+    /// The supervisor started, or shuts down.
+    Supervisor,
+}

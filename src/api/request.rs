@@ -1,0 +1,58 @@
+//! What is asked over the socket: bodies and query strings.
+
+use super::words::Stream;
+use serde::{Deserialize, Serialize};
+
+/// `?wait=true` of the actions: answer when it is done, not when it is accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionQuery {
+    #[serde(default)]
+    pub wait: bool,
+    /// Restart: stop first, even where a rollover would be possible.
+    #[serde(default)]
+    pub hard: bool,
+}
+
+/// `POST /v1/apps/{app}/signal`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalBody {
+    /// `HUP`, `SIGHUP` or a number.
+    pub signal: String,
+}
+
+/// `POST /v1/apply`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyBody {
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// `GET /v1/apps/{app}/logs` and `GET /v1/logs`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogsQuery {
+    /// The last so many lines; 15 when absent and no `since` is given, at most 100,000.
+    pub lines: Option<usize>,
+    #[serde(default)]
+    pub follow: bool,
+    pub stream: Option<Stream>,
+    /// RFC 3339.
+    pub since: Option<jiff::Timestamp>,
+    /// RFC 3339.
+    pub until: Option<jiff::Timestamp>,
+    /// A regular expression over the line's bytes.
+    pub grep: Option<String>,
+}
+
+/// `GET /v1/events`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    #[serde(default)]
+    pub follow: bool,
+    /// Only those after this sequence number.
+    pub after: Option<u64>,
+}

@@ -1,0 +1,155 @@
+//! What an app looks like from outside: the rows of `list`, the page of `show`, the supervisor itself.
+
+use super::words::{ExitReason, Health, Slot, Status, Stream};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One app, as `list --json` and `GET /v1/apps` give it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppStatus {
+    pub name: String,
+    pub aliases: Vec<String>,
+    pub status: Status,
+    pub health: Health,
+    /// The public port; none for a worker.
+    pub port: Option<u16>,
+    pub slot: Slot,
+    /// The leader of the active slot.
+    pub pid: Option<i32>,
+    /// Milliseconds since the active slot became online.
+    pub uptime_ms: Option<u64>,
+    /// Unplanned restarts since the app was first started, or since `reset`.
+    pub restarts: u64,
+    /// Of one core, over the last seconds; may pass 100.
+    pub cpu_percent: Option<f64>,
+    /// The whole process tree, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// `max_memory_restart`, in bytes.
+    pub memory_limit_bytes: Option<u64>,
+    pub release: Option<String>,
+    /// Why it is in this status, where the status alone does not say it: who holds its port, what it waits
+    /// for, why it gave up.
+    pub reason: Option<String>,
+    /// When a waiting or backing-off app goes on.
+    pub next_at: Option<Timestamp>,
+    pub instances: Vec<InstanceStatus>,
+    pub last_exit: Option<LastExit>,
+}
+
+/// One process tree of an app.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    pub slot: Slot,
+    pub index: u16,
+    pub pid: Option<i32>,
+    pub port: Option<u16>,
+    pub status: Status,
+    pub health: Health,
+    pub memory_bytes: Option<u64>,
+    pub cpu_percent: Option<f64>,
+    pub uptime_ms: Option<u64>,
+    /// Requests under way through the proxy; none where the app binds its port itself.
+    pub in_flight: Option<u64>,
+}
+
+/// How an instance ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// The exit status, 0 to 255; none when a signal ended it or it is not known.
+    pub code: Option<i32>,
+    /// The signal's name, as `SIGTERM`.
+    pub signal: Option<String>,
+    pub reason: ExitReason,
+    pub at: Timestamp,
+    /// One sentence more, where there is one: which probe failed how, why the spawn failed.
+    pub detail: Option<String>,
+}
+
+/// Everything about one app: `show` and `GET /v1/apps/{app}`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppDetail {
+    #[serde(flatten)]
+    pub status: AppStatus,
+    pub command: Vec<String>,
+    pub cwd: String,
+    /// The user it runs as.
+    pub user: Option<String>,
+    /// Names, never values, of the environment that an instance gets.
+    pub env_names: Vec<String>,
+    pub log_files: LogFiles,
+    pub depends_on: Vec<String>,
+    /// The probe in words: `GET /api/health`, `tcp`, `its port`.
+    pub probe: String,
+    pub schedule: Option<String>,
+    /// What last went wrong with the probe.
+    pub probe_failure: Option<String>,
+    /// The newest first, at most 10.
+    pub exits: Vec<LastExit>,
+    /// The last output lines before the last unplanned end, oldest first.
+    pub last_lines: Vec<OutputLine>,
+    /// The process tree now: pid, parent, command, memory.
+    pub processes: Vec<ProcessRow>,
+    /// Lines dropped because the disk did not take them, since start.
+    pub log_lines_dropped: u64,
+    /// What to type next, where something is wrong.
+    pub next_steps: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFiles {
+    pub combined: String,
+    pub out: String,
+    pub error: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessRow {
+    pub pid: i32,
+    pub parent: i32,
+    pub command: String,
+    pub memory_bytes: u64,
+}
+
+/// One line of output, lossily decoded where it is not UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputLine {
+    pub stream: Stream,
+    pub line: String,
+}
+
+/// `GET /v1/supervisor`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SupervisorStatus {
+    pub version: String,
+    pub pid: i32,
+    pub uptime_ms: u64,
+    /// Its own proportional set size, in bytes.
+    pub memory_bytes: u64,
+    pub config: ConfigStatus,
+    pub socket: String,
+    pub state_dir: String,
+    pub log_dir: String,
+    pub host: HostStatus,
+    /// How process trees are kept: `cgroup` or `session`.
+    pub trees: String,
+    /// What the operator should know: state not written, no cgroup, running as root.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConfigStatus {
+    pub path: String,
+    pub applied_at: Timestamp,
+    /// The files differ from what was applied.
+    pub changed: bool,
+    /// The mistakes, when the supervisor started on a faulty file and runs the last applied configuration.
+    pub faulty: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    pub memory_total_bytes: u64,
+    pub memory_available_bytes: u64,
+    pub load_1: f64,
+    pub cpus: usize,
+}

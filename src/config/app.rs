@@ -1,0 +1,138 @@
+//! One app of the configuration, every default filled in.
+
+use super::cron::Cron;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// `[apps.NAME]`, with `[defaults]` and the built-in defaults merged in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AppConfig {
+    pub name: String,
+    pub aliases: Vec<String>,
+    /// The argument vector, `{port}` and its like not yet put in. Never empty.
+    pub command: Vec<String>,
+    /// Absolute.
+    pub cwd: PathBuf,
+    /// As written; when absent and the supervisor is root, the owner of `cwd`.
+    pub user: Option<String>,
+    /// Put before PATH. Absolute.
+    pub path: Vec<PathBuf>,
+    pub env: BTreeMap<String, String>,
+    pub env_file: Option<EnvFile>,
+    pub inherit_env: Vec<String>,
+    /// The public port; without it the app is a worker.
+    pub port: Option<u16>,
+    pub instances: u16,
+    pub autostart: bool,
+    pub autorestart: Autorestart,
+    pub stop_exit_codes: Vec<i32>,
+    pub depends_on: Vec<String>,
+    /// A job: runs at these times, exit 0 is done.
+    pub schedule: Option<Cron>,
+    /// How long one run of a job may take.
+    pub timeout: Option<Duration>,
+    pub cron_restart: Option<Cron>,
+    /// Bytes; the whole process tree.
+    pub max_memory_restart: Option<u64>,
+    /// Bytes; a hard cap by cgroup.
+    pub memory_max: Option<u64>,
+    /// The signal's number.
+    pub stop_signal: i32,
+    pub kill_timeout: Duration,
+    pub min_uptime: Duration,
+    /// Unplanned restarts in a row before it gives up; 0: never.
+    pub max_restarts: u32,
+    pub backoff: Backoff,
+    pub health: HealthConfig,
+    pub logs: LogsConfig,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvFile {
+    /// Absolute.
+    pub path: PathBuf,
+    /// Written with `?` at its end: it may be missing.
+    pub optional: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Autorestart {
+    Always,
+    /// Only after an exit that is not 0 and not in `stop_exit_codes`.
+    OnFailure,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    pub initial: Duration,
+    pub max: Duration,
+}
+
+/// `[apps.NAME.health]`. Without the table, `probe` is `None`: online when its own tree accepts on its port,
+/// a worker when it has run for a second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HealthConfig {
+    pub probe: Option<ProbeKind>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    pub start_timeout: Duration,
+    /// Good probes in a row before it is online, or healthy again.
+    pub healthy: u32,
+    /// Bad probes in a row before it is unhealthy.
+    pub unhealthy: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    Http {
+        /// The path with its query, `/api/health`.
+        path: String,
+        expect_status: StatusRange,
+        /// A part that the body must contain.
+        expect_body: Option<String>,
+        headers: BTreeMap<String, String>,
+    },
+    Tcp,
+    Command(Vec<String>),
+}
+
+/// `"200-299"` or `"204"`: HTTP statuses, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatusRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+/// `[apps.NAME.logs]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogsConfig {
+    /// Absolute where it is given; else the supervisor's log directory.
+    pub dir: Option<PathBuf>,
+    /// `NAME-combined.log`, `NAME-out.log`, `NAME-error.log`; the app's name by default.
+    pub name: String,
+    pub timestamps: bool,
+    pub format: LogFormat,
+    /// Bytes; a file is rotated before it would grow beyond.
+    pub max_size: u64,
+    /// Rotated files kept of each.
+    pub keep: u32,
+    pub compress: bool,
+    /// Bytes; all files of the app together.
+    pub max_total: u64,
+    pub daily: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl AppConfig {
+    /// Does its process come and go by a schedule?
+    pub fn is_job(&self) -> bool {
+        self.schedule.is_some()
+    }
+}

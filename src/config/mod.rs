@@ -1,0 +1,56 @@
+//! `supervisor.toml` → [`Config`], valid by construction; every mistake with its key and line.
+
+mod app;
+mod cron;
+
+pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat, LogsConfig, ProbeKind, StatusRange};
+pub use cron::Cron;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A whole valid configuration: the apps in the order of their files.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    pub supervisor: SupervisorConfig,
+    pub apps: Vec<Arc<AppConfig>>,
+}
+
+/// `[supervisor]`. Paths are absolute; none where the key is absent and the place decides (CONTRACT §2).
+#[derive(Debug, Clone, PartialEq)]
+pub struct SupervisorConfig {
+    pub runtime_dir: Option<PathBuf>,
+    pub state_dir: Option<PathBuf>,
+    pub log_dir: Option<PathBuf>,
+    pub control: ControlConfig,
+    /// Where `/metrics` is also served over TCP: an address and port.
+    pub metrics: Option<std::net::SocketAddr>,
+    /// Caps everything at shutdown.
+    pub shutdown_timeout: Duration,
+    pub log: OwnLogConfig,
+}
+
+/// Who may look and who may change, beside root, the supervisor's own user and an app's own user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// Members may look.
+    pub group: Option<String>,
+    /// Users, or groups as `@name`, who may change.
+    pub admins: Vec<String>,
+}
+
+/// The supervisor's own log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnLogConfig {
+    /// `error`, `warn`, `info`, `debug` or `trace`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// The app of that name or alias.
+    pub fn app(&self, name: &str) -> Option<&Arc<AppConfig>> {
+        self.apps.iter().find(|app| app.name == name || app.aliases.iter().any(|alias| alias == name))
+    }
+}
