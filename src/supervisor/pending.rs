@@ -1,0 +1,197 @@
+//! Who waits for what, and when the answer is due.
+
+use super::Now;
+use super::app::App;
+use super::core::Supervisor;
+use super::effect::{Effect, Reply};
+use super::event::RequestId;
+use super::instance::State;
+use super::view::seconds;
+use crate::api::{ActionResult, Plan, Refusal, RefusalCode};
+use std::time::Duration;
+
+/// One request whose reply waits until each of its apps is where it should be.
+#[derive(Debug, Clone)]
+pub(super) struct Pending {
+    pub(super) id: RequestId,
+    /// The plan that an `apply` carries out.
+    pub(super) plan: Option<Plan>,
+    pub(super) items: Vec<Item>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Item {
+    pub(super) app: String,
+    goal: Option<Goal>,
+    pub(super) done: Option<ActionResult>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Goal {
+    /// Online in this generation, without a failure beyond those counted so far.
+    Online { generation: u64, failures: u64, verb: &'static str, asked: Duration },
+    /// No process left.
+    Stopped { asked: Duration },
+}
+
+impl Item {
+    pub(super) fn waiting(app: &str, goal: Goal) -> Item {
+        Item { app: app.to_owned(), goal: Some(goal), done: None }
+    }
+
+    pub(super) fn done(app: &str, message: String) -> Item {
+        Item { app: app.to_owned(), goal: None, done: Some(result(app, message, None)) }
+    }
+
+    pub(super) fn failed(app: &str, refusal: Refusal) -> Item {
+        let message = refusal.message.clone();
+        Item { app: app.to_owned(), goal: None, done: Some(result(app, message, Some(refusal))) }
+    }
+}
+
+impl Pending {
+    /// When one of them has waited too long for something outside.
+    pub(super) fn deadline(&self, apps: &[App]) -> Option<Duration> {
+        let open = self.items.iter().filter(|item| item.done.is_none());
+        open.filter_map(|item| apps.iter().find(|app| app.config.name == item.app).and_then(patience_ends)).min()
+    }
+}
+
+impl Supervisor {
+    /// Look at every open request; answer those that are through.
+    pub(super) fn settle(&mut self, now: Now) {
+        let mut pending = std::mem::take(&mut self.pending);
+        for request in &mut pending {
+            for item in &mut request.items {
+                let Some(goal) = item.goal.as_ref().filter(|_| item.done.is_none()) else { continue };
+                item.done = self.outcome(&item.app, goal, now);
+            }
+        }
+        let (through, open): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|request| request.items.iter().all(|item| item.done.is_some()));
+        self.pending = open;
+        for request in through {
+            let results = request.items.into_iter().filter_map(|item| item.done).collect();
+            let reply = match request.plan {
+                Some(plan) => Reply::Applied { plan, results },
+                None => Reply::Actions(results),
+            };
+            self.push(Effect::Reply { id: request.id, reply });
+        }
+    }
+
+    fn outcome(&self, name: &str, goal: &Goal, now: Now) -> Option<ActionResult> {
+        let app = self.app(name);
+        match (goal, app) {
+            (Goal::Stopped { asked }, None) => Some(stopped(name, *asked, now)),
+            (Goal::Online { .. }, None) => {
+                let refusal = no_such_app(name);
+                Some(result(name, refusal.message.clone(), Some(refusal)))
+            }
+            (Goal::Stopped { asked }, Some(app)) => {
+                if app.desired && !app.removed {
+                    return Some(overtaken(app, "started"));
+                }
+                app.is_at_rest().then(|| stopped(name, *asked, now))
+            }
+            (Goal::Online { generation, failures, verb, asked }, Some(app)) => {
+                self.online_outcome(app, (*generation, *failures), verb, *asked, now)
+            }
+        }
+    }
+
+    fn online_outcome(
+        &self,
+        app: &App,
+        (generation, failures): (u64, u64),
+        verb: &str,
+        asked: Duration,
+        now: Now,
+    ) -> Option<ActionResult> {
+        let name = &app.config.name;
+        let took = seconds(now.mono.saturating_sub(asked));
+        if !app.desired || app.removed || self.shutdown.is_some() {
+            return Some(overtaken(app, "stopped"));
+        }
+        if app.failures > failures {
+            let why = &app.last_failure;
+            let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up: it {why}"))
+                .hint(format!("infissi-ctl logs {name}"));
+            return Some(result(name, refusal.message.clone(), Some(refusal)));
+        }
+        if app.config.is_job() && !app.run_now && app.generation >= generation {
+            return job_outcome(app, verb);
+        }
+        let done = |instance: &super::instance::Instance| matches!(instance.state, State::Resting { done: true });
+        if app.instances.iter().all(done) {
+            return Some(result(name, format!("ran and ended as it may, in {took}"), None));
+        }
+        if app.instances.iter().all(|instance| instance.is_online_in(generation) || done(instance)) {
+            let pid = app.instances.first().and_then(|instance| instance.live()).map(|live| live.pid);
+            let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+            return Some(result(name, format!("{verb} in {took}{pid}"), None));
+        }
+        if patience_ends(app).is_some_and(|at| at <= now.mono) {
+            let why = app.instances.iter().find_map(|instance| instance.reason()).unwrap_or_default();
+            let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"))
+                .hint("it is started as soon as that is over; infissi-ctl list shows when".to_owned());
+            return Some(result(name, refusal.message.clone(), Some(refusal)));
+        }
+        None
+    }
+}
+
+/// A job was asked to run: it does, or it is armed for its next time.
+fn job_outcome(app: &App, verb: &str) -> Option<ActionResult> {
+    let instance = app.instances.first()?;
+    match (&instance.state, instance.live()) {
+        (State::Spawning { .. }, _) => None,
+        (_, Some(live)) => Some(result(&app.config.name, format!("runs now, pid {}", live.pid), None)),
+        (_, None) => {
+            let next = app.next_tick.map(|at| at.to_string()).unwrap_or_else(|| "never".to_owned());
+            Some(result(&app.config.name, format!("{verb}; its next time is {next}"), None))
+        }
+    }
+}
+
+/// How long somebody waits for an app that itself waits for a port or a dependency.
+fn patience_ends(app: &App) -> Option<Duration> {
+    let patience = app.config.health.start_timeout;
+    app.instances
+        .iter()
+        .filter_map(|instance| match (&instance.state, &instance.held) {
+            (_, Some(held)) => Some(held.since + patience),
+            (State::Waiting { since, .. }, None) => Some(*since + patience),
+            (
+                State::Resting { .. }
+                | State::Spawning { .. }
+                | State::Starting { .. }
+                | State::Online { .. }
+                | State::Ending { .. }
+                | State::Backoff { .. }
+                | State::Errored { .. },
+                None,
+            ) => None,
+        })
+        .min()
+}
+
+pub(super) fn no_such_app(name: &str) -> Refusal {
+    Refusal::new(RefusalCode::NoSuchApp, format!("there is no app named {name}"))
+        .hint("infissi-ctl list shows the names")
+}
+
+fn overtaken(app: &App, instead: &str) -> ActionResult {
+    let name = &app.config.name;
+    let refusal = Refusal::new(RefusalCode::Busy, format!("{name} was {instead} by {} meanwhile", app.by))
+        .hint("infissi-ctl events shows who asked for what");
+    result(name, refusal.message.clone(), Some(refusal))
+}
+
+fn stopped(name: &str, asked: Duration, now: Now) -> ActionResult {
+    result(name, format!("stopped in {}", seconds(now.mono.saturating_sub(asked))), None)
+}
+
+fn result(app: &str, message: String, error: Option<Refusal>) -> ActionResult {
+    ActionResult { app: app.to_owned(), message, error, last_lines: Vec::new() }
+}

@@ -1,0 +1,222 @@
+//! From what is to what is wanted: one pass over every app, again until nothing moves.
+
+use super::Now;
+use super::core::{Place, Supervisor};
+use super::effect::Effect;
+use super::health::{check_of, starting_interval};
+use super::instance::{Cause, Due, State, Wait};
+use crate::api::{EventKind, ExitReason};
+
+impl Supervisor {
+    pub(super) fn reconcile(&mut self, now: Now) {
+        self.keep_schedules(now);
+        loop {
+            let mut moved = false;
+            for i in 0..self.apps.len() {
+                for k in 0..self.apps[i].instances.len() {
+                    moved |= self.advance((i, k), now);
+                }
+                self.apps[i].size();
+            }
+            if !moved {
+                break;
+            }
+        }
+        self.forget_removed();
+    }
+
+    /// Job times and `cron_restart`.
+    fn keep_schedules(&mut self, now: Now) {
+        for i in 0..self.apps.len() {
+            let app = &self.apps[i];
+            let tick = app.next_tick.is_some_and(|at| at <= now.wall);
+            let cron_restart = app.next_cron_restart.is_some_and(|at| at <= now.wall);
+            if !tick && !cron_restart {
+                continue;
+            }
+            self.apps[i].rearm(now);
+            if !self.wants((i, 0)) {
+                continue;
+            }
+            let at_rest = self.apps[i].is_at_rest();
+            if tick && at_rest {
+                self.apps[i].run_now = true;
+            }
+            if tick && !at_rest {
+                let message = "its time came while it still ran: skipped".to_owned();
+                self.announce(Some((i, 0)), EventKind::Skipped, None, message);
+            }
+            if cron_restart && self.apps[i].is_ready() {
+                self.announce(Some((i, 0)), EventKind::Requested, None, "restart by cron_restart".to_owned());
+                self.apps[i].generation += 1;
+                self.apps[i].replaced_for = ExitReason::Restart;
+            }
+        }
+    }
+
+    /// One step of one instance; did it move?
+    fn advance(&mut self, place: Place, now: Now) -> bool {
+        let wanted = self.wants(place);
+        match &self.apps[place.0].instances[place.1].state {
+            State::Spawning { .. } => false,
+            State::Ending { .. } => self.advance_ending(place, now),
+            State::Starting { .. } | State::Online { .. } => self.advance_running(place, wanted, now),
+            State::Resting { done: true } if wanted => false,
+            State::Resting { .. } if wanted => self.try_spawn(place, now),
+            State::Resting { .. } => false,
+            State::Waiting { .. } | State::Backoff { .. } | State::Errored { .. } if !wanted => {
+                let instance = self.instance_mut(place);
+                instance.held = None;
+                instance.state = State::Resting { done: false };
+                true
+            }
+            State::Waiting { wait: Wait::Port { retry_at }, .. } => *retry_at <= now.mono && self.try_spawn(place, now),
+            State::Waiting { wait: Wait::Dependencies(_) | Wait::Schedule, .. } => self.try_spawn(place, now),
+            State::Backoff { until, .. } => *until <= now.mono && self.try_spawn(place, now),
+            State::Errored { retry_at, .. } => retry_at.is_some_and(|at| at <= now.mono) && self.try_spawn(place, now),
+        }
+    }
+
+    /// Spawn it, or say what it waits for.
+    fn try_spawn(&mut self, place: Place, now: Now) -> bool {
+        let app = &self.apps[place.0];
+        let wait = if app.config.is_job() && !app.run_now {
+            Wait::Schedule
+        } else {
+            let unready = self.unready_dependencies(place.0);
+            if unready.is_empty() {
+                self.spawn(place);
+                return true;
+            }
+            Wait::Dependencies(unready)
+        };
+        let (since, same) = match &self.apps[place.0].instances[place.1].state {
+            State::Waiting { wait: before, since } => (*since, *before == wait),
+            State::Resting { .. }
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Online { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => (now.mono, false),
+        };
+        if same {
+            return false;
+        }
+        if let Wait::Dependencies(apps) = &wait {
+            let message = format!("waits for {} to be ready", apps.join(", "));
+            self.announce(Some(place), EventKind::Waiting, None, message);
+        }
+        self.instance_mut(place).state = State::Waiting { wait, since };
+        true
+    }
+
+    fn advance_running(&mut self, place: Place, wanted: bool, now: Now) -> bool {
+        let app = &self.apps[place.0];
+        let config = app.config.clone();
+        let instance = &app.instances[place.1];
+        let outdated = instance.live().is_some_and(|live| live.generation < app.generation);
+        let out_of_time = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.kill_at <= now.mono);
+        if !wanted || outdated {
+            let may_end = out_of_time || !self.dependents_are_leaving(place.0);
+            if may_end {
+                let reason = if wanted { app.replaced_for } else { ExitReason::Stop };
+                let message = format!("is asked to end ({reason})");
+                self.announce(Some(place), EventKind::Stopping, None, message);
+                self.end(place, Cause::Asked(reason), None, now);
+            }
+            return may_end;
+        }
+        if app.times_out_at().is_some_and(|at| at <= now.mono) {
+            let timeout = config.timeout.unwrap_or_default();
+            let detail = format!("ran longer than its timeout of {}", super::view::seconds(timeout));
+            self.replace(place, ExitReason::Unhealthy, detail, now);
+            return true;
+        }
+        self.keep_watch(place, now)
+    }
+
+    /// Probes, readiness by time, and the end of patience with an instance that does not become ready.
+    fn keep_watch(&mut self, place: Place, now: Now) -> bool {
+        let config = self.apps[place.0].config.clone();
+        match &mut self.instance_mut(place).state {
+            State::Starting { live, watch, due: Due::Settles(at) } if *at <= now.mono => {
+                let (live, watch) = (live.clone(), watch.clone());
+                self.online(place, live, watch, now);
+                true
+            }
+            State::Starting { watch, due: Due::GivesUp(at), .. } if *at <= now.mono => {
+                let why = watch.last_failure.clone().unwrap_or_else(|| "its check did not answer".to_owned());
+                let patience = super::view::seconds(config.health.start_timeout);
+                self.replace(place, ExitReason::Unhealthy, format!("was not ready within {patience}: {why}"), now);
+                true
+            }
+            State::Starting { live, watch, .. } => {
+                let run = live.run;
+                let ask = watch.ask(now, starting_interval());
+                self.probe_if(ask, run, &config);
+                false
+            }
+            State::Online { live, watch, .. } => {
+                let run = live.run;
+                let ask = watch.ask(now, config.health.interval);
+                self.probe_if(ask, run, &config);
+                false
+            }
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => false,
+        }
+    }
+
+    fn probe_if(&mut self, ask: bool, run: super::RunId, config: &crate::config::AppConfig) {
+        if let Some(check) = check_of(config).filter(|_| ask) {
+            self.push(Effect::Probe { run, check });
+        }
+    }
+
+    fn advance_ending(&mut self, place: Place, now: Now) -> bool {
+        let out_of_time = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.kill_at <= now.mono);
+        let instance = self.instance_mut(place);
+        let State::Ending { live, ending } = &mut instance.state else { return false };
+        let Some(kill_at) = ending.kill_at.filter(|at| *at <= now.mono || out_of_time) else { return false };
+        ending.kill_at = None;
+        let run = live.run;
+        let waited = super::view::seconds(kill_at.min(now.mono).saturating_sub(ending.since));
+        self.announce(Some(place), EventKind::Stopping, None, format!("did not end within {waited}: killed"));
+        self.push(Effect::Kill { run });
+        true
+    }
+
+    /// Those it depends on that are not ready.
+    fn unready_dependencies(&self, i: usize) -> Vec<String> {
+        let needed = &self.apps[i].config.depends_on;
+        let ready = |name: &String| self.app(name).is_some_and(super::app::App::is_ready);
+        needed.iter().filter(|name| !ready(name)).cloned().collect()
+    }
+
+    /// Is an app that depends on this one about to end, too? Then it ends first.
+    fn dependents_are_leaving(&self, i: usize) -> bool {
+        let name = &self.apps[i].config.name;
+        self.apps.iter().enumerate().any(|(other, app)| {
+            let wanted = app.desired && !app.removed && self.shutdown.is_none();
+            other != i && app.config.depends_on.contains(name) && app.is_leaving(wanted)
+        })
+    }
+
+    fn forget_removed(&mut self) {
+        let (gone, kept) = std::mem::take(&mut self.apps).into_iter().partition(|app| app.removed && app.is_at_rest());
+        self.apps = kept;
+        let gone: Vec<super::app::App> = gone;
+        for app in gone {
+            self.push(Effect::CloseLogs { app: app.config.name.clone() });
+        }
+    }
+
+    pub(super) fn app(&self, name: &str) -> Option<&super::app::App> {
+        self.apps.iter().find(|app| app.config.name == name)
+    }
+}

@@ -1,0 +1,165 @@
+//! Start, stop, restart, reset, signal: what a request changes in what is wanted.
+
+use super::Now;
+use super::backoff::Streak;
+use super::core::Supervisor;
+use super::effect::{Effect, Reply};
+use super::event::{RequestId, RunId};
+use super::instance::State;
+use super::pending::{Goal, Item, Pending, no_such_app};
+use crate::api::{ActionResult, EventKind, ExitReason, Refusal, RefusalCode};
+
+impl Supervisor {
+    pub(super) fn start(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
+        let items = self.for_each(apps, |core, i| {
+            if core.apps[i].is_ready() && !core.apps[i].config.is_job() {
+                return Item::done(&core.apps[i].config.name, "was already online".to_owned());
+            }
+            let name = core.apps[i].config.name.clone();
+            for dependency in core.with_dependencies(i) {
+                core.want(dependency, true, by);
+                core.wake(dependency);
+            }
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "start".to_owned());
+            Item::waiting(&name, core.online_goal(i, "started", now))
+        });
+        self.reply_when_done(id, items, wait);
+    }
+
+    pub(super) fn stop(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
+        let items = self.for_each(apps, |core, i| {
+            let name = core.apps[i].config.name.clone();
+            let at_rest = core.apps[i].is_at_rest();
+            let already = at_rest && !core.apps[i].desired;
+            core.want(i, false, by);
+            if already {
+                return Item::done(&name, "was already stopped".to_owned());
+            }
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "stop".to_owned());
+            Item::waiting(&name, Goal::Stopped { asked: now.mono })
+        });
+        self.reply_when_done(id, items, wait);
+    }
+
+    pub(super) fn restart(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
+        let items = self.for_each(apps, |core, i| {
+            let name = core.apps[i].config.name.clone();
+            let verb = if core.apps[i].is_at_rest() { "started" } else { "restarted" };
+            for dependency in core.with_dependencies(i) {
+                core.want(dependency, true, by);
+            }
+            core.renew(i, ExitReason::Restart);
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart".to_owned());
+            Item::waiting(&name, core.online_goal(i, verb, now))
+        });
+        self.reply_when_done(id, items, wait);
+    }
+
+    pub(super) fn reset(&mut self, id: RequestId, by: &str, apps: &[String]) {
+        let items = self.for_each(apps, |core, i| {
+            core.apps[i].restarts = 0;
+            core.wake(i);
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "reset".to_owned());
+            Item::done(&core.apps[i].config.name, "counters and backoff are reset".to_owned())
+        });
+        self.reply_when_done(id, items, true);
+    }
+
+    pub(super) fn signal(&mut self, id: RequestId, by: &str, apps: &[String], signal: i32) {
+        let items = self.for_each(apps, |core, i| {
+            let name = core.apps[i].config.name.clone();
+            let runs: Vec<RunId> =
+                core.apps[i].instances.iter().filter_map(|instance| instance.live().map(|live| live.run)).collect();
+            if runs.is_empty() {
+                let refusal = Refusal::new(RefusalCode::Failed, format!("{name} does not run"))
+                    .hint(format!("infissi-ctl start {name}"));
+                return Item::failed(&name, refusal);
+            }
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), format!("signal {signal}"));
+            for run in runs {
+                core.push(Effect::Signal { run, signal });
+            }
+            Item::done(&name, format!("signal {signal} is sent"))
+        });
+        self.reply_when_done(id, items, true);
+    }
+
+    /// Replace what runs of this app, or run it if it rests.
+    pub(super) fn renew(&mut self, i: usize, reason: ExitReason) {
+        let app = &mut self.apps[i];
+        app.run_now = app.config.is_job();
+        app.replaced_for = reason;
+        if !app.is_at_rest() {
+            app.generation += 1;
+        }
+        self.wake(i);
+    }
+
+    /// Whatever holds this app back except its dependencies is forgotten.
+    pub(super) fn wake(&mut self, i: usize) {
+        for instance in &mut self.apps[i].instances {
+            instance.streak = Streak::default();
+            let rests = match &instance.state {
+                State::Backoff { .. } | State::Errored { .. } | State::Resting { .. } => true,
+                State::Waiting { .. }
+                | State::Spawning { .. }
+                | State::Starting { .. }
+                | State::Online { .. }
+                | State::Ending { .. } => false,
+            };
+            if rests {
+                instance.state = State::Resting { done: false };
+            }
+        }
+    }
+
+    pub(super) fn online_goal(&self, i: usize, verb: &'static str, now: Now) -> Goal {
+        let app = &self.apps[i];
+        Goal::Online { generation: app.generation, failures: app.failures, verb, asked: now.mono }
+    }
+
+    /// The app and all it needs, each once.
+    fn with_dependencies(&self, i: usize) -> Vec<usize> {
+        let mut found = vec![i];
+        let mut next = 0;
+        while next < found.len() {
+            for name in &self.apps[found[next]].config.depends_on {
+                let place = self.apps.iter().position(|app| &app.config.name == name && !app.desired);
+                if let Some(place) = place.filter(|place| !found.contains(place)) {
+                    found.push(place);
+                }
+            }
+            next += 1;
+        }
+        found
+    }
+
+    fn for_each(&mut self, apps: &[String], mut act: impl FnMut(&mut Supervisor, usize) -> Item) -> Vec<Item> {
+        let mut items = Vec::with_capacity(apps.len());
+        for name in apps {
+            let place = self.apps.iter().position(|app| &app.config.name == name && !app.removed);
+            items.push(match place {
+                Some(place) => act(self, place),
+                None => Item::failed(name, no_such_app(name)),
+            });
+        }
+        items
+    }
+
+    fn reply_when_done(&mut self, id: RequestId, items: Vec<Item>, wait: bool) {
+        if wait {
+            return self.pending.push(Pending { id, plan: None, items });
+        }
+        let accepted = |item: Item| {
+            let app = item.app.clone();
+            item.done.unwrap_or(ActionResult {
+                app,
+                message: "accepted; it goes on by itself".to_owned(),
+                error: None,
+                last_lines: Vec::new(),
+            })
+        };
+        let results = items.into_iter().map(accepted).collect();
+        self.push(Effect::Reply { id, reply: Reply::Actions(results) });
+    }
+}
