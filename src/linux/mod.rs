@@ -3,3 +3,4 @@
 //! `unsafe` is denied for the package; a file here that needs it says so in its first lines, with the reason.
 
 pub mod identity;
+pub mod pipe;
