@@ -2,5 +2,8 @@
 //!
 //! `unsafe` is denied for the package; a file here that needs it says so in its first lines, with the reason.
 
+pub mod exit;
 pub mod identity;
+pub mod pidfd;
 pub mod pipe;
+pub mod signal;
