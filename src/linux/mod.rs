@@ -4,6 +4,7 @@
 
 pub mod exit;
 pub mod identity;
+pub mod peer;
 pub mod pidfd;
 pub mod pipe;
 pub mod signal;
