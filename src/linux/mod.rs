@@ -3,9 +3,11 @@
 //! `unsafe` is denied for the package; a file here that needs it says so in its first lines, with the reason.
 
 pub mod atomic;
+pub mod boot;
 pub mod dirs;
 pub mod exit;
 pub mod identity;
+pub mod limits;
 pub mod lock;
 pub mod peer;
 pub mod pidfd;
