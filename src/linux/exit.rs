@@ -1,0 +1,110 @@
+//! How a process ended, learnt without ever taking another's exit away.
+#![expect(unsafe_code, reason = "nix knows no real-time signal in a wait status: waitid is called as it is")]
+
+use super::signal::signal_name;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// How a process ended: by itself with a code, or by a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// 0 to 255.
+    pub code: Option<i32>,
+    /// The signal's number.
+    pub signal: Option<i32>,
+    /// It left a core dump.
+    pub core: bool,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.code, self.signal) {
+            (_, Some(signal)) => write!(f, "{}{}", signal_name(signal), if self.core { " (core dumped)" } else { "" }),
+            (Some(code), None) => write!(f, "exit code {code}"),
+            (None, None) => f.write_str("an unknown end"),
+        }
+    }
+}
+
+/// Reaps our child behind `pidfd` if it has ended; `None` while it lives. Does not wait. Linux 5.4.
+///
+/// # Errors
+/// `ECHILD` when it is not our child, or was reaped already.
+pub fn wait_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
+    let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(io::Error::other)?;
+    Ok(waitid(libc::P_PIDFD, id, libc::WEXITED | libc::WNOHANG)?.map(|ended| ended.exit))
+}
+
+/// Makes this process the parent of the orphans among its descendants, so that none leaves its sight
+/// (`PR_SET_CHILD_SUBREAPER`, Linux 3.4).
+///
+/// # Errors
+/// None that a Linux of today gives.
+pub fn become_subreaper() -> io::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    Ok(())
+}
+
+/// Reaps the ended children that `is_known` does not claim: orphans that fell to this subreaper. Returns how many.
+///
+/// A known one is left for its own pidfd, and so is whatever stands behind it: call again once it is reaped. A child
+/// must be known from `spawn::launch`'s `record` on.
+pub fn reap_strangers(is_known: &dyn Fn(i32) -> bool) -> usize {
+    let mut reaped = 0;
+    while let Ok(Some(ended)) = waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) {
+        if is_known(ended.pid) {
+            break;
+        }
+        let Ok(id) = libc::id_t::try_from(ended.pid) else { break };
+        if waitid(libc::P_PID, id, libc::WEXITED | libc::WNOHANG).is_err() {
+            break;
+        }
+        reaped += 1;
+    }
+    reaped
+}
+
+struct Ended {
+    pid: i32,
+    exit: Exit,
+}
+
+fn waitid(kind: libc::idtype_t, id: libc::id_t, options: i32) -> io::Result<Option<Ended>> {
+    // SAFETY: siginfo_t is plain data for which all zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: `info` is a live siginfo_t that the kernel may write to.
+        if unsafe { libc::waitid(kind, id, &raw mut info, options) } == 0 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // SAFETY: waitid filled the SIGCHLD part of the union, or left the zeros in place.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let exit = if info.si_code == libc::CLD_EXITED {
+        Exit { code: Some(status), signal: None, core: false }
+    } else {
+        Exit { code: None, signal: Some(status), core: info.si_code == libc::CLD_DUMPED }
+    };
+    Ok(Some(Ended { pid, exit }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_reads_as_an_operator_would_say_it() {
+        let exit = |code, signal, core| Exit { code, signal, core }.to_string();
+        assert_eq!(exit(Some(143), None, false), "exit code 143");
+        assert_eq!(exit(None, Some(9), false), "SIGKILL");
+        assert_eq!(exit(None, Some(11), true), "SIGSEGV (core dumped)");
+    }
+}

@@ -1,0 +1,186 @@
+//! The pipe that carries one output stream of an app to the supervisor.
+#![expect(unsafe_code, reason = "pipe sizes and capabilities are asked for by raw system calls")]
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{Gid, Uid};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+/// Room for a burst of output while the supervisor is busy: Linux' default of `/proc/sys/fs/pipe-max-size`.
+const LARGE: i32 = 1024 * 1024;
+/// What an unprivileged supervisor takes: its user's pipes share `/proc/sys/fs/pipe-user-pages-soft`.
+const MODEST: i32 = 256 * 1024;
+/// Bits of capabilities(7), both of which lift the kernel's limit on a user's pipes (`fs/pipe.c`).
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// Both ends of a pipe, closed on exec.
+#[derive(Debug)]
+pub struct OutputPipe {
+    /// Non-blocking. End of file comes when the last process of the app's tree that holds the pipe is gone.
+    pub read: OwnedFd,
+    /// For the child; blocking. Opened for reading and writing, so that the app outlives its reader: no EPIPE, and
+    /// opening `/proc/PID/fd/1` continues without a gap. To be closed by us once the child is started.
+    pub write: OwnedFd,
+    /// Finds the pipe again among the descriptors of a process: `pipe:[inode]`.
+    pub inode: u64,
+}
+
+impl OutputPipe {
+    /// A pipe that belongs to `owner` (uid, gid): an app that opens `/dev/stdout` anew needs to own it.
+    ///
+    /// Its capacity is 1 MiB for a privileged supervisor, 256 KiB for another while its user's pipes are few, else
+    /// whatever the kernel gives.
+    ///
+    /// # Errors
+    /// When descriptors run out, /proc is missing or the owner cannot be set.
+    pub fn new(owner: Option<(u32, u32)>) -> io::Result<OutputPipe> {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        if let Some((uid, gid)) = owner {
+            nix::unistd::fchown(&write, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+        enlarge(write.as_fd());
+        let path = format!("/proc/self/fd/{}", write.as_raw_fd());
+        let reopened = OpenOptions::new().read(true).write(true).open(path)?;
+        let inode = reopened.metadata()?.ino();
+        fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(OutputPipe { read, write: reopened.into(), inode })
+    }
+}
+
+/// A refusal is no error: a smaller pipe only makes a bursting app wait sooner.
+fn enlarge(pipe: BorrowedFd<'_>) {
+    let size = if is_exempt_from_pipe_limits() {
+        LARGE
+    } else if half_of_the_users_pages_is_free() {
+        MODEST
+    } else {
+        return;
+    };
+    let _refused = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size));
+}
+
+fn is_exempt_from_pipe_limits() -> bool {
+    effective_capabilities() & (1 << CAP_SYS_ADMIN | 1 << CAP_SYS_RESOURCE) != 0
+}
+
+/// The lower 32 capabilities in force for this thread; none when the kernel does not tell.
+fn effective_capabilities() -> u32 {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Default, Clone, Copy)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 of capget(2) writes two of these structures, and both outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) };
+    if result == 0 { data[0].effective } else { 0 }
+}
+
+/// Beyond the soft limit an unprivileged user gets pipes of 8 KiB only, for everything: ours must leave room.
+///
+/// The kernel tells nobody how much is taken, so the pipes open in this process stand for it; the other half is
+/// for everything else that the user runs.
+fn half_of_the_users_pages_is_free() -> bool {
+    let Ok(limit) = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft") else { return false };
+    // 0 is "no limit", proc_sys_fs(5).
+    let limit_pages: u64 = match limit.trim().parse() {
+        Ok(0) => return true,
+        Ok(pages) => pages,
+        Err(_) => return false,
+    };
+    own_pipe_bytes().is_ok_and(|taken| taken + MODEST as u64 <= limit_pages * page_bytes() / 2)
+}
+
+/// A pipe with both ends open here counts twice, which errs on the safe side.
+fn own_pipe_bytes() -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        let Some(fd) = entry?.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        // SAFETY: a number, no memory; a descriptor closed meanwhile, or one of no pipe, is EBADF.
+        let size = unsafe { libc::fcntl(fd, libc::F_GETPIPE_SZ) };
+        bytes += u64::try_from(size).unwrap_or(0);
+    }
+    Ok(bytes)
+}
+
+fn page_bytes() -> u64 {
+    // SAFETY: sysconf(3) takes a number and touches no memory of ours.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u64::try_from(bytes).unwrap_or(4096)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::io::{Read, Write};
+
+    fn flags(fd: &OwnedFd) -> OFlag {
+        OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).unwrap())
+    }
+
+    #[test]
+    fn the_reader_never_blocks_and_the_app_does() {
+        let pipe = OutputPipe::new(None).unwrap();
+        assert!(flags(&pipe.read).contains(OFlag::O_NONBLOCK));
+        assert!(!flags(&pipe.write).contains(OFlag::O_NONBLOCK));
+        assert!(flags(&pipe.write).contains(OFlag::O_RDWR));
+        let mut reader = File::from(pipe.read);
+        assert_eq!(reader.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn both_ends_are_closed_on_exec() {
+        let pipe = OutputPipe::new(None).unwrap();
+        for fd in [&pipe.read, &pipe.write] {
+            assert_eq!(fcntl(fd, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
+        }
+    }
+
+    #[test]
+    fn it_is_large_for_the_privileged_and_known_by_its_inode() {
+        let pipe = OutputPipe::new(None).unwrap();
+        let size = fcntl(&pipe.read, FcntlArg::F_GETPIPE_SZ).unwrap();
+        // Others get what their user's pipes leave, which the tests beside this one may use up.
+        assert!(size == LARGE || !is_exempt_from_pipe_limits(), "{size}");
+        let link = std::fs::read_link(format!("/proc/self/fd/{}", pipe.read.as_raw_fd())).unwrap();
+        assert_eq!(link.to_str().unwrap(), format!("pipe:[{}]", pipe.inode));
+    }
+
+    #[test]
+    fn an_app_that_lost_its_reader_goes_on_and_a_new_reader_continues_without_a_gap() {
+        let pipe = OutputPipe::new(None).unwrap();
+        let mut app = File::from(pipe.write);
+        app.write_all(b"before ").unwrap();
+        drop(pipe.read);
+        app.write_all(b"between ").unwrap();
+        let mut successor = File::open(format!("/proc/self/fd/{}", app.as_raw_fd())).unwrap();
+        app.write_all(b"after").unwrap();
+        drop(app);
+        let mut text = String::new();
+        successor.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "before between after");
+    }
+
+    #[test]
+    fn it_belongs_to_the_apps_user() {
+        if !Uid::effective().is_root() {
+            return;
+        }
+        let pipe = OutputPipe::new(Some((65534, 65534))).unwrap();
+        let metadata = File::from(pipe.write).metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (65534, 65534));
+    }
+}
