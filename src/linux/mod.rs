@@ -1,1 +1,3 @@
+//! The only place with unsafe, nix and /proc.
 
+pub mod proc;
