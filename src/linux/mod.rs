@@ -1,3 +1,4 @@
 //! The only place with unsafe, nix and /proc.
 
+pub mod cgroup;
 pub mod proc;
