@@ -1,4 +1,6 @@
 //! The only place with unsafe, nix and /proc.
 
 pub mod cgroup;
+pub mod disk;
+pub mod memory;
 pub mod proc;
