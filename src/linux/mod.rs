@@ -4,3 +4,4 @@ pub mod cgroup;
 pub mod disk;
 pub mod memory;
 pub mod proc;
+pub mod tree;
