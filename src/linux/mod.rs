@@ -4,12 +4,17 @@
 
 pub mod atomic;
 pub mod boot;
+pub mod cgroup;
 pub mod dirs;
+pub mod disk;
 pub mod exit;
 pub mod identity;
 pub mod limits;
 pub mod lock;
+pub mod memory;
 pub mod peer;
 pub mod pidfd;
 pub mod pipe;
+pub mod proc;
 pub mod signal;
+pub mod tree;
