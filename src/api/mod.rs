@@ -1,15 +1,18 @@
 //! What travels over the control socket: requests, statuses, refusals, events.
 
+mod client;
 mod event;
 mod reply;
 mod request;
+pub mod routes;
 mod status;
 mod words;
 
+pub use client::{Client, ClientError, RefusedError};
 pub use event::{EventKind, EventRecord};
 pub use reply::{
-    ActionReply, ActionResult, ApplyReply, ErrorBody, LogRecord, Plan, PlanAction, PlanStep, ProbeReply, Refusal,
-    RefusalCode,
+    ActionReply, ActionResult, ApplyReply, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep, ProbeReply,
+    Refusal, RefusalCode,
 };
 pub use request::{ActionQuery, ApplyBody, EventsQuery, LogsQuery, SignalBody};
 pub use status::{

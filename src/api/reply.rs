@@ -160,6 +160,21 @@ pub struct ProbeReply {
     pub took_ms: u64,
 }
 
+/// `GET /v1/apps/{app}/exec`: what it takes to run a command as an instance of the app would. Given only to those
+/// who may see the environment's values: admins and the app's own user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecPlan {
+    /// Absolute.
+    pub cwd: String,
+    pub user: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+    /// The whole environment, in order.
+    pub env: Vec<(String, String)>,
+}
+
 /// One line of `GET …/logs`, NDJSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
