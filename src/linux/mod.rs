@@ -13,3 +13,4 @@ pub mod peer;
 pub mod pidfd;
 pub mod pipe;
 pub mod signal;
+pub mod spawn;
