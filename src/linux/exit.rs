@@ -36,6 +36,15 @@ pub fn wait_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
     Ok(waitid(libc::P_PIDFD, id, libc::WEXITED | libc::WNOHANG)?.map(|ended| ended.exit))
 }
 
+/// Reaps our child behind `pidfd`, waiting for its end.
+///
+/// # Errors
+/// `ECHILD` when it is not our child, or was reaped already.
+pub(super) fn wait_for_end(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
+    let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(io::Error::other)?;
+    Ok(waitid(libc::P_PIDFD, id, libc::WEXITED)?.map(|ended| ended.exit))
+}
+
 /// Makes this process the parent of the orphans among its descendants, so that none leaves its sight
 /// (`PR_SET_CHILD_SUBREAPER`, Linux 3.4).
 ///

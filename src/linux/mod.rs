@@ -17,4 +17,5 @@ pub mod pidfd;
 pub mod pipe;
 pub mod proc;
 pub mod signal;
+pub mod spawn;
 pub mod tree;
