@@ -3,5 +3,6 @@
 pub mod cgroup;
 pub mod disk;
 pub mod memory;
+pub mod ports;
 pub mod proc;
 pub mod tree;
