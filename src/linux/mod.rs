@@ -5,4 +5,5 @@ pub mod disk;
 pub mod memory;
 pub mod ports;
 pub mod proc;
+pub mod strays;
 pub mod tree;
