@@ -11,6 +11,7 @@ mod tests;
 mod walk;
 
 pub use polite::Signalled;
+pub(super) use polite::{signal_left_behind, signal_politely};
 pub use reading::{MemoryReading, MemorySource, Row};
 
 use super::cgroup::Cgroup;
@@ -18,6 +19,7 @@ use super::proc::{self, ProcStat, ProcTable, ProcessId};
 use std::collections::HashSet;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+pub(super) use walk::Found;
 use walk::Seen;
 
 /// One instance's processes. Shared by the control loop and a sampler.
@@ -89,7 +91,7 @@ impl Tree {
     /// a living child: these forward it, or end with their child, and a Node that is signalled twice drops what it was
     /// finishing. Returns how many were signalled.
     pub fn signal_politely(&self, signal: i32, signalled: &mut Signalled) -> usize {
-        polite::signal_politely(&self.processes(), signal, signalled)
+        signal_politely(&self.processes(), signal, signalled)
     }
 
     /// To be called about every 100 ms after [`Tree::signal_politely`]: signals those left out that have been without
@@ -98,7 +100,7 @@ impl Tree {
         if !signalled.is_waiting() {
             return 0;
         }
-        polite::signal_left_behind(&self.processes(), signal, signalled)
+        signal_left_behind(&self.processes(), signal, signalled)
     }
 
     /// Sends `signal` once to every process. Returns how many were signalled.

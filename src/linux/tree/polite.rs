@@ -24,7 +24,7 @@ impl Signalled {
     }
 }
 
-pub(super) fn signal_politely(members: &[ProcStat], signal: i32, signalled: &mut Signalled) -> usize {
+pub(in crate::linux) fn signal_politely(members: &[ProcStat], signal: i32, signalled: &mut Signalled) -> usize {
     let mut count = 0;
     for member in members {
         if has_child(members, member) && is_wrapper(member.comm(), &proc::arguments(member.id.pid)) {
@@ -36,7 +36,7 @@ pub(super) fn signal_politely(members: &[ProcStat], signal: i32, signalled: &mut
     count
 }
 
-pub(super) fn signal_left_behind(members: &[ProcStat], signal: i32, signalled: &mut Signalled) -> usize {
+pub(in crate::linux) fn signal_left_behind(members: &[ProcStat], signal: i32, signalled: &mut Signalled) -> usize {
     let mut count = 0;
     signalled.waiting.retain(|wrapper, alone| {
         let Some(member) = members.iter().find(|member| member.id == *wrapper) else { return false };

@@ -76,14 +76,15 @@ impl Tree {
     }
 }
 
+/// Living processes, each once.
 #[derive(Default)]
-struct Found {
+pub(in crate::linux) struct Found {
     members: Vec<ProcStat>,
     pids: HashSet<i32>,
 }
 
 impl Found {
-    fn extend<'a>(&mut self, processes: impl IntoIterator<Item = &'a ProcStat>) {
+    pub(in crate::linux) fn extend<'a>(&mut self, processes: impl IntoIterator<Item = &'a ProcStat>) {
         for process in processes {
             if process.is_alive() && self.pids.insert(process.id.pid) {
                 self.members.push(*process);
@@ -91,7 +92,7 @@ impl Found {
         }
     }
 
-    fn with_descendants(mut self, table: &ProcTable) -> Vec<ProcStat> {
+    pub(in crate::linux) fn with_descendants(mut self, table: &ProcTable) -> Vec<ProcStat> {
         let mut next = 0;
         while let Some(parent) = self.members.get(next).copied() {
             // A child is never older than its parent: one that is has another parent by that pid.
