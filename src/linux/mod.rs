@@ -1,1 +1,4 @@
+//! The only place with unsafe, nix and /proc.
 
+pub mod logfile;
+pub mod readiness;
