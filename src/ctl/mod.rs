@@ -1,1 +1,3 @@
+//! Commands → requests → tables or JSON.
 
+pub mod since;

@@ -1,0 +1,223 @@
+//! Opens, renames and removes log files so that no planted link, FIFO or foreign right can redirect them.
+
+use nix::errno::Errno;
+use nix::fcntl::FallocateFlags;
+use std::ffi::CString;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Whose rights decide what may be opened: the user that an app's own log directory belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FsOwner {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Which file a path led to: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    pub dev: u64,
+    pub ino: u64,
+}
+
+impl FileId {
+    pub fn of(meta: &fs::Metadata) -> FileId {
+        FileId { dev: meta.dev(), ino: meta.ino() }
+    }
+}
+
+/// Does `act` with the file-system rights of `owner`, on this thread only; as ourselves where there is none.
+///
+/// A thread's file-system ids are its own (credentials(7)); glibc's setgroups is not, hence the raw call.
+///
+/// # Errors
+/// What `act` returns; permission denied where the rights cannot be taken.
+pub fn as_owner<T>(owner: Option<&FsOwner>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(owner) = owner else { return act() };
+    let ourselves = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    if ourselves.0 != 0 && ourselves.0 == owner.uid {
+        return act();
+    }
+    let _rights = TakenRights::take(owner, ourselves)?;
+    act()
+}
+
+struct TakenRights {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+impl TakenRights {
+    fn take(owner: &FsOwner, ourselves: (u32, u32)) -> io::Result<TakenRights> {
+        let groups = nix::unistd::getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect();
+        set_thread_groups(&owner.groups)?;
+        // From here on the drop gives everything back, also when one of the two is refused.
+        let taken = TakenRights { uid: ourselves.0, gid: ourselves.1, groups };
+        set_fs_ids(owner.uid, owner.gid);
+        if fs_ids() != (owner.uid, owner.gid) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("cannot take the file rights of uid {} gid {}", owner.uid, owner.gid),
+            ));
+        }
+        Ok(taken)
+    }
+}
+
+impl Drop for TakenRights {
+    fn drop(&mut self) {
+        set_fs_ids(self.uid, self.gid);
+        // It can only fail for want of kernel memory; the thread then keeps groups that open nothing more than its own.
+        let _ = set_thread_groups(&self.groups);
+    }
+}
+
+fn set_fs_ids(uid: u32, gid: u32) {
+    // SAFETY: both take plain numbers and change only this thread's credentials (setfsuid(2)).
+    #[expect(unsafe_code, reason = "nix's setfsuid hides that a refusal is silent; one place for both")]
+    unsafe {
+        libc::setfsgid(gid);
+        libc::setfsuid(uid);
+    }
+}
+
+fn fs_ids() -> (u32, u32) {
+    // SAFETY: an invalid id changes nothing and returns the present one (setfsuid(2), BUGS).
+    #[expect(unsafe_code, reason = "the only way to read the file-system ids of a thread")]
+    let (uid, gid) = unsafe { (libc::setfsuid(u32::MAX), libc::setfsgid(u32::MAX)) };
+    (uid.cast_unsigned(), gid.cast_unsigned())
+}
+
+fn set_thread_groups(groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the kernel copies `len` 32-bit ids from a slice that holds as many; it changes only this thread.
+    #[expect(unsafe_code, reason = "setgroups for one thread has no wrapper: glibc's changes the whole process")]
+    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+const PLAIN_OPEN: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
+
+/// Opens a log file to append to (and to read back), or makes it, mode 0640, with its directories.
+///
+/// # Errors
+/// A link, a FIFO or anything else that is not a regular file is refused.
+pub fn open_to_append(path: &Path, chown_to: Option<(u32, u32)>) -> io::Result<File> {
+    for _ in 0..8 {
+        match OpenOptions::new().read(true).append(true).custom_flags(PLAIN_OPEN).open(path) {
+            Ok(file) => return only_regular(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(explain(error)),
+        }
+        match make(path, chown_to) {
+            Ok(file) => return Ok(file),
+            // Somebody made it between the two: look again.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let Some(dir) = path.parent() else { return Err(error) };
+                DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "it appears and disappears"))
+}
+
+/// Makes a new file, mode 0640.
+///
+/// # Errors
+/// Already exists, where there is anything of that name.
+pub fn make(path: &Path, chown_to: Option<(u32, u32)>) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).append(true).create_new(true).mode(0o640).custom_flags(PLAIN_OPEN).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o640))?;
+    if let Some((uid, gid)) = chown_to {
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid))?;
+    }
+    Ok(file)
+}
+
+/// Opens a log file to read.
+///
+/// # Errors
+/// A link, a FIFO or anything else that is not a regular file is refused.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(PLAIN_OPEN).open(path).map_err(explain)?;
+    only_regular(file)
+}
+
+fn only_regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
+fn explain(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::ELOOP) => io::Error::new(io::ErrorKind::InvalidInput, "it is a symbolic link"),
+        _ => error,
+    }
+}
+
+/// Renames, and never over anything that is there.
+///
+/// # Errors
+/// Already exists, where `to` is taken. A file system that cannot promise it (EINVAL, rename(2)) renames plainly.
+pub fn rename_to_new(from: &Path, to: &Path) -> io::Result<()> {
+    let (old, new) = (CString::new(from.as_os_str().as_bytes())?, CString::new(to.as_os_str().as_bytes())?);
+    // SAFETY: two NUL-terminated strings that outlive the call; the kernel only reads them.
+    #[expect(unsafe_code, reason = "nix has renameat2 for glibc only")]
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            old.as_ptr(),
+            libc::AT_FDCWD,
+            new.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    if result == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EINVAL | libc::ENOSYS) if fs::symlink_metadata(to).is_err() => fs::rename(from, to),
+        _ => Err(error),
+    }
+}
+
+/// Is there room for `bytes` more at the end of `file`? Yes, where the file system cannot say.
+pub fn has_room(file: &File, size: u64, bytes: u64) -> bool {
+    let (Ok(size), Ok(bytes)) = (i64::try_from(size), i64::try_from(bytes)) else { return true };
+    match nix::fcntl::fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, size, bytes) {
+        Err(Errno::ENOSPC | Errno::EDQUOT | Errno::EIO | Errno::EROFS | Errno::EFBIG) => false,
+        Ok(()) | Err(_) => true,
+    }
+}
+
+/// The cause in words, without the number that std appends.
+pub fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
+        None => error.to_string(),
+    }
+}
+
+/// Makes this thread give way to everything else: nice 19, idle I/O class (ioprio_set(2)).
+pub fn give_way() {
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    const IOPRIO_IDLE: i32 = 3 << 13;
+    // SAFETY: plain numbers; id 0 is the calling thread for both (setpriority(2), ioprio_set(2)). A refusal is harmless.
+    #[expect(unsafe_code, reason = "no wrapper for ioprio_set, nor for a thread's nice value")]
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+    }
+}
