@@ -13,6 +13,7 @@ mod file;
 mod follow;
 mod framing;
 mod gzip;
+pub mod read;
 mod render;
 mod settings;
 mod stamp;
