@@ -58,7 +58,7 @@ pub fn become_subreaper() -> io::Result<()> {
 /// Reaps the ended children that `is_known` does not claim: orphans that fell to this subreaper. Returns how many.
 ///
 /// A known one is left for its own pidfd, and so is whatever stands behind it: call again once it is reaped. A child
-/// must be known from `spawn::launch`'s `record` on.
+/// must be known from [`launch`](super::spawn::launch)'s `record` on.
 pub fn reap_strangers(is_known: &dyn Fn(i32) -> bool) -> usize {
     let mut reaped = 0;
     while let Ok(Some(ended)) = waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) {

@@ -175,6 +175,20 @@ mod tests {
     }
 
     #[test]
+    fn an_unprivileged_supervisor_leaves_half_of_its_users_pages_alone() {
+        let limit_pages = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap();
+        let half = limit_pages.trim().parse::<u64>().unwrap() * page_bytes() / 2;
+        // Where the limit is not Linux' default, filling it may take more descriptors than we have.
+        if is_exempt_from_pipe_limits() || half != 32 * 1024 * 1024 {
+            return;
+        }
+        let pipes: Vec<OutputPipe> = (0..150).map(|_| OutputPipe::new(None).unwrap()).collect();
+        let sizes = pipes.iter().map(|pipe| fcntl(&pipe.read, FcntlArg::F_GETPIPE_SZ).unwrap());
+        let modest = sizes.filter(|size| *size == MODEST).count() as u64;
+        assert!(modest > 0 && modest * MODEST as u64 <= half, "{modest}");
+    }
+
+    #[test]
     fn it_belongs_to_the_apps_user() {
         if !Uid::effective().is_root() {
             return;

@@ -173,12 +173,23 @@ fn a_process_leads_its_own_session_without_a_terminal() {
 }
 
 #[test]
-fn limits_and_oom_score_are_an_apps() {
+fn its_limit_of_open_files_is_an_apps() {
     let limits = output_of(&["sh", "-c", "ulimit -Sn; ulimit -Hn"], |launch| {
         launch.nofile = Some(Nofile { soft: 200, hard: 300 });
     });
     assert_eq!(limits, "200\n300\n");
-    assert_eq!(output_of(&["cat", "/proc/self/oom_score_adj"], |_| {}), "0\n");
+}
+
+#[test]
+fn what_a_service_manager_set_for_the_supervisor_does_not_reach_an_app() {
+    let dir = open_dir();
+    if alone("what_a_service_manager_set_for_the_supervisor_does_not_reach_an_app", dir.path()).is_none() {
+        return;
+    }
+    std::fs::write("/proc/self/oom_score_adj", "300").unwrap();
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    let output = output_of(&["sh", "-c", "cat /proc/self/oom_score_adj; umask"], |_| {});
+    assert_eq!(output, "0\n0022\n");
 }
 
 #[test]
