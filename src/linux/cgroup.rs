@@ -25,8 +25,9 @@ pub struct Cgroups {
 pub struct Cgroup {
     path: PathBuf,
     directory: OwnedFd,
-    /// Kept open: it is read at every sample.
+    /// These two are kept open: one of them is read at every sample.
     procs: Option<File>,
+    memory: Option<File>,
 }
 
 impl Cgroups {
@@ -38,7 +39,7 @@ impl Cgroups {
     ///
     /// A sentence that says why instances run without cgroups here.
     pub fn discover(tag: &str) -> Result<Cgroups, NoCgroups> {
-        let (base, memory) = place::find(tag)?;
+        let (base, memory) = place::find(&place::own()?, tag)?;
         Ok(Cgroups { base, memory })
     }
 
@@ -88,8 +89,9 @@ impl Cgroup {
     /// One that exists, by its path: recorded before a crash, or recorded files.
     pub fn open(path: PathBuf) -> io::Result<Cgroup> {
         let directory = nix::fcntl::open(&path, OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-        let mut cgroup = Cgroup { path, directory, procs: None };
+        let mut cgroup = Cgroup { path, directory, procs: None, memory: None };
         cgroup.procs = cgroup.file("cgroup.procs", OFlag::O_RDONLY).ok();
+        cgroup.memory = cgroup.file("memory.stat", OFlag::O_RDONLY).ok();
         Ok(cgroup)
     }
 
@@ -143,7 +145,8 @@ impl Cgroup {
     /// the memory controller.
     pub fn memory(&self) -> Option<u64> {
         let mut buffer = [0; 4096];
-        let text = self.read("memory.stat", &mut buffer).ok()?;
+        let length = self.memory.as_ref()?.read_at(&mut buffer, 0).ok()?;
+        let text = &buffer[..length];
         Some(value(text, "anon")? + value(text, "shmem")?)
     }
 

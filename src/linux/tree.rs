@@ -68,11 +68,14 @@ impl Tree {
     }
 
     /// Whether no living process is left; zombies do not count. With a cgroup one small read; without, a look at all
-    /// processes.
+    /// processes, but only when nobody is alive who was there at the last look.
     pub fn is_empty(&self) -> bool {
+        if self.seen().any_alive() {
+            return false;
+        }
         if let Some(cgroup) = &self.cgroup {
             // A cgroup that cannot be read is gone, and it cannot go before its processes.
-            return !cgroup.populated().unwrap_or(false) && !self.seen().any_alive();
+            return !cgroup.populated().unwrap_or(false);
         }
         for _ in 0..MOST_WALKS {
             let table = ProcTable::new();

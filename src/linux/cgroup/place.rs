@@ -16,12 +16,9 @@ pub struct NoCgroups(String);
 /// The unit's subgroup that `DelegateSubgroup=` puts us in (systemd 254).
 const OWN_SUBGROUP: &str = "supervisor";
 
-/// Makes and tries out the base; whether the memory controller counts below it.
-pub(super) fn find(tag: &str) -> Result<(PathBuf, bool), NoCgroups> {
-    let mounts = read("/proc/self/mountinfo")?;
-    let own = read("/proc/self/cgroup")?;
-    let own = own_directory(&mounts, &own)?;
-    if is_subgroup(&own)
+/// Makes and tries out the base for one whose own cgroup is `own`; whether the memory controller counts below it.
+pub(super) fn find(own: &Path, tag: &str) -> Result<(PathBuf, bool), NoCgroups> {
+    if is_subgroup(own)
         && let Some(unit) = own.parent()
         && let Ok(base) = make_base(unit, "apps")
     {
@@ -29,9 +26,14 @@ pub(super) fn find(tag: &str) -> Result<(PathBuf, bool), NoCgroups> {
         let memory = enable_memory(unit) && enable_memory(&base);
         return Ok((base, memory));
     }
-    let base = make_base(&own, &format!("infissi-{}", sanitised(tag)))?;
-    let memory = is_root(&own) && enable_memory(&own) && enable_memory(&base);
+    let base = make_base(own, &format!("infissi-{}", sanitised(tag)))?;
+    let memory = is_root(own) && enable_memory(own) && enable_memory(&base);
     Ok((base, memory))
+}
+
+/// The directory of our own cgroup.
+pub(super) fn own() -> Result<PathBuf, NoCgroups> {
+    own_directory(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?)
 }
 
 /// The directory of our own cgroup, from /proc/self/mountinfo and /proc/self/cgroup.
@@ -93,7 +95,7 @@ pub(super) fn is_subgroup(own: &Path) -> bool {
 }
 
 /// Makes `name` below `parent` and tries what an instance will need there.
-pub(super) fn make_base(parent: &Path, name: &str) -> Result<PathBuf, NoCgroups> {
+fn make_base(parent: &Path, name: &str) -> Result<PathBuf, NoCgroups> {
     let base = parent.join(name);
     let refuse = |does: &str, path: &Path, error: io::Error| {
         NoCgroups(format!("cannot {does} the cgroup {}: {error}", path.display()))

@@ -1,4 +1,4 @@
-use super::place::{is_subgroup, own_directory};
+use super::place::{find, is_subgroup, own_directory};
 use super::*;
 use std::fs;
 
@@ -74,6 +74,22 @@ fn the_supervisors_subgroup_of_a_unit_is_recognised() {
     fs::write(unit.path().join("cgroup.procs"), "").unwrap();
     assert!(is_subgroup(&own));
     assert!(!is_subgroup(unit.path()));
+}
+
+#[test]
+fn in_a_delegated_unit_the_instances_stand_beside_the_supervisor() {
+    let Some(real) = Real::new("unit") else { return };
+    let unit = real.0.create("service").unwrap();
+    let own = unit.path().join("supervisor");
+    fs::create_dir(&own).unwrap();
+    let (base, _) = find(&own, "tag").unwrap();
+    assert_eq!(base, unit.path().join("apps"));
+    let (again, _) = find(&own, "tag").unwrap();
+    assert_eq!(again, base);
+    // Anywhere else, below our own: a unit with controllers could not be started again over living children.
+    let other = unit.path().join("other");
+    fs::create_dir(&other).unwrap();
+    assert_eq!(find(&other, "a/b").unwrap(), (other.join("infissi-a_b"), false));
 }
 
 #[test]

@@ -67,8 +67,13 @@ impl ProcTable {
 
     /// What the process's environment says of its run: none without a mark or where we may not look.
     pub fn mark(&self, process: ProcessId) -> Option<Box<str>> {
+        self.marks.borrow_mut().entry(process).or_insert_with(|| read_mark(process)).clone()
+    }
+
+    /// Whether its environment says that it is of that run; none as above.
+    pub fn is_marked(&self, process: ProcessId, run: &str) -> Option<bool> {
         let mut marks = self.marks.borrow_mut();
-        marks.entry(process).or_insert_with(|| mark(process.pid, &mut Vec::new()).map(Into::into)).clone()
+        marks.entry(process).or_insert_with(|| read_mark(process)).as_ref().map(|mark| **mark == *run)
     }
 
     fn picture(&self) -> &Picture {
@@ -87,6 +92,10 @@ impl Picture {
         children.sort_unstable();
         Picture { processes, children, newest }
     }
+}
+
+fn read_mark(process: ProcessId) -> Option<Box<str>> {
+    mark(process.pid, &mut Vec::new()).map(Into::into)
 }
 
 /// The last field of /proc/loadavg (proc_loadavg(5)): it moves with every process and thread that is made.

@@ -69,8 +69,8 @@ impl Tree {
         if !process.is_alive() {
             return false;
         }
-        if let Some(mark) = table.mark(process.id) {
-            return *mark == *self.mark;
+        if let Some(same) = table.is_marked(process.id, &self.mark) {
+            return same;
         }
         seen.sessions.contains(&process.session) || self.pipes.is_some_and(|pipes| writes_to(process.id.pid, pipes))
     }
