@@ -91,23 +91,34 @@ pub fn listens(port: u16, pids: &[i32]) -> Listening {
         return Listening::No;
     }
     let own = owners(&listeners, pids);
-    let mut mine: Vec<&Listener> = listeners.iter().filter(|listener| !own.of(listener).is_empty()).collect();
-    let strangers = if mine.is_empty() { holders(port) } else { Vec::new() };
-    if mine.is_empty() {
-        let closed: HashSet<u32> = own.closed.iter().filter_map(|pid| proc::uid(*pid)).collect();
-        let nobodys = |listener: &Listener| {
-            strangers.iter().any(|holder| holder.process.is_none() && holder.address == listener.address)
-        };
-        mine.extend(listeners.iter().filter(|listener| closed.contains(&listener.uid) && nobodys(listener)));
-    }
-    // IPv4 first: what listens on it can be reached wherever there is a loopback interface at all.
-    mine.sort_by_key(|listener| listener.address.is_ipv6());
-    match (mine.first(), strangers.into_iter().next()) {
-        (Some(listener), _) => Listening::Own(reachable(listener.address)),
-        (None, Some(holder)) => Listening::Stranger(holder),
+    let strangers = || holders(port);
+    match judge(&listeners, &own, strangers, proc::uid) {
+        Ok(listener) => Listening::Own(reachable(listener.address)),
+        Err(Some(holder)) => Listening::Stranger(holder),
         // It was closed while we looked.
-        (None, None) => Listening::No,
+        Err(None) => Listening::No,
     }
+}
+
+/// The tree's own listener, or else the stranger.
+fn judge<'a>(
+    listeners: &'a [Listener],
+    own: &Owners,
+    strangers: impl FnOnce() -> Vec<Holder>,
+    uid_of: impl Fn(i32) -> Option<u32>,
+) -> Result<&'a Listener, Option<Holder>> {
+    // IPv4 first: what listens on it can be reached wherever there is a loopback interface at all.
+    let first =
+        |mine: &dyn Fn(&&Listener) -> bool| listeners.iter().filter(mine).min_by_key(|mine| mine.address.is_ipv6());
+    if let Some(listener) = first(&|listener| !own.of(listener).is_empty()) {
+        return Ok(listener);
+    }
+    let strangers = strangers();
+    let closed: HashSet<u32> = own.closed.iter().filter_map(|pid| uid_of(*pid)).collect();
+    let unclaimed = |listener: &Listener| {
+        strangers.iter().any(|holder| holder.process.is_none() && holder.address == listener.address)
+    };
+    first(&|listener| closed.contains(&listener.uid) && unclaimed(listener)).ok_or(strangers.into_iter().next())
 }
 
 /// Which processes hold which of the sockets, and which processes would not say.

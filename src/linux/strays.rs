@@ -45,13 +45,16 @@ const LONGEST_COMMAND: usize = 120;
 /// Every living process marked as of `state_id`, and what descends from it; only those whose environment we may read
 /// (all for root, else those of our own user). Never ourselves, nor those who started us.
 pub fn find_marked(state_id: &str) -> Vec<Stray> {
-    let table = ProcTable::new();
+    find_marked_in(&ProcTable::new(), state_id)
+}
+
+fn find_marked_in(table: &ProcTable, state_id: &str) -> Vec<Stray> {
     let prefix = format!("{state_id}.");
     let marked = |process: &ProcStat| table.mark(process.id).filter(|mark| mark.starts_with(&prefix));
     let mut found = Found::default();
-    found.extend(candidates(&table).filter(|process| marked(process).is_some()));
+    found.extend(candidates(table).filter(|process| marked(process).is_some()));
     let mut marks: HashMap<i32, String> = HashMap::new();
-    let members = found.with_descendants(&table);
+    let members = found.with_descendants(table);
     let strays = members.into_iter().filter_map(|process| {
         // Parents come before their children here.
         let mark = marked(&process).map_or_else(|| marks.get(&process.ppid).cloned(), |mark| Some(mark.into()))?;
@@ -132,13 +135,13 @@ impl Hunt<'_> {
     }
 
     fn look(&mut self) -> Vec<ProcStat> {
+        // The picture first, then the cgroups, so that a recycled pid has its old start time here.
         let table = ProcTable::new();
-        let mut found = Found::default();
-        let strays = find_marked(self.state_id);
-        found.extend(strays.iter().map(|stray| &stray.process));
-        let all = candidates(&table).collect::<Vec<_>>();
+        let marked = find_marked_in(&table, self.state_id);
         let inside: HashSet<i32> = self.leftovers.iter().flat_map(|cgroup| cgroup.pids().unwrap_or_default()).collect();
-        found.extend(all.into_iter().filter(|process| inside.contains(&process.id.pid)));
+        let mut found = Found::default();
+        found.extend(marked.iter().map(|stray| &stray.process));
+        found.extend(candidates(&table).filter(|process| inside.contains(&process.id.pid)));
         let present = found.with_descendants(&table);
         for process in &present {
             self.met.entry(process.id).or_insert_with(|| proc::command(process.id.pid, LONGEST_COMMAND));

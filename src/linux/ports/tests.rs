@@ -117,3 +117,15 @@ fn where_we_may_not_look_the_user_is_named() {
     let holder = Holder { process: None, uid: 1001, address: "0.0.0.0:3000".parse().unwrap() };
     assert_eq!(holder.to_string(), "a process of the user with id 1001");
 }
+
+#[test]
+fn a_process_that_cannot_be_looked_into_is_judged_by_its_user() {
+    let listener = Listener { address: "0.0.0.0:3000".parse().unwrap(), uid: 1001, inode: 5 };
+    let closed = Owners { held: Vec::new(), closed: vec![70] };
+    let judged = |process: Option<(i32, String)>, uid| {
+        judge(&[listener], &closed, || vec![Holder { process, ..listener.holder(None) }], |_| Some(uid)).copied()
+    };
+    assert_eq!(judged(None, 1001), Ok(listener));
+    assert!(judged(None, 1002).is_err(), "another user's");
+    assert!(judged(Some((80, "nginx".to_owned())), 1001).is_err(), "somebody else is known to have it");
+}

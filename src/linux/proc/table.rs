@@ -32,9 +32,10 @@ impl ProcTable {
         if self.picture.get().is_none() || self.is_current() {
             return;
         }
-        self.picture.take();
+        let mut marks = std::mem::take(self.marks.get_mut());
         // Without a mark is not for good: a child of ours has none until it has become its program.
-        self.marks.get_mut().retain(|process, mark| mark.is_some() && process.is_alive());
+        marks.retain(|process, mark| mark.is_some() && self.has(*process));
+        *self = ProcTable { picture: OnceCell::new(), marks: marks.into() };
     }
 
     /// Whether nobody was born since the picture was begun. A walk that found nothing in a picture that is no longer
