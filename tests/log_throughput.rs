@@ -3,6 +3,7 @@
 //! `cargo test --release --test log_throughput -- --ignored --nocapture`
 
 #![expect(clippy::disallowed_methods, reason = "it measures real time, and runs tee")]
+#![expect(clippy::unwrap_used, reason = "a measurement fails by panicking")]
 #![expect(clippy::print_stdout, reason = "its result is what it prints")]
 
 use infissi::logs::{Capture, LogFormat, LogSettings, SourceId};

@@ -1,5 +1,7 @@
 //! What an app writes is in its files: real pipes, real files, a really full disk.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 use infissi::logs::{
     Capture, FollowItem, FollowerFilter, LogFormat, LogNotice, LogSettings, SourceId, Stream, TailLine,
 };
