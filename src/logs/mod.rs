@@ -2,9 +2,9 @@
 //!
 //! A thread of its own ([`Capture`]) reads every pipe, so that a chatty app slows neither the supervisor's decisions
 //! nor its answers, and so that nothing but a slow disk keeps an app waiting for its own output. In reading order:
-//! `capture` (the thread), `framing` (bytes → whole lines), `render` (lines → the bytes of a file), `app` (an app's
-//! three files), `file` (one of them: rotation, full disks), `archive` and `gzip` (rotated files), `tail`, `follow`,
-//! and `read` (files → lines again).
+//! `capture` and `log_thread` (what the thread is told, and what it does), `framing` (bytes → whole lines), `render`
+//! (lines → the bytes of a file), `app` (an app's three files), `file` (one of them: rotation, full disks), `archive` and
+//! `gzip` (rotated files), `tail`, `follow`, and `read` (files → lines again).
 
 mod app;
 mod archive;
@@ -13,6 +13,7 @@ mod file;
 mod follow;
 mod framing;
 mod gzip;
+mod log_thread;
 pub mod read;
 mod render;
 mod settings;

@@ -1,0 +1,397 @@
+//! The log thread: reads the pipes of every run, a piece of each in turn, and does what it is told in between.
+
+use super::app::{AppLog, Env, Now};
+use super::capture::{Callback, Command, SourceId};
+use super::file::LogNotice;
+use super::follow::Feed;
+use super::framing::{Framing, ReadBuffer};
+use super::gzip::Compressor;
+use super::settings::{LogSettings, Stream};
+use super::tail::{Tail, TailLine};
+use crate::linux::readiness::Readiness;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// What a finished run may still have in its pipes is read for so long and so far: someone else may hold them and write.
+const FINISH_TIME: Duration = Duration::from_secs(2);
+const FINISH_BYTES: u64 = 64 * 1024 * 1024;
+/// Reads of one finishing pipe before the others have their turn.
+const FINISH_READS: u32 = 16;
+/// The wall clock may be set while we sleep until midnight.
+const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+
+/// What all apps stand on.
+pub(super) struct Ground {
+    pub(super) zone: TimeZone,
+    pub(super) compressor: Compressor,
+    pub(super) notice: Box<dyn Fn(LogNotice) + Send>,
+}
+
+impl Ground {
+    fn env(&self) -> Env<'_> {
+        Env { now: read_clocks(), zone: &self.zone, compressor: &self.compressor, notice: &*self.notice }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the log thread stamps lines itself: this is its one reading of the clocks"
+)]
+fn read_clocks() -> Now {
+    let wall = Timestamp::now();
+    let wall = Timestamp::from_millisecond(wall.as_millisecond()).unwrap_or(wall);
+    Now { mono: Instant::now(), wall }
+}
+
+pub(super) struct LogThread {
+    readiness: Readiness,
+    commands: Receiver<Command>,
+    ground: Ground,
+    apps: HashMap<Arc<str>, AppLog>,
+    sources: HashMap<SourceId, Source>,
+    finishing: Vec<SourceId>,
+    feeds: Vec<Feed>,
+    buffer: ReadBuffer,
+    scratch: Vec<u8>,
+    /// When the first file is to be tried again.
+    retry_at: Option<Instant>,
+    /// When the first app has its midnight.
+    midnight: Option<Timestamp>,
+}
+
+struct Source {
+    app: Arc<str>,
+    /// Of stdout and stderr, until each has ended.
+    pipes: [Option<Pipe>; 2],
+    tail: Tail,
+    finish: Option<Finish>,
+}
+
+struct Pipe {
+    file: File,
+    framing: Framing,
+}
+
+struct Finish {
+    deadline: Instant,
+    bytes_left: u64,
+    done: Callback<Vec<TailLine>>,
+}
+
+/// What one read of a pipe brought.
+#[derive(PartialEq, Eq)]
+enum Got {
+    Bytes(u64),
+    /// There is nothing now.
+    Nothing,
+    /// There will be nothing more.
+    End,
+}
+
+const STREAMS: [Stream; 2] = [Stream::Out, Stream::Err];
+
+fn token(source: SourceId, stream: Stream) -> u64 {
+    source.0 << 1 | stream as u64
+}
+
+fn of_token(token: u64) -> (SourceId, Stream) {
+    (SourceId(token >> 1), STREAMS[(token & 1) as usize])
+}
+
+impl LogThread {
+    pub(super) fn new(readiness: Readiness, commands: Receiver<Command>, ground: Ground) -> LogThread {
+        LogThread {
+            readiness,
+            commands,
+            ground,
+            apps: HashMap::new(),
+            sources: HashMap::new(),
+            finishing: Vec::new(),
+            feeds: Vec::new(),
+            buffer: ReadBuffer::new(),
+            scratch: Vec::new(),
+            retry_at: None,
+            midnight: None,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut ready = Vec::new();
+        loop {
+            let timeout = self.timeout();
+            if self.readiness.wait(timeout, &mut ready).is_err() {
+                return;
+            }
+            if !self.obey() {
+                return self.stop();
+            }
+            for &token in &ready {
+                let (source, stream) = of_token(token);
+                self.read(source, stream);
+            }
+            self.drain_finishing();
+            self.tick();
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.finishing.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        if self.retry_at.is_none() && self.midnight.is_none() {
+            return None;
+        }
+        let now = read_clocks();
+        let retry = self.retry_at.map(|at| at.saturating_duration_since(now.mono));
+        let midnight = self.midnight.map(|at| {
+            let left = Duration::try_from(at.duration_since(now.wall)).unwrap_or(Duration::ZERO);
+            left.min(LONGEST_SLEEP)
+        });
+        retry.into_iter().chain(midnight).min()
+    }
+
+    /// Does what was asked for. False: to stop.
+    fn obey(&mut self) -> bool {
+        let mut any = false;
+        while let Ok(command) = self.commands.try_recv() {
+            any = true;
+            match command {
+                Command::Open(settings) => self.open(settings),
+                Command::Forget(app) => self.forget(&app),
+                Command::Attach { source, app, pipes } => self.attach(source, app, pipes),
+                Command::Finish { source, done } => self.finish(source, done),
+                Command::Tail { app, done } => done(self.tail(&app)),
+                Command::Flush { app, done } => done(self.flush(&app)),
+                Command::Stats { app, done } => done(self.apps.get(&app).map(AppLog::stats)),
+                Command::Subscribe(feed) => self.subscribe(feed),
+                Command::Reopen => self.reopen(),
+                Command::Compressed(done) => {
+                    if let Some(app) = self.apps.get_mut(&done.job.settings.app) {
+                        app.compressed(&done);
+                    }
+                }
+                Command::Stop => return false,
+            }
+        }
+        if any {
+            self.plan();
+        }
+        true
+    }
+
+    /// Notes what the thread must wake up for.
+    fn plan(&mut self) {
+        self.retry_at = self.apps.values().filter_map(|app| app.due().0).min();
+        self.midnight = self.apps.values().filter_map(|app| app.due().1).min();
+    }
+
+    fn open(&mut self, settings: LogSettings) {
+        let env = self.ground.env();
+        match self.apps.get_mut(&settings.app) {
+            Some(app) => app.configure(settings, &env),
+            None => {
+                self.apps.insert(Arc::clone(&settings.app), AppLog::open(settings, &env));
+            }
+        }
+    }
+
+    fn forget(&mut self, app: &Arc<str>) {
+        if let Some(log) = self.apps.get_mut(app) {
+            log.forgotten = true;
+        }
+        self.close_if_forgotten(app);
+    }
+
+    fn close_if_forgotten(&mut self, app: &Arc<str>) {
+        let forgotten = self.apps.get(app).is_some_and(|log| log.forgotten);
+        if forgotten && !self.sources.values().any(|source| source.app == *app) {
+            self.apps.remove(app);
+        }
+    }
+
+    fn attach(&mut self, source: SourceId, app: Arc<str>, pipes: [OwnedFd; 2]) {
+        let mut taken = STREAMS.into_iter().zip(pipes).map(|(stream, fd)| {
+            let file = File::from(fd);
+            // Only a lack of kernel memory can refuse it; the run is then as one without output.
+            self.readiness.add(&file, token(source, stream)).ok()?;
+            Some(Pipe { file, framing: Framing::default() })
+        });
+        let pipes = [taken.next().flatten(), taken.next().flatten()];
+        self.sources.insert(source, Source { app, pipes, tail: Tail::default(), finish: None });
+    }
+
+    fn finish(&mut self, id: SourceId, done: Callback<Vec<TailLine>>) {
+        let Some(source) = self.sources.get_mut(&id) else { return done(Vec::new()) };
+        if source.finish.is_none() {
+            self.finishing.push(id);
+        }
+        let deadline = read_clocks().mono + FINISH_TIME;
+        source.finish = Some(Finish { deadline, bytes_left: FINISH_BYTES, done });
+    }
+
+    fn tail(&self, app: &str) -> Vec<TailLine> {
+        let now = read_clocks().wall;
+        let last_run = self.apps.get(app).map(|log| log.last_run.clone());
+        let running = self.sources.values().filter(|source| &*source.app == app).map(|source| {
+            let mut tail = source.tail.clone();
+            for (stream, pipe) in STREAMS.into_iter().zip(&source.pipes) {
+                if let Some(pipe) = pipe {
+                    tail.push_unfinished(now, stream, pipe.framing.unfinished());
+                }
+            }
+            tail
+        });
+        Tail::merged(last_run.into_iter().chain(running)).into_lines()
+    }
+
+    fn flush(&mut self, app: &str) -> io::Result<()> {
+        match self.apps.get_mut(app) {
+            Some(log) => log.flush(&self.ground.env()),
+            None => Ok(()),
+        }
+    }
+
+    fn subscribe(&mut self, feed: Feed) {
+        self.feeds.retain(|feed| !feed.is_gone());
+        let wanted = self.apps.iter().filter(|(app, _)| feed.wants_app(app));
+        feed.start(wanted.map(|(app, log)| (Arc::clone(app), log.marks())).collect());
+        self.feeds.push(feed);
+    }
+
+    fn reopen(&mut self) {
+        self.ground.zone = TimeZone::system();
+        let env = self.ground.env();
+        for log in self.apps.values_mut() {
+            log.reopen(&env);
+        }
+    }
+
+    /// Reads a pipe once.
+    fn read(&mut self, id: SourceId, stream: Stream) -> Got {
+        let pipe = self.sources.get_mut(&id).and_then(|source| source.pipes[stream as usize].as_mut());
+        let Some(pipe) = pipe else { return Got::End };
+        match pipe.file.read(self.buffer.room()) {
+            Ok(read) if read > 0 => {
+                self.take(id, stream, read);
+                Got::Bytes(read as u64)
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Got::Nothing
+            }
+            Ok(_) | Err(_) => {
+                self.end_pipe(id, stream);
+                Got::End
+            }
+        }
+    }
+
+    fn end_pipe(&mut self, id: SourceId, stream: Stream) {
+        self.take(id, stream, 0);
+        let pipe = self.sources.get_mut(&id).and_then(|source| source.pipes[stream as usize].take());
+        if let Some(pipe) = pipe {
+            self.readiness.remove(&pipe.file);
+        }
+    }
+
+    /// Passes on what was read into the buffer, in whole lines; nothing read means that the stream has ended.
+    fn take(&mut self, id: SourceId, stream: Stream, read: usize) {
+        let Some(Source { app, pipes, tail, .. }) = self.sources.get_mut(&id) else { return };
+        let Some(pipe) = &mut pipes[stream as usize] else { return };
+        let env = self.ground.env();
+        let mut log = self.apps.get_mut(app);
+        let (feeds, scratch) = (&mut self.feeds, &mut self.scratch);
+        let sink = |block: &[u8]| {
+            tail.push_block(env.now.wall, stream, block);
+            if let Some(log) = &mut log {
+                log.write(stream, block, &env, scratch);
+            }
+            if !feeds.is_empty() {
+                feeds.retain(|feed| !feed.is_gone());
+                feeds.iter().for_each(|feed| feed.push_block(app, stream, env.now.wall, block));
+            }
+        };
+        match read {
+            0 => pipe.framing.finish(sink),
+            read => pipe.framing.push(&mut self.buffer, read, sink),
+        }
+        if let Some(at) = log.and_then(|log| log.due().0) {
+            self.retry_at = Some(self.retry_at.map_or(at, |other| other.min(at)));
+        }
+    }
+
+    fn drain_finishing(&mut self) {
+        for id in std::mem::take(&mut self.finishing) {
+            let drained = STREAMS.map(|stream| self.drain(id, stream));
+            let now = read_clocks().mono;
+            let over = self
+                .sources
+                .get(&id)
+                .and_then(|source| source.finish.as_ref())
+                .is_none_or(|finish| finish.bytes_left == 0 || now >= finish.deadline);
+            if drained == [true; 2] || over {
+                self.close(id);
+            } else {
+                self.finishing.push(id);
+            }
+        }
+    }
+
+    /// Reads a few times. True: there is nothing more.
+    fn drain(&mut self, id: SourceId, stream: Stream) -> bool {
+        for _ in 0..FINISH_READS {
+            let Got::Bytes(read) = self.read(id, stream) else { return true };
+            if let Some(finish) = self.sources.get_mut(&id).and_then(|source| source.finish.as_mut()) {
+                finish.bytes_left = finish.bytes_left.saturating_sub(read);
+            }
+        }
+        false
+    }
+
+    /// Ends a source: its unfinished lines are written, its last lines handed over.
+    fn close(&mut self, id: SourceId) {
+        for stream in STREAMS {
+            self.end_pipe(id, stream);
+        }
+        let Some(source) = self.sources.remove(&id) else { return };
+        if let Some(log) = self.apps.get_mut(&source.app) {
+            log.last_run = source.tail.clone();
+        }
+        if let Some(finish) = source.finish {
+            (finish.done)(source.tail.into_lines());
+        }
+        self.close_if_forgotten(&source.app);
+    }
+
+    /// Tries again what failed, and turns the day.
+    fn tick(&mut self) {
+        if self.retry_at.is_none() && self.midnight.is_none() {
+            return;
+        }
+        let now = read_clocks();
+        if self.retry_at.is_none_or(|at| now.mono < at) && self.midnight.is_none_or(|at| now.wall < at) {
+            return;
+        }
+        let env = self.ground.env();
+        for log in self.apps.values_mut() {
+            log.tick(&env);
+        }
+        self.plan();
+    }
+
+    fn stop(mut self) {
+        let ids: Vec<SourceId> = self.sources.keys().copied().collect();
+        for id in ids {
+            for stream in STREAMS {
+                self.drain(id, stream);
+            }
+            self.close(id);
+        }
+    }
+}
