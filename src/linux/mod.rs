@@ -1,1 +1,5 @@
+//! The only place with unsafe, nix and /proc.
 
+pub mod become_user;
+pub mod disk;
+pub mod keys;
