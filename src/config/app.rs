@@ -108,7 +108,7 @@ pub struct StatusRange {
 /// `[apps.NAME.logs]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogsConfig {
-    /// Absolute where it is given; else the supervisor's log directory.
+    /// As written, relative to the supervisor's log directory; none is that directory itself.
     pub dir: Option<PathBuf>,
     /// `NAME-combined.log`, `NAME-out.log`, `NAME-error.log`; the app's name by default.
     pub name: String,

@@ -1,10 +1,29 @@
 //! `supervisor.toml` → [`Config`], valid by construction; every mistake with its key and line.
 
 mod app;
+mod app_table;
+mod command;
 mod cron;
+mod health_table;
+mod include;
+mod keys;
+mod logs_table;
+mod mistake;
+mod notes;
+mod parse;
+mod signals;
+mod sources;
+mod supervisor_table;
+mod table;
+mod ties;
+pub mod units;
+mod values;
 
 pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat, LogsConfig, ProbeKind, StatusRange};
 pub use cron::Cron;
+pub use mistake::{Mistake, Mistakes};
+pub use parse::{Facts, Parsed, parse};
+pub use sources::Sources;
 
 use std::path::PathBuf;
 use std::sync::Arc;
