@@ -5,7 +5,9 @@ use clap_complete::Shell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// Looks after the apps of an infissi supervisor: what runs, how it does, what it says; start, stop, restart.
+/// Looks after the apps of an infissi supervisor
+///
+/// Shows what runs, how it does and what it says; starts, stops and restarts it.
 #[derive(Debug, Parser)]
 #[command(name = "infissi-ctl", version, after_help = EXAMPLES, subcommand_required = false)]
 pub struct Arguments {
@@ -18,16 +20,16 @@ pub struct Arguments {
 #[derive(Debug, Clone, Default, Args)]
 pub struct GlobalOptions {
     /// The supervisor's socket, or the directory it is in
-    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = EVERYWHERE)]
     pub socket: Option<PathBuf>,
     /// The supervisor.toml whose supervisor is meant
-    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = EVERYWHERE)]
     pub config: Option<PathBuf>,
     /// Print JSON: one value, or one a line when following
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
     /// No colours
-    #[arg(long, global = true, alias = "no-colour")]
+    #[arg(long, global = true, alias = "no-colour", help_heading = EVERYWHERE)]
     pub no_color: bool,
 }
 
@@ -254,6 +256,9 @@ fn overview(definition: &clap::Command) -> String {
     text
 }
 
+/// The heading of the options that every command takes.
+const EVERYWHERE: &str = "Options of every command";
+
 const EXAMPLES: &str = "\
 Without a command: list. APP is one or more names, aliases, globs, or all.
 
@@ -264,8 +269,8 @@ Examples:
   infissi-ctl show staging          why did it restart?
   infissi-ctl apply --dry-run       what would the changed supervisor.toml do?
 
-Exit status: 0 done, 1 it failed, 2 wrong usage or bad configuration, 3 no supervisor answers, 4 no such app,
-5 refused (busy, not allowed).";
+Exit status: 0 done, 1 it failed, 2 wrong usage or bad configuration,
+3 no supervisor answers, 4 no such app, 5 refused (busy, not allowed).";
 
 const LIST_EXAMPLES: &str = "\
 Examples:
@@ -279,7 +284,7 @@ Examples:
   infissi-ctl logs                                  all apps, live
   infissi-ctl logs staging -n 200 --no-follow
   infissi-ctl logs staging --since 10m --err
-  infissi-ctl logs staging --since 'yesterday 02:00' --until 'yesterday 03:00' --grep 'Error|timeout'
+  infissi-ctl logs staging --since 'yesterday 02:00' --grep 'Error|timeout'
   infissi-ctl logs staging --raw --no-follow > staging.txt";
 
 const SIGNAL_EXAMPLES: &str = "\

@@ -3,7 +3,8 @@
 use super::failure::Failure;
 use super::session::Session;
 use crate::api::{ExecPlan, RefusalCode, routes};
-use crate::linux::become_user::{become_user, current_uid};
+use crate::linux::become_user::become_user;
+use crate::linux::identity::Identity;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -12,7 +13,7 @@ use std::process::Command;
 /// Does not return when it works: the exit code is the command's.
 pub(crate) fn exec(session: &mut Session, app: &str, words: &[OsString]) -> Result<u8, Failure> {
     let plan: ExecPlan = session.client()?.get(&routes::exec(app))?;
-    let own = current_uid();
+    let own = Identity::own().uid;
     if own != 0 && own != plan.uid {
         return Err(Failure::new(
             RefusalCode::NotAllowed,

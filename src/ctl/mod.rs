@@ -82,7 +82,8 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> u8 {
         return u8::try_from(error.exit_code()).unwrap_or(2);
     }
     let text = error.to_string();
-    let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let paragraph: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let message = paragraph.join(" ").trim_start_matches("error: ").to_owned();
     let global = GlobalOptions { json: true, ..GlobalOptions::default() };
     let mut session = Session::new(&global, Look::of_stdout(true), buffered_stdout(), Box::new(io::stderr()));
     let code = session.print_failure(Failure::usage(message, "infissi-ctl --help"));

@@ -205,7 +205,7 @@ fn pairs(look: &Look) -> Table {
 
 fn several(look: &Look, titles: &[&str]) -> Table {
     let mut table = pairs(look);
-    table.set_header(titles.iter().map(|title| Cell::new(title).fg(Color::Cyan)));
+    table.set_header(titles.iter().map(|title| Cell::new(title).fg(Color::DarkCyan)));
     table
 }
 
@@ -214,7 +214,7 @@ fn add(table: &mut Table, name: &str, value: &str) {
 }
 
 fn key(name: &str) -> Cell {
-    Cell::new(name).fg(Color::Cyan)
+    Cell::new(name).fg(Color::DarkCyan)
 }
 
 fn right(value: impl ToString) -> Cell {

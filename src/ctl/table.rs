@@ -165,7 +165,7 @@ fn is_near(bytes: u64, limit: u64) -> bool {
 }
 
 fn heading(column: Column, look: &Look) -> Cell {
-    Cell::new(title(column, look)).fg(Color::Cyan).set_alignment(alignment(column))
+    Cell::new(title(column, look)).fg(Color::DarkCyan).set_alignment(alignment(column))
 }
 
 fn cell(column: Column, text: &str, app: &AppStatus) -> Cell {
@@ -192,7 +192,7 @@ fn color(column: Column, app: &AppStatus) -> Option<Color> {
         Column::Health => health_color(app.health),
         Column::Memory => {
             let near = app.memory_bytes.zip(app.memory_limit_bytes).is_some_and(|(now, limit)| is_near(now, limit));
-            near.then_some(Color::Yellow)
+            near.then_some(Color::DarkYellow)
         }
         Column::Slot
         | Column::Port
@@ -206,16 +206,16 @@ fn color(column: Column, app: &AppStatus) -> Option<Color> {
 
 pub(crate) fn status_color(status: Status) -> Color {
     match status {
-        Status::Online => Color::Green,
-        Status::Stopped | Status::Errored => Color::Red,
-        Status::Starting | Status::Stopping | Status::Backoff | Status::Waiting => Color::Yellow,
+        Status::Online => Color::DarkGreen,
+        Status::Stopped | Status::Errored => Color::DarkRed,
+        Status::Starting | Status::Stopping | Status::Backoff | Status::Waiting => Color::DarkYellow,
     }
 }
 
 pub(crate) fn health_color(health: Health) -> Option<Color> {
     match health {
-        Health::Healthy => Some(Color::Green),
-        Health::Unhealthy => Some(Color::Red),
+        Health::Healthy => Some(Color::DarkGreen),
+        Health::Unhealthy => Some(Color::DarkRed),
         Health::Unknown => None,
     }
 }
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn colours_say_how_an_app_does() {
         let shown = table(&sample::apps(), &Look { color: true, ..look(Some(120)) });
-        assert!(shown.contains("\u{1b}[38;5;10m online"), "{shown:?}");
+        assert!(shown.contains("\u{1b}[38;5;2m online"), "{shown:?}");
         assert!(!table(&sample::apps(), &look(Some(120))).contains('\u{1b}'));
     }
 

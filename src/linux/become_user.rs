@@ -1,12 +1,7 @@
 //! To become another user for good, as `exec` does before it runs a command.
 
-use nix::unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use std::io;
-
-/// The effective user of this process.
-pub fn current_uid() -> u32 {
-    geteuid().as_raw()
-}
 
 /// Gives up this process's identity for another, with no way back: groups first, because a plain user may not
 /// change them (credentials(7)). For a process of one thread; the kernel's calls are per thread, and libc

@@ -2,4 +2,5 @@
 
 pub mod become_user;
 pub mod disk;
+pub mod identity;
 pub mod keys;
