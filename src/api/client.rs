@@ -402,3 +402,6 @@ fn parse<T: DeserializeOwned>(method: &Method, path: &str, body: &[u8]) -> Resul
     serde_json::from_slice(body)
         .map_err(|source| ClientError::Garbled { asked: format!("{method} {path}"), source: source.into() })
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,12 +3,14 @@
 //! `unsafe` is denied for the package; a file here that needs it says so in its first lines, with the reason.
 
 pub mod atomic;
+pub mod become_user;
 pub mod boot;
 pub mod cgroup;
 pub mod dirs;
 pub mod disk;
 pub mod exit;
 pub mod identity;
+pub mod keys;
 pub mod limits;
 pub mod lock;
 pub mod logfile;

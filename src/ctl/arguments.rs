@@ -1,0 +1,313 @@
+//! The command line of `infissi-ctl`, as clap reads it, `--help` shows it and the man page prints it.
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Looks after the apps of an infissi supervisor
+///
+/// Shows what runs, how it does and what it says; starts, stops and restarts it.
+#[derive(Debug, Parser)]
+#[command(name = "infissi-ctl", version, after_help = EXAMPLES, subcommand_required = false)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: GlobalOptions,
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct GlobalOptions {
+    /// The supervisor's socket, or the directory it is in
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::AnyPath, help_heading = EVERYWHERE)]
+    pub socket: Option<PathBuf>,
+    /// The supervisor.toml whose supervisor is meant
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = EVERYWHERE)]
+    pub config: Option<PathBuf>,
+    /// Print JSON: one value, or one a line when following
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    pub json: bool,
+    /// No colours
+    #[arg(long, global = true, alias = "no-colour", help_heading = EVERYWHERE)]
+    pub no_color: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The table of all apps
+    #[command(visible_aliases = ["ls", "status", "ps"], after_help = LIST_EXAMPLES)]
+    List {
+        /// Again every second, until q or Ctrl-C
+        #[arg(long, short)]
+        watch: bool,
+    },
+    /// Everything about an app: processes, last exits, paths, next steps
+    #[command(visible_aliases = ["describe", "info"])]
+    Show(Apps),
+    /// Print the last log lines, then follow
+    #[command(visible_alias = "log", after_help = LOGS_EXAMPLES)]
+    Logs(LogsOptions),
+    /// What happened: starts, exits, restarts, who asked
+    Events {
+        /// Go on with what happens from now
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Probe an app now; exit 0 only if it is healthy
+    Health(Apps),
+    /// Start what is stopped
+    Start(ActOptions),
+    /// Stop, and keep stopped
+    Stop(ActOptions),
+    /// Stop and start again with the configuration as it was applied
+    Restart(RestartOptions),
+    /// The same as restart
+    Reload(RestartOptions),
+    /// Send a signal to an app's processes
+    #[command(after_help = SIGNAL_EXAMPLES)]
+    Signal {
+        #[arg(value_name = "APP")]
+        app: String,
+        /// HUP, SIGUSR2 or a number
+        #[arg(value_name = "SIG")]
+        signal: String,
+    },
+    /// Zero the restart counter and the backoff
+    Reset(Apps),
+    /// Empty an app's log files
+    Flush {
+        #[arg(value_name = "APP")]
+        apps: Vec<String>,
+    },
+    /// Run a command as an app's user, in its directory and environment
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec {
+        #[arg(value_name = "APP")]
+        app: String,
+        #[arg(long, hide = true, value_name = "ID")]
+        release: Option<String>,
+        #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true,
+              value_hint = ValueHint::CommandWithArguments)]
+        command: Vec<OsString>,
+    },
+    /// Make the supervisor follow its changed supervisor.toml; touches only what differs
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply {
+        /// Show what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Check a supervisor.toml and show every mistake in it
+    Check {
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Look at a project and print the lines for it to put into supervisor.toml
+    #[command(after_help = INIT_EXAMPLES)]
+    Init {
+        /// The project's directory
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+        /// The port that the app gets
+        #[arg(long, value_name = "N")]
+        port: Option<u16>,
+    },
+    /// Look for what is wrong with the supervisor, the machine and the apps
+    Doctor,
+    /// Does the supervisor answer?
+    Ping,
+    /// The versions of infissi-ctl and of the supervisor
+    Version,
+    /// Stop all apps and the supervisor
+    Shutdown {
+        /// Do not wait until it has stopped
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Print the completions for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions { shell: Shell },
+    /// Words of PM2, of later versions, and slips.
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+/// One or more apps.
+#[derive(Debug, Args)]
+pub struct Apps {
+    /// A name, an alias, a glob in quotes, or all
+    #[arg(value_name = "APP", required = true)]
+    pub apps: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ActOptions {
+    #[command(flatten)]
+    pub apps: Apps,
+    /// Do not wait until it is done
+    #[arg(long)]
+    pub no_wait: bool,
+    #[command(flatten)]
+    pub pm2: Pm2Options,
+}
+
+#[derive(Debug, Args)]
+pub struct RestartOptions {
+    #[command(flatten)]
+    pub act: ActOptions,
+    /// Stop before the new one starts, even where the new one could take over
+    #[arg(long)]
+    pub hard: bool,
+}
+
+/// What PM2 knows beside these commands. `--update-env` asks for what always happens here; the others belong to
+/// PM2's way of telling what to run and are answered with ours.
+#[derive(Debug, Default, Args)]
+pub struct Pm2Options {
+    #[arg(long, hide = true)]
+    pub update_env: bool,
+    #[arg(long, hide = true)]
+    pub name: Option<String>,
+    #[arg(long, hide = true)]
+    pub only: Option<String>,
+    #[arg(long, hide = true)]
+    pub env: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsOptions {
+    /// A name, an alias, a glob in quotes, or all
+    #[arg(value_name = "APP")]
+    pub apps: Vec<String>,
+    /// The last so many lines [15, or all since --since]
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<usize>,
+    /// Go on with new lines; the default on a terminal
+    #[arg(long, short, conflicts_with = "no_follow")]
+    pub follow: bool,
+    /// End after the last lines
+    #[arg(long, alias = "nostream")]
+    pub no_follow: bool,
+    /// Only standard output
+    #[arg(long, conflicts_with = "err")]
+    pub out: bool,
+    /// Only standard error
+    #[arg(long, alias = "error")]
+    pub err: bool,
+    /// From then on: 10m, "yesterday 02:00", RFC 3339
+    #[arg(long, value_name = "T")]
+    pub since: Option<String>,
+    /// Up to then
+    #[arg(long, value_name = "T")]
+    pub until: Option<String>,
+    /// Only lines that this regular expression matches
+    #[arg(long, value_name = "RE")]
+    pub grep: Option<String>,
+    /// Only what the app wrote: no names, no times
+    #[arg(long, conflicts_with = "json")]
+    pub raw: bool,
+}
+
+impl GlobalOptions {
+    /// Both together, where a line was read in two parts.
+    #[must_use]
+    pub fn and(self, other: GlobalOptions) -> GlobalOptions {
+        GlobalOptions {
+            socket: self.socket.or(other.socket),
+            config: self.config.or(other.config),
+            json: self.json || other.json,
+            no_color: self.no_color || other.no_color,
+        }
+    }
+}
+
+impl Arguments {
+    /// The definition, with the commands grouped for `--help`.
+    pub fn definition() -> clap::Command {
+        let definition = Arguments::command();
+        let overview = overview(&definition);
+        definition.help_template(format!(
+            "{{about}}\n\n{{usage-heading}} {{usage}}\n\n{overview}Options:\n{{options}}{{after-help}}"
+        ))
+    }
+}
+
+/// The commands in the groups in which people look for them.
+pub const GROUPS: [(&str, &[&str]); 4] = [
+    ("Look", &["list", "show", "logs", "events", "health"]),
+    ("Act", &["start", "stop", "restart", "reload", "signal", "reset", "flush", "exec"]),
+    ("Configure", &["apply", "check", "init"]),
+    ("The supervisor", &["doctor", "ping", "version", "shutdown", "completions"]),
+];
+
+fn overview(definition: &clap::Command) -> String {
+    let mut text = String::new();
+    for (title, names) in GROUPS {
+        text.push_str(title);
+        text.push_str(":\n");
+        for name in names {
+            let about = definition.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            text.push_str(&format!("  {name:<13}{about}\n"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The heading of the options that every command takes.
+const EVERYWHERE: &str = "Options of every command";
+
+const EXAMPLES: &str = "\
+Without a command: list. APP is one or more names, aliases, globs, or all.
+
+Examples:
+  infissi-ctl                       the table of all apps
+  infissi-ctl restart staging       waits until it is online again
+  infissi-ctl logs staging -n 100   the last 100 lines, then live
+  infissi-ctl show staging          why did it restart?
+  infissi-ctl apply --dry-run       what would the changed supervisor.toml do?
+
+Exit status: 0 done, 1 it failed, 2 wrong usage or bad configuration,
+3 no supervisor answers, 4 no such app, 5 refused (busy, not allowed).";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  infissi-ctl list
+  infissi-ctl list --json | jq -r '.[] | select(.status != \"online\") | .name'";
+
+const LOGS_EXAMPLES: &str = "\
+A line of standard output is marked |, one of standard error !.
+
+Examples:
+  infissi-ctl logs                                  all apps, live
+  infissi-ctl logs staging -n 200 --no-follow
+  infissi-ctl logs staging --since 10m --err
+  infissi-ctl logs staging --since 'yesterday 02:00' --grep 'Error|timeout'
+  infissi-ctl logs staging --raw --no-follow > staging.txt";
+
+const SIGNAL_EXAMPLES: &str = "\
+Examples:
+  infissi-ctl signal staging HUP
+  infissi-ctl signal 'worker-*' SIGUSR2";
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  infissi-ctl exec staging -- npx prisma migrate status
+  infissi-ctl exec staging -- env";
+
+const APPLY_EXAMPLES: &str = "\
+Examples:
+  infissi-ctl check && infissi-ctl apply --dry-run
+  infissi-ctl apply";
+
+const INIT_EXAMPLES: &str = "\
+Examples:
+  infissi-ctl init .
+  infissi-ctl init /var/www/crm --port 3000 >> /etc/infissi/supervisor.toml";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  infissi-ctl completions bash > /etc/bash_completion.d/infissi-ctl
+  infissi-ctl completions zsh > \"${fpath[1]}/_infissi-ctl\"";

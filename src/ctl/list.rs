@@ -1,0 +1,122 @@
+//! `list`: the table of all apps, the notes below it, and the same again every second.
+
+use super::clock;
+use super::failure::Failure;
+use super::look::{BOLD, DIM, Look};
+use super::session::Session;
+use super::table::table;
+use super::units::{distance, printable};
+use crate::api::{AppStatus, Status, SupervisorStatus, routes};
+use jiff::Timestamp;
+
+pub(crate) fn list(session: &mut Session) -> Result<u8, Failure> {
+    let apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
+    if session.json {
+        session.print_json(&apps)?;
+        return Ok(0);
+    }
+    let supervisor: SupervisorStatus = session.client()?.get(routes::SUPERVISOR)?;
+    let text = text(&apps, &supervisor, clock::now(), &session.look);
+    session.out.write_all(text.as_bytes())?;
+    Ok(0)
+}
+
+/// The whole answer of `list`, lines with ends.
+pub(crate) fn text(apps: &[AppStatus], supervisor: &SupervisorStatus, now: Timestamp, look: &Look) -> String {
+    let mut text = if apps.is_empty() { empty(supervisor) } else { table(apps, look) };
+    for note in notes(apps, supervisor, now, look) {
+        text.push_str(&note);
+        text.push('\n');
+    }
+    text
+}
+
+fn empty(supervisor: &SupervisorStatus) -> String {
+    format!(
+        "No apps yet. `infissi-ctl init DIR` looks at a project and prints the lines for it;\n\
+         put them into {} and run `infissi-ctl apply`.\n",
+        supervisor.config.path
+    )
+}
+
+fn notes(apps: &[AppStatus], supervisor: &SupervisorStatus, now: Timestamp, look: &Look) -> Vec<String> {
+    let mut notes: Vec<String> = apps.iter().filter_map(|app| about_app(app, now, look)).collect();
+    let config = &supervisor.config;
+    if let Some(mistakes) = &config.faulty {
+        notes.push(format!("{} {} has mistakes; the last applied configuration runs.", look.warning(), config.path));
+        notes.extend(mistakes.trim_end().lines().map(|line| format!("  {line}")));
+        notes.push(format!("  next: correct it, then {}", look.paint(BOLD, "infissi-ctl apply")));
+    } else if config.changed {
+        notes.push(format!(
+            "{} {} was changed and is not applied: run {} (--dry-run shows what it would do)",
+            look.warning(),
+            config.path,
+            look.paint(BOLD, "infissi-ctl apply")
+        ));
+    }
+    notes.extend(supervisor.warnings.iter().map(|warning| format!("{} {}", look.warning(), printable(warning))));
+    notes
+}
+
+/// `staging waits: port 3002 is held by pid 812 (node server.js)`.
+fn about_app(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
+    let reason = app.reason.as_deref()?;
+    let does = match app.status {
+        Status::Stopped => "is stopped",
+        Status::Starting => "is starting",
+        Status::Online => "is online",
+        Status::Stopping => "is stopping",
+        Status::Backoff => "backs off",
+        Status::Errored => "is errored",
+        Status::Waiting => "waits",
+    };
+    let mark = match app.status {
+        Status::Errored => look.failed(),
+        Status::Backoff | Status::Waiting | Status::Online => look.warning(),
+        Status::Stopped | Status::Starting | Status::Stopping => look.paint(DIM, look.sign("·", "-")),
+    };
+    let next = app.next_at.filter(|at| *at > now).map(|at| format!("; next {}", distance(at, now))).unwrap_or_default();
+    Some(format!("{mark} {} {does}: {}{next}", app.name, printable(reason)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::sample;
+
+    const PLAIN: Look = Look { terminal: false, color: false, unicode: true, width: None, height: None };
+
+    fn shown(apps: &[AppStatus], supervisor: &SupervisorStatus) -> String {
+        text(apps, supervisor, sample::at("2026-01-02T03:04:05Z"), &PLAIN)
+    }
+
+    #[test]
+    fn each_app_in_trouble_has_its_reason_below_the_table() {
+        insta::assert_snapshot!(shown(&sample::apps(), &sample::supervisor()));
+    }
+
+    #[test]
+    fn an_empty_list_says_how_to_begin() {
+        let shown = shown(&[], &sample::supervisor());
+        assert!(shown.contains("infissi-ctl init") && shown.contains("/etc/infissi/supervisor.toml"), "{shown}");
+    }
+
+    #[test]
+    fn a_changed_configuration_is_announced_until_it_is_applied() {
+        let mut supervisor = sample::supervisor();
+        supervisor.config.changed = true;
+        assert!(shown(&[], &supervisor).contains("run infissi-ctl apply"));
+        supervisor.config.faulty = Some("supervisor.toml:3: apps.web.port: 0 is no port\n".to_owned());
+        let shown = shown(&[], &supervisor);
+        assert!(shown.contains("has mistakes") && shown.contains("  supervisor.toml:3:"), "{shown}");
+        assert!(!shown.contains("was changed"), "{shown}");
+    }
+
+    #[test]
+    fn a_reason_cannot_steer_the_terminal() {
+        let mut app = sample::app("web");
+        app.status = Status::Errored;
+        app.reason = Some("\u{1b}[2J".to_owned());
+        assert!(!shown(&[app], &sample::supervisor()).contains('\u{1b}'));
+    }
+}

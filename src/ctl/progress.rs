@@ -1,0 +1,129 @@
+//! One line on the terminal while work is waited for: what each app is doing. Ctrl-C ends the waiting.
+
+use super::clock;
+use super::look::Look;
+use super::units::truncated;
+use crate::api::{AppStatus, Client, routes};
+use std::io::{IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often the line moves.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// How many ticks pass from one question to the next.
+const TICKS_A_QUESTION: u32 = 2;
+/// A supervisor that is busy with the work itself is not waited for long.
+const QUESTION_TIMEOUT: Duration = Duration::from_millis(500);
+
+const DOTS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+const STROKES: [&str; 4] = ["|", "/", "-", "\\"];
+
+pub(crate) struct Progress {
+    doing: String,
+    /// The words with which the apps were named; empty for all.
+    words: Vec<String>,
+    /// Asks beside the connection on which the work is waited for.
+    client: Option<Client>,
+    frames: &'static [&'static str],
+    width: usize,
+    since: Instant,
+    ticks: u32,
+    shown: String,
+    interrupted: Arc<AtomicBool>,
+    hook: Option<signal_hook::SigId>,
+}
+
+impl Progress {
+    /// A line for `doing` (`restarting`), or none where nobody would see it.
+    pub(crate) fn start(doing: &str, words: &[String], socket: &Path, look: &Look) -> Option<Progress> {
+        let stderr = std::io::stderr();
+        if !stderr.is_terminal() {
+            return None;
+        }
+        let width = terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| usize::from(width.0));
+        let interrupted = Arc::new(AtomicBool::new(false));
+        let hook = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted)).ok();
+        let mut client = Client::new(socket).ok();
+        if let Some(client) = &mut client {
+            client.set_answer_timeout(QUESTION_TIMEOUT);
+        }
+        Some(Progress {
+            doing: doing.to_owned(),
+            words: words.iter().flat_map(|word| word.split(',')).map(str::to_owned).collect(),
+            client,
+            frames: if look.unicode { &DOTS } else { &STROKES },
+            width,
+            since: clock::monotonic(),
+            ticks: 0,
+            shown: String::new(),
+            interrupted,
+            hook,
+        })
+    }
+
+    /// Draws the next picture; breaks when Ctrl-C was pressed.
+    pub(crate) fn tick(&mut self) -> ControlFlow<()> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        if self.ticks.is_multiple_of(TICKS_A_QUESTION)
+            && let Some(client) = &mut self.client
+            && let Ok(apps) = client.get::<Vec<AppStatus>>(routes::APPS)
+        {
+            self.shown = states(&apps, &self.words);
+        }
+        let frame = self.frames[self.ticks as usize % self.frames.len()];
+        self.ticks += 1;
+        let seconds = self.since.elapsed().as_secs();
+        let line = format!("{frame} {} {} ({seconds} s)", self.doing, self.shown);
+        let line = truncated(&line, self.width.saturating_sub(1), "..");
+        // Without a terminal to draw on there is no progress to see.
+        let _unseen = write!(std::io::stderr(), "\r{line}\u{1b}[K");
+        ControlFlow::Continue(())
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        let _unseen = write!(std::io::stderr(), "\r\u{1b}[K");
+        if let Some(hook) = self.hook {
+            signal_hook::low_level::unregister(hook);
+        }
+    }
+}
+
+/// `staging: stopping, current: online`.
+fn states(apps: &[AppStatus], words: &[String]) -> String {
+    let concerned = apps.iter().filter(|app| words.is_empty() || words.iter().any(|word| means(word, app)));
+    let states: Vec<String> = concerned.map(|app| format!("{}: {}", app.name, app.status)).collect();
+    states.join(", ")
+}
+
+fn means(word: &str, app: &AppStatus) -> bool {
+    if word == "all" || word == app.name || app.aliases.iter().any(|alias| alias == word) {
+        return true;
+    }
+    let glob = globset::Glob::new(word).map(|glob| glob.compile_matcher());
+    glob.is_ok_and(|glob| glob.is_match(&app.name) || app.aliases.iter().any(|alias| glob.is_match(alias)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::sample;
+
+    #[test]
+    fn the_line_is_about_the_apps_that_were_named() {
+        let apps = sample::apps();
+        let of = |word: &str| states(&apps, &[word.to_owned()]);
+        assert_eq!(of("current"), "current: online");
+        assert_eq!(of("crm-staging"), "staging: waiting");
+        assert_eq!(of("c*"), "current: online, crm: online, staging: waiting, reports-for-the-whole-company: backoff");
+        assert_eq!(of("cur*"), "current: online");
+        assert_eq!(of("all"), states(&apps, &[]));
+        assert_eq!(of("["), "");
+    }
+}

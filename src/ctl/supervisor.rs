@@ -1,0 +1,81 @@
+//! `ping`, `version`, `shutdown`: about the supervisor itself.
+
+use super::clock;
+use super::failure::Failure;
+use super::session::Session;
+use super::units::uptime;
+use crate::api::{RefusalCode, SupervisorStatus, routes};
+use serde::Deserialize;
+use serde_json::json;
+use std::io::Write;
+use std::time::Duration;
+
+/// Longer than any shutdown that the supervisor's own `shutdown_timeout` allows by default.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(120);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+pub(crate) fn ping(session: &mut Session) -> Result<u8, Failure> {
+    session.client()?.connect()?;
+    let asked = clock::monotonic();
+    let supervisor: SupervisorStatus = session.client()?.get(routes::SUPERVISOR)?;
+    let took = asked.elapsed().as_secs_f64() * 1000.0;
+    if session.json {
+        let SupervisorStatus { version, pid, uptime_ms, .. } = supervisor;
+        session.print_json(&json!({ "version": version, "pid": pid, "uptime_ms": uptime_ms, "took_ms": took }))?;
+    } else {
+        let SupervisorStatus { version, pid, uptime_ms, .. } = supervisor;
+        let up = uptime(uptime_ms);
+        writeln!(session.out, "infissi-supervisord {version} answers in {took:.1} ms: pid {pid}, up {up}")?;
+    }
+    Ok(0)
+}
+
+/// The own version also where no supervisor answers: that is no failure of this command.
+pub(crate) fn version(session: &mut Session) -> Result<u8, Failure> {
+    let own = env!("CARGO_PKG_VERSION");
+    let supervisor = session.client().and_then(|client| Ok(client.get::<SupervisorStatus>(routes::SUPERVISOR)?));
+    if session.json {
+        let theirs = supervisor.ok().map(|supervisor| supervisor.version);
+        session.print_json(&json!({ "infissi_ctl": own, "infissi_supervisord": theirs }))?;
+        return Ok(0);
+    }
+    writeln!(session.out, "infissi-ctl {own}")?;
+    match supervisor {
+        Ok(supervisor) => writeln!(session.out, "infissi-supervisord {}", supervisor.version)?,
+        Err(_) => writeln!(session.out, "infissi-supervisord: none answers")?,
+    }
+    Ok(0)
+}
+
+#[derive(Deserialize)]
+struct Accepted {
+    message: String,
+}
+
+pub(crate) fn shutdown(session: &mut Session, wait: bool) -> Result<u8, Failure> {
+    let accepted: Accepted = session.client()?.post(routes::SHUTDOWN, &serde_json::Map::new())?;
+    let message = if wait { wait_until_gone(session)? } else { accepted.message };
+    if session.json {
+        session.print_json(&json!({ "message": message }))?;
+    } else {
+        writeln!(session.out, "{message}")?;
+    }
+    Ok(0)
+}
+
+fn wait_until_gone(session: &mut Session) -> Result<String, Failure> {
+    let socket = session.client()?.socket().to_owned();
+    let since = clock::monotonic();
+    while since.elapsed() < SHUTDOWN_LIMIT {
+        let gone = crate::api::Client::new(&socket)?.connect().is_err();
+        if gone {
+            return Ok("The supervisor and its apps have stopped.".to_owned());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    Err(Failure::new(
+        RefusalCode::Failed,
+        format!("the supervisor still answers after {} s", SHUTDOWN_LIMIT.as_secs()),
+        "`infissi-ctl list` shows what does not stop, `journalctl -u infissi -n 50` why",
+    ))
+}
