@@ -4,9 +4,15 @@ mod app;
 mod app_table;
 mod command;
 mod cron;
+mod dependencies;
+pub mod diff;
+mod dotenv;
+mod doubles;
 mod health_table;
 mod include;
+mod init;
 mod keys;
+mod locate;
 mod logs_table;
 mod mistake;
 mod notes;
@@ -15,14 +21,17 @@ mod signals;
 mod sources;
 mod supervisor_table;
 mod table;
-mod ties;
 pub mod units;
 mod values;
 
 pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat, LogsConfig, ProbeKind, StatusRange};
 pub use cron::Cron;
+pub use diff::*;
+pub use dotenv::*;
+pub use init::*;
+pub use locate::*;
 pub use mistake::{Mistake, Mistakes};
-pub use parse::{Facts, Parsed, parse};
+pub use parse::{Facts, Parsed, parse, supervisor_only};
 pub use sources::Sources;
 
 use std::path::PathBuf;
@@ -72,15 +81,4 @@ impl Config {
     pub fn app(&self, name: &str) -> Option<&Arc<AppConfig>> {
         self.apps.iter().find(|app| app.name == name || app.aliases.iter().any(|alias| alias == name))
     }
-}
-pub struct Diff {
-    pub changed: Vec<String>,
-    pub needs_restart: bool,
-}
-pub fn diff(a: &AppConfig, b: &AppConfig) -> Diff {
-    let same = a == b;
-    Diff { changed: if same { vec![] } else { vec!["command".into()] }, needs_restart: a.command != b.command }
-}
-pub fn diff_supervisor(_: &SupervisorConfig, _: &SupervisorConfig) -> Vec<String> {
-    vec![]
 }

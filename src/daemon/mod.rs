@@ -1,1 +1,28 @@
+//! The shell around the decisions: one loop that turns the world into events and effects into acts.
+//!
+//! In reading order: `startup` (from a command line to a running loop), `shell` (the loop), `launch` and `environment`
+//! (processes), `exit_watch`, `probes` and `sampler` (what happens to them), `control` (the socket), `apply`, `state`.
 
+mod apply;
+pub mod arguments;
+mod children;
+mod clock;
+mod control;
+mod environment;
+mod events;
+mod exit_watch;
+mod launch;
+mod log_place;
+mod notice;
+mod own_log;
+mod probe_command;
+mod probes;
+mod runs;
+mod sampler;
+mod shared;
+mod shell;
+mod signals;
+mod startup;
+mod state;
+
+pub use startup::run;

@@ -4,7 +4,9 @@
 use super::signal::signal_name;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// How a process ended: by itself with a code, or by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +45,22 @@ pub fn wait_status(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
 pub(super) fn wait_for_end(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
     let id = libc::id_t::try_from(pidfd.as_raw_fd()).map_err(io::Error::other)?;
     Ok(waitid(libc::P_PIDFD, id, libc::WEXITED)?.map(|ended| ended.exit))
+}
+
+/// Waits for the end of our child behind `pidfd` and reaps it, without keeping the thread.
+///
+/// # Errors
+/// `ECHILD` when it is not our child, or was reaped already.
+pub async fn ended(pidfd: &OwnedFd) -> io::Result<Exit> {
+    // SAFETY: the descriptor is borrowed for as long as it is registered, so it stays open and the same.
+    let watched = unsafe { AsyncFd::register_with_interest(pidfd.as_fd(), Interest::READABLE) }?;
+    loop {
+        let mut ready = watched.readable().await?;
+        if let Some(exit) = wait_status(pidfd.as_fd())? {
+            return Ok(exit);
+        }
+        ready.clear_ready();
+    }
 }
 
 /// Makes this process the parent of the orphans among its descendants, so that none leaves its sight

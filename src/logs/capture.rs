@@ -11,8 +11,8 @@ use crate::linux::readiness::{Readiness, Waker};
 use jiff::tz::TimeZone;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel as commands};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// One run of one instance; never used twice. Below 2^63.
@@ -26,7 +26,7 @@ pub(super) type Callback<T> = Box<dyn FnOnce(T) + Send>;
 pub struct Capture {
     commands: Sender<Command>,
     waker: Waker,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 pub(super) enum Command {
@@ -61,7 +61,7 @@ impl Capture {
         let ground = Ground { zone: TimeZone::system(), compressor, notice: Box::new(notice) };
         let log_thread = LogThread::new(readiness, receiver, ground);
         let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(move || log_thread.run())?;
-        Ok(Capture { commands: sender, waker, thread: Some(thread) })
+        Ok(Capture { commands: sender, waker, thread: Mutex::new(Some(thread)) })
     }
 
     /// Opens an app's files, or changes their settings in place. To be done before the app's first `attach`.
@@ -112,14 +112,12 @@ impl Capture {
         self.send(Command::Reopen);
     }
 
-    /// Reads what is left in every pipe, writes it, and ends the thread.
-    pub fn stop(mut self) {
-        self.end();
-    }
-
-    fn end(&mut self) {
-        self.send(Command::Stop);
-        if let Some(thread) = self.thread.take() {
+    /// Reads what is left in every pipe, writes it, and ends the thread. Blocks until it has; the second time does
+    /// nothing.
+    pub fn stop(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            self.send(Command::Stop);
             let _ = thread.join();
         }
     }
@@ -134,9 +132,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.end();
-        }
+        self.stop();
     }
 }
 

@@ -8,7 +8,7 @@ use super::event::RequestId;
 use super::instance::State;
 use super::pending::{Goal, Item, Pending};
 use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep};
-use crate::config::{Config, diff, diff_supervisor};
+use crate::config::{Config, SupervisorConfig, diff};
 use std::sync::Arc;
 
 /// What `apply` of `new` over `old` would do.
@@ -30,7 +30,19 @@ pub fn plan(old: &Config, new: &Config) -> Plan {
         };
         steps.push(PlanStep { app: app.name.clone(), action, changed });
     }
-    Plan { steps, needs_supervisor_restart: diff_supervisor(&old.supervisor, &new.supervisor) }
+    Plan { steps, needs_supervisor_restart: for_the_next_start(&old.supervisor, &new.supervisor) }
+}
+
+/// The keys that differ and are read only when a supervisor starts.
+fn for_the_next_start(old: &SupervisorConfig, new: &SupervisorConfig) -> Vec<String> {
+    let keys = [
+        ("runtime_dir", old.runtime_dir != new.runtime_dir),
+        ("state_dir", old.state_dir != new.state_dir),
+        ("log_dir", old.log_dir != new.log_dir),
+        ("metrics", old.metrics != new.metrics),
+        ("log", old.log != new.log),
+    ];
+    keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("supervisor.{key}")).collect()
 }
 
 impl Supervisor {

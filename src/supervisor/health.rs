@@ -127,3 +127,10 @@ pub(super) fn starting_interval() -> Duration {
 pub(super) fn good_needed(app: &AppConfig) -> u32 {
     if app.health.probe.is_some() { app.health.healthy } else { 1 }
 }
+
+impl Check {
+    /// What is looked at for this app; none for a worker without a probe, and for a job.
+    pub fn of(app: &AppConfig) -> Option<Check> {
+        check_of(app)
+    }
+}

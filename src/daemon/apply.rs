@@ -1,0 +1,89 @@
+//! Reading the configuration again and going over to it.
+
+use super::clock;
+use super::notice::Ask;
+use super::shared::Shared;
+use crate::api::{ApplyReply, Refusal, RefusalCode};
+use crate::config::{Config, Facts, Mistakes, Parsed, Sources, parse};
+use crate::linux::peer::user_name;
+use crate::supervisor::{Reply, Request, RequestId, plan};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// A configuration with the text it came from.
+pub(super) struct Loaded {
+    pub sources: Sources,
+    pub parsed: Parsed,
+}
+
+/// Reads and parses; blocks.
+///
+/// # Errors
+/// Every mistake.
+pub(super) fn load(path: &Path, is_root: bool) -> Result<Loaded, Mistakes> {
+    let sources = Sources::read(path)?;
+    let parsed = parse_sources(&sources, is_root)?;
+    Ok(Loaded { sources, parsed })
+}
+
+/// # Errors
+/// Every mistake.
+pub(super) fn parse_sources(sources: &Sources, is_root: bool) -> Result<Parsed, Mistakes> {
+    parse(sources, &Facts { is_root, user_name: &user_name })
+}
+
+/// What `apply` would do.
+///
+/// # Errors
+/// The configuration has mistakes.
+pub(super) async fn dry_run(shared: &Arc<Shared>) -> Result<ApplyReply, Refusal> {
+    let loaded = load_again(shared).await?;
+    let plan = plan(&shared.config(), &loaded.parsed.config);
+    Ok(ApplyReply { plan, dry_run: true, results: Vec::new() })
+}
+
+/// Goes over to what the files say now. A configuration with mistakes changes nothing.
+///
+/// # Errors
+/// The mistakes, or the supervisor is shutting down.
+pub(super) async fn apply(shared: &Arc<Shared>, id: RequestId, by: String, wait: bool) -> Result<ApplyReply, Refusal> {
+    let one_at_a_time = shared.applying.lock().await;
+    let Loaded { sources, parsed } = load_again(shared).await?;
+    let at = clock::now().wall;
+    let (state, kept) = (shared.state.clone(), sources.clone());
+    let saved = tokio::task::spawn_blocking(move || state.save_applied(&kept, at)).await;
+    if let Ok(Err(error)) = saved {
+        tracing::warn!("the applied configuration is not kept for the next start: {error}");
+    }
+    shared.set_applied(sources, at);
+    let (reply, answer) = oneshot::channel();
+    let config: Arc<Config> = Arc::new(parsed.config);
+    shared.ask(Ask::Request { id, by, request: Request::Apply { config, wait }, reply }).await;
+    drop(one_at_a_time);
+    match answer.await {
+        Ok(Reply::Applied { plan, results }) => Ok(ApplyReply { plan, dry_run: false, results }),
+        Ok(Reply::Refused(refusal)) => Err(refusal),
+        Ok(Reply::Actions(_)) | Err(_) => Err(Refusal::new(RefusalCode::Failed, "the supervisor is ending")),
+    }
+}
+
+/// On SIGHUP: there is nobody to answer to, so the log gets the answer.
+pub(super) fn by_signal(shared: Arc<Shared>) {
+    tokio::spawn(async move {
+        let id = shared.next_request();
+        if let Err(refusal) = apply(&shared, id, "a signal".to_owned(), false).await {
+            tracing::warn!("the configuration is not applied: {refusal}");
+        }
+    });
+}
+
+async fn load_again(shared: &Arc<Shared>) -> Result<Loaded, Refusal> {
+    let (path, is_root) = (shared.applied().path, shared.launcher.own.uid == 0);
+    let loaded = tokio::task::spawn_blocking(move || load(&path, is_root)).await;
+    let loaded = loaded.map_err(|_| Refusal::new(RefusalCode::Failed, "the supervisor is ending"))?;
+    loaded.map_err(|mistakes| {
+        Refusal::new(RefusalCode::BadConfig, mistakes.to_string())
+            .hint("nothing was changed; mend the file, then infissi-ctl check and infissi-ctl apply")
+    })
+}

@@ -1,0 +1,159 @@
+//! Requests that change something.
+
+use super::admission::{Caller, Need};
+use super::answer::{Answer, actions as answer_actions, json};
+use super::asking::{body, query};
+use super::selector::select;
+use crate::api::{ActionQuery, ActionResult, ApplyBody, OutputLine, Refusal, RefusalCode, SignalBody};
+use crate::config::AppConfig;
+use crate::daemon::apply;
+use crate::daemon::notice::Ask;
+use crate::daemon::shared::{Shared, output_line};
+use crate::linux::signal::{signal_name, signal_number};
+use crate::supervisor::{Reply, Request, RequestId};
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Extension, Path, RawQuery, State};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long a failure waits for the log thread's last lines.
+const TAIL_PATIENCE: Duration = Duration::from_secs(2);
+
+type Of = (State<Arc<Shared>>, Extension<Caller>, Path<String>, RawQuery);
+
+pub(super) async fn start((State(shared), Extension(caller), Path(selector), RawQuery(asked)): Of) -> Answer {
+    let ActionQuery { wait, .. } = query(asked.as_deref())?;
+    let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
+    act(&shared, &caller, Request::Start { apps, wait }).await
+}
+
+pub(super) async fn stop((State(shared), Extension(caller), Path(selector), RawQuery(asked)): Of) -> Answer {
+    let ActionQuery { wait, .. } = query(asked.as_deref())?;
+    let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
+    act(&shared, &caller, Request::Stop { apps, wait }).await
+}
+
+pub(super) async fn restart((State(shared), Extension(caller), Path(selector), RawQuery(asked)): Of) -> Answer {
+    // Without a proxy every restart is a hard one.
+    let ActionQuery { wait, hard: _ } = query(asked.as_deref())?;
+    let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
+    act(&shared, &caller, Request::Restart { apps, wait }).await
+}
+
+pub(super) async fn reset((State(shared), Extension(caller), Path(selector), RawQuery(_)): Of) -> Answer {
+    let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
+    act(&shared, &caller, Request::Reset { apps }).await
+}
+
+pub(super) async fn signal(
+    (State(shared), Extension(caller), Path(selector), RawQuery(_)): Of,
+    sent: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let SignalBody { signal } = body(sent)?;
+    let number = signal_number(&signal).ok_or_else(|| {
+        Refusal::new(RefusalCode::Usage, format!("{signal:?} is no signal")).hint("write HUP, SIGUSR2 or a number")
+    })?;
+    let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
+    tracing::debug!("{} is sent to {apps:?}", signal_name(number));
+    act(&shared, &caller, Request::Signal { apps, signal: number }).await
+}
+
+pub(super) async fn flush((State(shared), Extension(caller), Path(selector), RawQuery(_)): Of) -> Answer {
+    let mut results = Vec::new();
+    for app in select(&shared, &caller, Need::Change, &selector)? {
+        let (done, flushed) = oneshot::channel();
+        shared.logs.flush(Arc::from(app.name.as_str()), move |result| drop(done.send(result)));
+        let error = match flushed.await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                Some(Refusal::new(RefusalCode::Failed, format!("cannot empty the logs of {}: {error}", app.name)))
+            }
+            Err(_) => Some(Refusal::new(RefusalCode::Failed, "the supervisor is ending")),
+        };
+        let message = error.as_ref().map_or_else(|| "logs emptied".to_owned(), |error| error.message.clone());
+        results.push(ActionResult { app: app.name.clone(), message, error, last_lines: Vec::new() });
+    }
+    answer_actions(results)
+}
+
+pub(super) async fn apply(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(asked): RawQuery,
+    sent: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let ActionQuery { wait, .. } = query(asked.as_deref())?;
+    let ApplyBody { dry_run } = body(sent)?;
+    admit(&shared, &caller, Need::Change, "the supervisor")?;
+    if dry_run {
+        return Ok(json(&apply::dry_run(&shared).await?));
+    }
+    let id = shared.next_request();
+    let _abandon = AbandonOnDrop { shared: shared.clone(), id };
+    let reply = apply::apply(&shared, id, caller.name(), wait).await?;
+    Ok(json(&reply))
+}
+
+pub(super) async fn shutdown(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+    admit(&shared, &caller, Need::Change, "the supervisor")?;
+    act(&shared, &caller, Request::Shutdown).await
+}
+
+/// # Errors
+/// Not allowed, in words.
+pub(super) fn admit(shared: &Shared, caller: &Caller, need: Need, what: &str) -> Result<(), Refusal> {
+    if caller.may_everywhere(need) {
+        return Ok(());
+    }
+    Err(caller.refusal(need, what, &shared.config().supervisor.control))
+}
+
+async fn act(shared: &Arc<Shared>, caller: &Caller, request: Request) -> Answer {
+    let id = shared.next_request();
+    let _abandon = AbandonOnDrop { shared: shared.clone(), id };
+    let (reply, answer) = oneshot::channel();
+    shared.ask(Ask::Request { id, by: caller.name(), request, reply }).await;
+    match answer.await {
+        Ok(Reply::Actions(results)) => answer_actions(with_last_lines(shared, results).await),
+        Ok(Reply::Refused(refusal)) => Err(refusal.into()),
+        Ok(Reply::Applied { .. }) | Err(_) => Err(Refusal::new(RefusalCode::Failed, "the supervisor is ending").into()),
+    }
+}
+
+/// What an app that failed wrote last.
+async fn with_last_lines(shared: &Shared, mut results: Vec<ActionResult>) -> Vec<ActionResult> {
+    for result in &mut results {
+        if result.error.as_ref().is_some_and(|error| error.code == RefusalCode::Failed) {
+            result.last_lines = last_lines(shared, &result.app).await;
+        }
+    }
+    results
+}
+
+/// The last lines of an app's runs; those kept already when the log thread is slow.
+pub(super) async fn last_lines(shared: &Shared, app: &str) -> Vec<OutputLine> {
+    let (done, lines) = oneshot::channel();
+    shared.logs.tail(Arc::from(app), move |lines| drop(done.send(lines)));
+    match tokio::time::timeout(TAIL_PATIENCE, lines).await {
+        Ok(Ok(lines)) => lines.into_iter().map(output_line).collect(),
+        Ok(Err(_)) | Err(_) => shared.tail(app),
+    }
+}
+
+fn names(apps: &[Arc<AppConfig>]) -> Vec<String> {
+    apps.iter().map(|app| app.name.clone()).collect()
+}
+
+/// A client that goes away is no longer waited for; the work goes on.
+struct AbandonOnDrop {
+    shared: Arc<Shared>,
+    id: RequestId,
+}
+
+impl Drop for AbandonOnDrop {
+    fn drop(&mut self) {
+        self.shared.try_ask(Ask::Abandoned { id: self.id });
+    }
+}

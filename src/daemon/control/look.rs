@@ -1,0 +1,236 @@
+//! Requests that change nothing: list, show, the supervisor itself, a probe, what `exec` needs.
+
+use super::actions::admit;
+use super::admission::{Caller, Need};
+use super::answer::{Answer, json};
+use super::selector::select;
+use crate::api::{
+    AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, ProbeReply, Refusal, RefusalCode, Slot,
+    Status, SupervisorStatus,
+};
+use crate::config::{AppConfig, ProbeKind, Sources};
+use crate::daemon::environment::InstanceName;
+use crate::daemon::log_place::{log_files, log_settings};
+use crate::daemon::notice::{AppView, Ask};
+use crate::daemon::shared::Shared;
+use crate::daemon::{clock, probes};
+use crate::linux::memory;
+use crate::linux::proc::ProcTable;
+use crate::supervisor::Check;
+use axum::extract::{Extension, Path, State};
+use std::sync::Arc;
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use tokio::sync::oneshot;
+
+pub(super) async fn list(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+    let config = shared.config();
+    if !caller.may_everywhere(Need::Look) && !caller.owns_an_app(&config, &shared.launcher) {
+        admit(&shared, &caller, Need::Look, "the apps")?;
+    }
+    let mut apps = statuses(&shared).await?;
+    apps.retain(|status| {
+        let app = config.app(&status.name);
+        app.map_or(caller.may_everywhere(Need::Look), |app| caller.may(Need::Look, app, &shared.launcher))
+    });
+    Ok(json(&apps))
+}
+
+/// Every app, measured.
+///
+/// # Errors
+/// The supervisor is ending.
+pub(super) async fn statuses(shared: &Arc<Shared>) -> Result<Vec<AppStatus>, Refusal> {
+    let (reply, answer) = oneshot::channel();
+    shared.ask(Ask::List { reply }).await;
+    let mut apps = answer.await.map_err(|_| ending())?;
+    let (now, table) = (clock::now().mono, ProcTable::new());
+    for app in &mut apps {
+        shared.runs.fill_in(app, now, &table);
+    }
+    Ok(apps)
+}
+
+pub(super) async fn show(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Answer {
+    let app = one(&shared, &caller, Need::Look, &name)?;
+    let AppView { mut status, exits, probe_failure } = view(&shared, &app.name).await?;
+    shared.runs.fill_in(&mut status, clock::now().mono, &ProcTable::new());
+    let settings = log_settings(&app, &shared.places.log_dir, &shared.launcher);
+    let [combined, out, error] = log_files(&settings).map(|path| path.display().to_string());
+    let (done, stats) = oneshot::channel();
+    shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
+    let dropped = stats.await.ok().flatten().map_or(0, |stats| stats.dropped_lines);
+    let instance = InstanceName { app: &app, slot: status.slot, index: 0 };
+    let setting = shared.launcher.setting(instance, "");
+    let detail = AppDetail {
+        command: app.command.clone(),
+        cwd: app.cwd.display().to_string(),
+        user: shared.launcher.user_of(&app).ok().map(|user| user.name),
+        env_names: setting
+            .map(|setting| setting.env.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect())
+            .unwrap_or_default(),
+        log_files: LogFiles { combined, out, error },
+        depends_on: app.depends_on.clone(),
+        probe: probe_in_words(&app),
+        schedule: app.schedule.as_ref().map(|cron| cron.text().to_owned()),
+        probe_failure,
+        exits,
+        last_lines: shared.tail(&app.name),
+        processes: shared.runs.processes(&app.name),
+        log_lines_dropped: dropped,
+        next_steps: next_steps(&status),
+        status,
+    };
+    Ok(json(&detail))
+}
+
+pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+    if !caller.owns_an_app(&shared.config(), &shared.launcher) {
+        admit(&shared, &caller, Need::Look, "the supervisor")?;
+    }
+    let applied = shared.applied();
+    let path = applied.path.clone();
+    let now = tokio::task::spawn_blocking(move || Sources::read(&path)).await;
+    let same = matches!(now, Ok(Ok(ref sources)) if *sources == applied.sources);
+    let host = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
+    let uptime = clock::now().mono.saturating_sub(shared.began);
+    Ok(json(&SupervisorStatus {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: i32::try_from(std::process::id()).unwrap_or_default(),
+        uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+        memory_bytes: memory::own().unwrap_or_default(),
+        config: ConfigStatus {
+            path: applied.path.display().to_string(),
+            applied_at: applied.at,
+            changed: !same && applied.faulty.is_none(),
+            faulty: applied.faulty,
+        },
+        socket: shared.places.socket.display().to_string(),
+        state_dir: shared.places.state_dir.display().to_string(),
+        log_dir: shared.places.log_dir.display().to_string(),
+        host: HostStatus {
+            memory_total_bytes: host.as_ref().map_or(0, System::total_memory),
+            memory_available_bytes: host.as_ref().map_or(0, System::available_memory),
+            load_1: System::load_average().map_or(0.0, |load| load.one),
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+        },
+        trees: if shared.launcher.cgroups.is_some() { "cgroup" } else { "session" }.to_owned(),
+        warnings: shared.warnings(),
+    }))
+}
+
+/// One probe of each instance, now; its answer changes nothing.
+pub(super) async fn probe(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path(selector): Path<String>,
+) -> Answer {
+    let mut replies = Vec::new();
+    for app in select(&shared, &caller, Need::Look, &selector)? {
+        replies.push(probe_app(&shared, &app).await);
+    }
+    Ok(json(&replies))
+}
+
+async fn probe_app(shared: &Arc<Shared>, app: &Arc<AppConfig>) -> ProbeReply {
+    let began = clock::now().mono;
+    let reply = |health, message| ProbeReply {
+        app: app.name.clone(),
+        health,
+        message,
+        took_ms: u64::try_from(clock::now().mono.saturating_sub(began).as_millis()).unwrap_or(u64::MAX),
+    };
+    let runs = shared.runs.of(&app.name);
+    if runs.is_empty() {
+        return reply(Health::Unhealthy, "it does not run".to_owned());
+    }
+    let Some(check) = Check::of(app) else {
+        return reply(Health::Healthy, "it runs; it has no probe and no port".to_owned());
+    };
+    for run in runs {
+        if let Err(failure) = probes::ask(shared, run.id, &check).await {
+            return reply(Health::Unhealthy, failure);
+        }
+    }
+    reply(Health::Healthy, format!("{} is well", probe_in_words(app)))
+}
+
+/// What `infissi-ctl exec` needs to run a command as the app would.
+pub(super) async fn exec(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Answer {
+    let app = one(&shared, &caller, Need::Change, &name)?;
+    let launching = shared.clone();
+    let setting = tokio::task::spawn_blocking(move || {
+        let instance = InstanceName { app: &app, slot: Slot::Blue, index: 0 };
+        launching.launcher.setting(instance, &format!("{}.exec", launching.launcher.state_id))
+    });
+    let setting = setting.await.map_err(|_| ending())?;
+    let setting = setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))?;
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    Ok(json(&ExecPlan {
+        cwd: setting.cwd.display().to_string(),
+        user: setting.user.name,
+        uid: setting.user.uid,
+        gid: setting.user.gid,
+        groups: setting.user.groups,
+        env: setting
+            .env
+            .into_iter()
+            // The command is the caller's, not the supervisor's: it is not to be ended as a stray.
+            .filter(|(name, _)| name != crate::daemon::environment::MARK)
+            .map(|(name, value)| (text(name), text(value)))
+            .collect(),
+    }))
+}
+
+/// The one app of that name or alias.
+fn one(shared: &Shared, caller: &Caller, need: Need, name: &str) -> Result<Arc<AppConfig>, Refusal> {
+    let mut apps = select(shared, caller, need, name)?;
+    if apps.len() > 1 {
+        return Err(Refusal::new(RefusalCode::Usage, format!("{name} means {} apps", apps.len())).hint("name one"));
+    }
+    apps.pop().ok_or_else(ending)
+}
+
+async fn view(shared: &Shared, name: &str) -> Result<AppView, Refusal> {
+    let (reply, answer) = oneshot::channel();
+    shared.ask(Ask::App { name: name.to_owned(), reply }).await;
+    answer.await.ok().flatten().ok_or_else(ending)
+}
+
+fn ending() -> Refusal {
+    Refusal::new(RefusalCode::Failed, "the supervisor is ending")
+}
+
+fn probe_in_words(app: &AppConfig) -> String {
+    match (&app.health.probe, app.port) {
+        (Some(ProbeKind::Http { path, .. }), _) => format!("GET {path}"),
+        (Some(ProbeKind::Tcp), _) => "tcp".to_owned(),
+        (Some(ProbeKind::Command(command)), _) => shell_words::join(command),
+        (None, Some(port)) => format!("its own processes accept on port {port}"),
+        (None, None) => "none".to_owned(),
+    }
+}
+
+fn next_steps(status: &AppStatus) -> Vec<String> {
+    let name = &status.name;
+    match status.status {
+        Status::Errored => vec![
+            format!("infissi-ctl logs {name} -n 50     what it said"),
+            format!("infissi-ctl restart {name}        try again, once the cause is mended"),
+        ],
+        Status::Backoff => vec![
+            format!("infissi-ctl logs {name} --err     what it said before it ended"),
+            format!("infissi-ctl reset {name}          try at once instead of after the delay"),
+        ],
+        Status::Stopped => vec![format!("infissi-ctl start {name}")],
+        Status::Online if status.health == Health::Unhealthy => vec![format!("infissi-ctl health {name}")],
+        Status::Online | Status::Starting | Status::Stopping | Status::Waiting => Vec::new(),
+    }
+}

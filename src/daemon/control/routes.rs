@@ -1,0 +1,178 @@
+//! Every route once: what is served, and what `GET /v1/openapi.json` says is served.
+
+use super::{actions, look, metrics, streams};
+use crate::api::{Refusal, RefusalCode};
+use crate::daemon::control::answer::{Answer, json};
+use crate::daemon::shared::Shared;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{MethodRouter, get, post};
+use serde_json::{Value, json as value};
+use std::sync::Arc;
+
+/// No request needs more, bytes.
+const LARGEST_BODY: usize = 64 * 1024;
+
+/// What a route does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    Supervisor,
+    List,
+    Show,
+    Start,
+    Stop,
+    Restart,
+    Reset,
+    Flush,
+    Probe,
+    Signal,
+    Exec,
+    AppLogs,
+    AllLogs,
+    Events,
+    Apply,
+    Shutdown,
+    OpenApi,
+    Metrics,
+}
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    serves: Serves,
+    summary: &'static str,
+    query: &'static [&'static str],
+    body: &'static [&'static str],
+}
+
+const fn route(method: &'static str, path: &'static str, serves: Serves, summary: &'static str) -> Route {
+    Route { method, path, serves, summary, query: &[], body: &[] }
+}
+
+const ACTION: &[&str] = &["wait"];
+const LOGS: &[&str] = &["lines", "follow", "stream", "since", "until", "grep"];
+
+const ROUTES: &[Route] = &[
+    route("get", "/v1/supervisor", Serves::Supervisor, "version, pid, uptime, configuration, own memory"),
+    route("get", "/v1/apps", Serves::List, "every app the caller may see"),
+    route("get", "/v1/apps/{app}", Serves::Show, "everything about one app"),
+    Route { query: ACTION, ..route("post", "/v1/apps/{app}/start", Serves::Start, "start it and what it depends on") },
+    Route {
+        query: ACTION,
+        ..route("post", "/v1/apps/{app}/stop", Serves::Stop, "stop it; done when its tree is empty")
+    },
+    Route {
+        query: &["wait", "hard"],
+        ..route("post", "/v1/apps/{app}/restart", Serves::Restart, "replace its processes by new ones")
+    },
+    route("post", "/v1/apps/{app}/reset", Serves::Reset, "zero its counters and its backoff"),
+    route("post", "/v1/apps/{app}/flush", Serves::Flush, "empty its logs"),
+    route("post", "/v1/apps/{app}/probe", Serves::Probe, "probe it now"),
+    Route {
+        body: &["signal"],
+        ..route("post", "/v1/apps/{app}/signal", Serves::Signal, "send a signal to each of its processes")
+    },
+    route("get", "/v1/apps/{app}/exec", Serves::Exec, "as whom, where and with what environment its commands run"),
+    Route {
+        query: LOGS,
+        ..route("get", "/v1/apps/{app}/logs", Serves::AppLogs, "its log lines, one JSON value a line")
+    },
+    Route { query: LOGS, ..route("get", "/v1/logs", Serves::AllLogs, "the log lines of every app") },
+    Route {
+        query: &["follow", "after"],
+        ..route("get", "/v1/events", Serves::Events, "what happened, one JSON value a line")
+    },
+    Route {
+        body: &["dry_run"],
+        query: ACTION,
+        ..route("post", "/v1/apply", Serves::Apply, "read the configuration again and do what changed")
+    },
+    route("post", "/v1/shutdown", Serves::Shutdown, "stop every app and end the supervisor"),
+    route("get", "/v1/openapi.json", Serves::OpenApi, "this table"),
+    route("get", "/metrics", Serves::Metrics, "figures in Prometheus' text format"),
+];
+
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        router = router.route(route.path, handler(route));
+    }
+    router
+        .fallback(no_such_route)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(shared)
+}
+
+fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
+    match route.serves {
+        Serves::Supervisor => get(look::supervisor),
+        Serves::List => get(look::list),
+        Serves::Show => get(look::show),
+        Serves::Start => post(actions::start),
+        Serves::Stop => post(actions::stop),
+        Serves::Restart => post(actions::restart),
+        Serves::Reset => post(actions::reset),
+        Serves::Flush => post(actions::flush),
+        Serves::Probe => post(look::probe),
+        Serves::Signal => post(actions::signal),
+        Serves::Exec => get(look::exec),
+        Serves::AppLogs => get(streams::app_logs),
+        Serves::AllLogs => get(streams::all_logs),
+        Serves::Events => get(streams::events),
+        Serves::Apply => post(actions::apply),
+        Serves::Shutdown => post(actions::shutdown),
+        Serves::OpenApi => get(openapi),
+        Serves::Metrics => get(metrics::metrics),
+    }
+}
+
+async fn no_such_route(uri: axum::http::Uri) -> Answer {
+    let refusal = Refusal::new(RefusalCode::NotFound, format!("there is no {}", uri.path()));
+    Err(refusal.hint("GET /v1/openapi.json lists what there is").into())
+}
+
+async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Answer {
+    let refusal = Refusal::new(RefusalCode::Usage, format!("{} does not take {method}", uri.path()));
+    Err(refusal.hint("GET /v1/openapi.json lists what there is").into())
+}
+
+async fn openapi() -> Answer {
+    let mut paths = serde_json::Map::new();
+    for route in ROUTES {
+        let entry = paths.entry(route.path).or_insert_with(|| value!({}));
+        entry[route.method] = operation(route);
+    }
+    Ok(json(&value!({
+        "openapi": "3.1.0",
+        "info": { "title": "infissi-supervisord", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+    })))
+}
+
+fn operation(route: &Route) -> Value {
+    let in_path = route.path.contains("{app}").then(|| {
+        value!({
+            "name": "app", "in": "path", "required": true, "schema": { "type": "string" },
+            "description": "a name or alias; for actions and logs also several with commas between, a glob, or all",
+        })
+    });
+    let in_query =
+        route.query.iter().map(|name| value!({ "name": name, "in": "query", "schema": { "type": "string" } }));
+    let parameters: Vec<Value> = in_path.into_iter().chain(in_query).collect();
+    let mut operation = value!({
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "done" },
+            "default": { "description": "{\"error\": {\"code\", \"message\", \"hint\"}}" },
+        },
+    });
+    if !route.body.is_empty() {
+        let properties: serde_json::Map<String, Value> =
+            route.body.iter().map(|name| ((*name).to_owned(), value!({}))).collect();
+        operation["requestBody"] =
+            value!({ "content": { "application/json": { "schema": { "type": "object", "properties": properties } } } });
+    }
+    operation
+}

@@ -1,0 +1,238 @@
+//! Answers that go on: log lines and happenings, one JSON value a line.
+
+use super::actions::admit;
+use super::admission::{Caller, Need};
+use super::answer::{Answer, Gone, Lines, line, lines};
+use super::asking::query;
+use super::selector::select;
+use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
+use crate::config::AppConfig;
+use crate::daemon::log_place::log_settings;
+use crate::daemon::shared::{Shared, stream};
+use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
+use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
+use axum::extract::{Extension, Path, RawQuery, State};
+use regex::bytes::{Regex, RegexBuilder};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::runtime::Handle;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Without `lines` and `since`.
+const DEFAULT_LINES: usize = 15;
+const MOST_LINES: usize = 100_000;
+/// What waits for a follower that does not read, bytes.
+const FOLLOWER_CAPACITY: usize = 256 * 1024;
+/// A compiled expression larger than this is refused, bytes.
+const LARGEST_REGEX: usize = 1 << 20;
+/// Searches through files at one time; each has a thread.
+const MOST_READERS: usize = 8;
+/// Lines are sent in pieces of about so many bytes.
+const PIECE: usize = 32 * 1024;
+
+static READERS: AtomicUsize = AtomicUsize::new(0);
+
+pub(super) async fn app_logs(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Path(selector): Path<String>,
+    RawQuery(asked): RawQuery,
+) -> Answer {
+    logs(shared, caller, &selector, asked.as_deref())
+}
+
+pub(super) async fn all_logs(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(asked): RawQuery,
+) -> Answer {
+    logs(shared, caller, "all", asked.as_deref())
+}
+
+fn logs(shared: Arc<Shared>, caller: Caller, selector: &str, asked: Option<&str>) -> Answer {
+    let asked: LogsQuery = query(asked)?;
+    let apps = select(&shared, &caller, Need::Look, selector)?;
+    let wanted = Wanted::new(&asked, &apps, &shared)?;
+    let (sender, response) = lines();
+    tokio::spawn(async move {
+        // The client being gone is how most followers end.
+        let _gone = send_logs(wanted, &sender).await;
+    });
+    Ok(response)
+}
+
+struct Wanted {
+    read: ReadQuery,
+    follower: Option<Follower>,
+    grep: Option<Regex>,
+    _reader: Reader,
+}
+
+impl Wanted {
+    fn new(asked: &LogsQuery, apps: &[Arc<AppConfig>], shared: &Shared) -> Result<Wanted, Refusal> {
+        let grep = asked.grep.as_deref().map(expression).transpose()?;
+        let only = asked.stream.map(|stream| match stream {
+            crate::api::Stream::Out => Stream::Out,
+            crate::api::Stream::Err => Stream::Err,
+        });
+        let default = asked.since.is_none().then_some(DEFAULT_LINES);
+        let names = apps.iter().map(|app| Arc::from(app.name.as_str())).collect();
+        let filter = FollowerFilter { apps: Some(names), stream: only };
+        let settings = apps.iter().map(|app| log_settings(app, &shared.places.log_dir, &shared.launcher));
+        Ok(Wanted {
+            read: ReadQuery {
+                sources: settings.map(|settings| AppLogs::of(&settings)).collect(),
+                lines: asked.lines.or(default).map(|lines| lines.min(MOST_LINES)),
+                stream: only,
+                since: asked.since,
+                until: asked.until,
+                grep: grep.clone(),
+                cancelled: Arc::new(AtomicBool::new(false)),
+            },
+            _reader: Reader::take()?,
+            follower: asked.follow.then(|| shared.logs.subscribe(filter, FOLLOWER_CAPACITY)),
+            grep,
+        })
+    }
+}
+
+/// A right to search through files.
+struct Reader;
+
+impl Reader {
+    fn take() -> Result<Reader, Refusal> {
+        if READERS.fetch_add(1, Ordering::Relaxed) >= MOST_READERS {
+            READERS.fetch_sub(1, Ordering::Relaxed);
+            return Err(Refusal::new(RefusalCode::Overloaded, format!("{MOST_READERS} others are reading logs now"))
+                .hint("try again in a moment"));
+        }
+        Ok(Reader)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        READERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn expression(text: &str) -> Result<Regex, Refusal> {
+    RegexBuilder::new(text).size_limit(LARGEST_REGEX).build().map_err(|error| {
+        Refusal::new(RefusalCode::Usage, format!("{text:?} is no regular expression: {error}"))
+            .hint("the syntax is that of the Rust regex crate; (?i) ignores case")
+    })
+}
+
+/// What the files hold, then what follows, without a gap or a line twice between.
+async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
+    let Wanted { mut read, mut follower, grep, _reader: reader } = wanted;
+    if let Some(follower) = &mut follower
+        && let Some(FollowItem::Start { marks }) = follower.next().await
+    {
+        for source in &mut read.sources {
+            source.upto = marks.get(&source.app).cloned();
+        }
+    }
+    send_past(read, sender).await?;
+    drop(reader);
+    let Some(mut follower) = follower else { return Ok(()) };
+    loop {
+        let item = tokio::select! {
+            item = follower.next() => item,
+            () = sender.gone() => return Err(Gone),
+        };
+        let Some(item) = item else { return Ok(()) };
+        let mut text = Vec::new();
+        push_item(item, grep.as_ref(), &mut text);
+        while let Some(item) = follower.try_next().filter(|_| text.len() < PIECE) {
+            push_item(item, grep.as_ref(), &mut text);
+        }
+        if !text.is_empty() {
+            sender.send_text(text).await?;
+        }
+    }
+}
+
+async fn send_past(read: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+    let cancelled = read.cancelled.clone();
+    let runtime = Handle::current();
+    let out = sender.clone();
+    let reading = tokio::task::spawn_blocking(move || read_all(&read, &out, &runtime));
+    tokio::select! {
+        end = reading => end.unwrap_or(Err(Gone)),
+        () = sender.gone() => {
+            cancelled.store(true, Ordering::Relaxed);
+            Err(Gone)
+        }
+    }
+}
+
+fn read_all(query: &ReadQuery, out: &Lines, runtime: &Handle) -> Result<(), Gone> {
+    let mut text = Vec::new();
+    let mut gone = false;
+    let end = read(query, &mut |line| {
+        push_line(line, &mut text);
+        if text.len() >= PIECE {
+            gone = runtime.block_on(out.send_text(std::mem::take(&mut text))).is_err();
+        }
+        if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    for (path, error) in end.unreadable {
+        tracing::warn!("cannot read log file {}: {error}", path.display());
+    }
+    if gone || text.is_empty() {
+        return if gone { Err(Gone) } else { Ok(()) };
+    }
+    runtime.block_on(out.send_text(text))
+}
+
+fn push_line(read: ReadLine, text: &mut Vec<u8>) {
+    let ReadLine { app, stream: of, at, line: bytes } = read;
+    let bytes = String::from_utf8_lossy(&bytes).into_owned();
+    text.extend(line(&LogRecord::Line { app: app.to_string(), stream: stream(of), at, line: bytes }));
+}
+
+fn push_item(item: FollowItem, grep: Option<&Regex>, text: &mut Vec<u8>) {
+    match item {
+        FollowItem::Start { .. } => {}
+        FollowItem::Line { app, stream, at, line } => {
+            if grep.is_none_or(|grep| grep.is_match(&line)) {
+                push_line(ReadLine { app, stream, at: Some(at), line }, text);
+            }
+        }
+        FollowItem::Dropped { app, count } => {
+            text.extend(line(&LogRecord::Dropped { app: app.to_string(), dropped: count }));
+        }
+    }
+}
+
+pub(super) async fn events(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    RawQuery(asked): RawQuery,
+) -> Answer {
+    let EventsQuery { follow, after } = query(asked.as_deref())?;
+    admit(&shared, &caller, Need::Look, "the events")?;
+    let (past, mut news) = shared.events.since(after.unwrap_or(0));
+    let (sender, response) = lines();
+    tokio::spawn(async move {
+        for record in past {
+            sender.send(&record).await?;
+        }
+        while follow {
+            let record = tokio::select! {
+                record = news.recv() => record,
+                () = sender.gone() => return Err(Gone),
+            };
+            match record {
+                Ok(record) => sender.send(&record).await?,
+                // Its numbers tell the reader that some are missing.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => break,
+            }
+        }
+        Ok(())
+    });
+    Ok(response)
+}

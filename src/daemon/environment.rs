@@ -1,0 +1,88 @@
+//! What an app finds in its environment: what was declared, a short allow-list, and what the supervisor sets.
+
+use crate::api::Slot;
+use crate::config::AppConfig;
+use crate::linux::identity::Identity;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// Where neither the supervisor nor the app's configuration has a PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// An app that binds its port itself is to be reached from outside, as it was before.
+const ANY_ADDRESS: &str = "0.0.0.0";
+/// The variable by which a process is known to belong to a run, whatever became of its parents.
+pub(super) const MARK: &str = "INFISSI_RUN";
+
+/// The instance that an environment or a command line is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InstanceName<'a> {
+    pub app: &'a AppConfig,
+    pub slot: Slot,
+    pub index: u16,
+}
+
+/// The whole environment of an instance. Later wins: inherited, the user's, `env_file`, `env`, ours.
+pub(super) fn environment(
+    instance: InstanceName<'_>,
+    user: &Identity,
+    inherited: &dyn Fn(&str) -> Option<OsString>,
+    env_file: Vec<(String, String)>,
+) -> BTreeMap<OsString, OsString> {
+    let app = instance.app;
+    let mut env = BTreeMap::new();
+    let mut set = |name: &str, value: &OsStr| env.insert(OsString::from(name), value.to_owned());
+    for name in &app.inherit_env {
+        if let Some(value) = inherited(name) {
+            set(name, &value);
+        }
+    }
+    set("HOME", user.home.as_os_str());
+    set("USER", OsStr::new(&user.name));
+    set("LOGNAME", OsStr::new(&user.name));
+    set("SHELL", user.shell.as_os_str());
+    for (name, value) in &env_file {
+        set(name, OsStr::new(value));
+    }
+    for (name, value) in &app.env {
+        set(name, OsStr::new(value));
+    }
+    if let Some(port) = app.port {
+        set("PORT", OsStr::new(&port.to_string()));
+        set("HOST", OsStr::new(ANY_ADDRESS));
+        set("HOSTNAME", OsStr::new(ANY_ADDRESS));
+    }
+    set("INFISSI_APP", OsStr::new(&app.name));
+    set("INFISSI_SLOT", OsStr::new(&instance.slot.to_string()));
+    set("INFISSI_INSTANCE", OsStr::new(&instance.index.to_string()));
+    let path = path_of(app, env.get(OsStr::new("PATH")));
+    env.insert(OsString::from("PATH"), path);
+    env
+}
+
+/// The app's own `path` first, then the PATH it has anyway.
+fn path_of(app: &AppConfig, path: Option<&OsString>) -> OsString {
+    let rest = path.cloned().unwrap_or_else(|| OsString::from(DEFAULT_PATH));
+    let mut joined = OsString::new();
+    for part in app.path.iter().map(|part| part.as_os_str()).chain([rest.as_os_str()]) {
+        if !joined.is_empty() && !part.is_empty() {
+            joined.push(":");
+        }
+        joined.push(part);
+    }
+    joined
+}
+
+/// The argument vector with `{port}` `{host}` `{slot}` `{app}` `{instance}` put in.
+pub(super) fn command_line(instance: InstanceName<'_>, command: &[String]) -> Vec<OsString> {
+    let port = instance.app.port.map(|port| port.to_string()).unwrap_or_default();
+    let fill = |word: &String| {
+        let filled = word
+            .replace("{port}", &port)
+            .replace("{host}", ANY_ADDRESS)
+            .replace("{slot}", &instance.slot.to_string())
+            .replace("{app}", &instance.app.name)
+            .replace("{instance}", &instance.index.to_string());
+        OsString::from(filled)
+    };
+    command.iter().map(fill).collect()
+}

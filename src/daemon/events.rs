@@ -1,0 +1,54 @@
+//! The happenings: numbered, kept for a while, told to who follows.
+
+use crate::api::EventRecord;
+use crate::supervisor::Announcement;
+use jiff::Timestamp;
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use tokio::sync::broadcast;
+
+/// Kept for `events` without following: about 300 KB at most.
+const KEPT: usize = 1_000;
+/// What a follower may be behind before it misses some.
+const BEHIND: usize = 256;
+
+pub(super) struct Events {
+    kept: Mutex<Kept>,
+    news: broadcast::Sender<EventRecord>,
+}
+
+struct Kept {
+    next: u64,
+    records: VecDeque<EventRecord>,
+}
+
+impl Events {
+    pub(super) fn new() -> Events {
+        let kept = Kept { next: 1, records: VecDeque::new() };
+        Events { kept: Mutex::new(kept), news: broadcast::channel(BEHIND).0 }
+    }
+
+    /// Number it, log it, keep it, tell it.
+    pub(super) fn add(&self, announcement: Announcement, at: Timestamp) {
+        let Announcement { app, kind, by, slot, pid, message } = announcement;
+        let by = by.unwrap_or_else(|| "supervisor".to_owned());
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = EventRecord { seq: kept.next, at, app, kind, by, slot, pid, message };
+        super::own_log::event(&record);
+        kept.next += 1;
+        if kept.records.len() == KEPT {
+            kept.records.pop_front();
+        }
+        kept.records.push_back(record.clone());
+        drop(kept);
+        // Nobody follows: that is no error.
+        let _ = self.news.send(record);
+    }
+
+    /// Those kept after `seq`, and the ones to come, without a gap between.
+    pub(super) fn since(&self, seq: u64) -> (Vec<EventRecord>, broadcast::Receiver<EventRecord>) {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = self.news.subscribe();
+        (kept.records.iter().filter(|record| record.seq > seq).cloned().collect(), news)
+    }
+}

@@ -1,0 +1,28 @@
+//! One task a leader: its end, by pidfd.
+
+use super::notice::Notice;
+use super::runs::Run;
+use super::shared::Shared;
+use crate::linux::exit::{Exit, ended};
+use crate::linux::signal::signal_name;
+use crate::supervisor::LeaderExit;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tracing::warn;
+
+/// Waits for the leader to end and takes its exit status.
+pub(super) async fn watch(shared: Arc<Shared>, run: Arc<Run>, pidfd: OwnedFd) {
+    let exit = match ended(&pidfd).await {
+        Ok(exit) => exit,
+        Err(error) => {
+            warn!("the exit status of pid {} is not known: {error}", run.pid);
+            Exit { code: None, signal: None, core: false }
+        }
+    };
+    shared.launcher.children.forget(run.pid);
+    let oom = run.tree.cgroup().and_then(|cgroup| cgroup.oom_kills()).is_some_and(|kills| kills > 0);
+    let exit = LeaderExit { code: exit.code, signal: exit.signal.map(signal_name), oom };
+    run.exited.store(true, Ordering::Relaxed);
+    shared.notify(Notice::Exited { run: run.id, exit });
+}

@@ -1,0 +1,204 @@
+//! From an app's configuration to a process: whose it is, what it finds, where it lives; every refusal in words.
+
+use super::children::Children;
+use super::environment::{InstanceName, MARK, command_line, environment};
+use super::runs::Run;
+use crate::api::Slot;
+use crate::config::{AppConfig, parse_dotenv};
+use crate::linux::cgroup::{Cgroup, Cgroups};
+use crate::linux::identity::{Identity, read_file_as};
+use crate::linux::limits::Nofile;
+use crate::linux::pipe::OutputPipe;
+use crate::linux::ports::{self, Holder};
+use crate::linux::proc::ProcessId;
+use crate::linux::spawn::Launch;
+use crate::linux::tree::Tree;
+use crate::logs::{Capture, SourceId};
+use crate::supervisor::{RunId, SpawnRefusal};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A larger `env_file` is a mistake, bytes.
+const LARGEST_ENV_FILE: u64 = 1 << 20;
+/// The app's part of a cgroup's name, characters.
+const LONGEST_NAME: usize = 40;
+
+/// What every launch needs of the supervisor.
+pub(super) struct Launcher {
+    /// Names the state directory in the mark of every process.
+    pub state_id: String,
+    /// None where they cannot be made.
+    pub cgroups: Option<Cgroups>,
+    /// The limit of descriptors that apps get.
+    pub nofile: Option<Nofile>,
+    pub own: Identity,
+    pub children: Children,
+}
+
+/// One launch.
+pub(super) struct Order {
+    pub run: RunId,
+    pub app: Arc<AppConfig>,
+    pub slot: Slot,
+    pub index: u16,
+}
+
+/// A process that runs.
+pub(super) struct Landing {
+    pub run: Run,
+    /// Becomes readable when the leader has ended.
+    pub pidfd: OwnedFd,
+}
+
+/// As whom, with what and where a command of an app runs.
+pub(super) struct Setting {
+    pub user: Identity,
+    pub env: Vec<(OsString, OsString)>,
+    pub cwd: PathBuf,
+}
+
+impl Launcher {
+    /// Starts the process of an instance and hands its output to the logs. May block on a hung disk.
+    ///
+    /// # Errors
+    /// Why there is no process.
+    pub(super) fn launch(&self, order: &Order, logs: &Capture) -> Result<Landing, SpawnRefusal> {
+        if let Some(port) = order.app.port.filter(|port| !ports::is_free(*port)) {
+            return Err(SpawnRefusal::PortHeld { holder: held(port) });
+        }
+        let failed = |reason: String| SpawnRefusal::Failed { reason };
+        let instance = InstanceName { app: &order.app, slot: order.slot, index: order.index };
+        let mark = format!("{}.{}", self.state_id, order.run);
+        let setting = self.setting(instance, &mark).map_err(failed)?;
+        let owner = Some((setting.user.uid, setting.user.gid));
+        let pipe = |what: &str| OutputPipe::new(owner).map_err(|error| failed(format!("cannot make {what}: {error}")));
+        let (out, err) = (pipe("the pipe for its output")?, pipe("the pipe for its errors")?);
+        let cgroup = self.cgroup(order);
+        let spawned = super::clock::now().mono;
+        let launched = self.children.launch(Launch {
+            command: command_line(instance, &order.app.command),
+            cwd: setting.cwd,
+            env: setting.env,
+            identity: self.becomes(setting.user),
+            stdout: out.write,
+            stderr: err.write,
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+            nofile: self.nofile,
+        });
+        let launched = launched.map_err(|error| {
+            if let Some(cgroup) = &cgroup {
+                let _removed = cgroup.remove();
+            }
+            failed(sentence(&error))
+        })?;
+        logs.attach(SourceId(order.run.0), Arc::from(order.app.name.as_str()), out.read, err.read);
+        let leader = ProcessId { pid: launched.pid, start_time: launched.start_time };
+        let tree = Tree::new(leader, mark, cgroup).with_pipes([out.inode, err.inode]);
+        let run = Run::new(order.run, &order.app.name, (order.slot, order.index), tree, spawned);
+        Ok(Landing { run, pidfd: launched.pidfd })
+    }
+
+    /// What an app's process, probe or `exec` runs with.
+    ///
+    /// # Errors
+    /// A fact of the machine that is against it, as a sentence.
+    pub(super) fn setting(&self, instance: InstanceName<'_>, mark: &str) -> Result<Setting, String> {
+        let app = instance.app;
+        let user = self.user_of(app)?;
+        let env_file = self.env_file(app, &user)?;
+        let mut env = environment(instance, &user, &|name| std::env::var_os(name), env_file);
+        env.insert(OsString::from(MARK), OsString::from(mark));
+        Ok(Setting { user, env: env.into_iter().collect(), cwd: app.cwd.clone() })
+    }
+
+    /// As whom an app runs: its `user`; else, when we are root, the owner of its directory; else ourselves.
+    ///
+    /// # Errors
+    /// There is no such user, or we cannot become it.
+    pub(super) fn user_of(&self, app: &AppConfig) -> Result<Identity, String> {
+        let root = self.own.uid == 0;
+        let user = match &app.user {
+            Some(name) => Identity::of_name(name).map_err(|error| sentence(&error))?,
+            None if root => {
+                let owner = std::fs::metadata(&app.cwd).map_err(|error| no_directory(app, &error))?.uid();
+                Identity::of_uid(owner).map_err(|error| sentence(&error))?
+            }
+            None => self.own.clone(),
+        };
+        if !root && user.uid != self.own.uid {
+            let own = &self.own.name;
+            return Err(format!("it is to run as {}, and a supervisor of {own} cannot become that user", user.name));
+        }
+        Ok(user)
+    }
+
+    /// The identity to take on, where it is not our own.
+    pub(super) fn becomes(&self, user: Identity) -> Option<Identity> {
+        (self.own.uid == 0).then_some(user)
+    }
+
+    /// A cgroup of its own, with its memory cap. An app runs without one rather than not at all.
+    fn cgroup(&self, order: &Order) -> Option<Cgroup> {
+        let name: String = order.app.name.chars().take(LONGEST_NAME).collect();
+        let name = format!("{name}.{}.{}.{}", order.slot, order.index, order.run);
+        let made = self.cgroups.as_ref()?.create(&name);
+        let cgroup = made.inspect_err(|error| tracing::warn!("{name} runs without a cgroup: {error}")).ok()?;
+        if let Some(max) = order.app.memory_max
+            && let Err(error) = cgroup.set_memory_max(max)
+        {
+            tracing::warn!("{}: memory_max is not in force: {error}", order.app.name);
+        }
+        Some(cgroup)
+    }
+
+    fn env_file(&self, app: &AppConfig, user: &Identity) -> Result<Vec<(String, String)>, String> {
+        let Some(file) = &app.env_file else { return Ok(Vec::new()) };
+        let path = file.path.display();
+        match read_file_as(user, &file.path, LARGEST_ENV_FILE) {
+            Ok(text) => parse_dotenv(&text).map_err(|error| format!("env_file {path}: {error}")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.optional => Ok(Vec::new()),
+            Err(error) => Err(format!("cannot read env_file {path}: {error}")),
+        }
+    }
+}
+
+fn no_directory(app: &AppConfig, error: &std::io::Error) -> String {
+    let cwd = app.cwd.display();
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return format!("the directory {cwd} does not exist");
+    }
+    format!("cannot look at the directory {cwd}: {error}")
+}
+
+/// `port 3000 is held by pid 812 (node server.js)`
+pub(super) fn held(port: u16) -> String {
+    let holders = ports::holders(port);
+    let Some(holder) = holders.first() else {
+        return format!("port {port} is held by somebody who cannot be seen from here");
+    };
+    format!("port {port} is held by {}", who(holder))
+}
+
+pub(super) fn who(holder: &Holder) -> String {
+    match &holder.process {
+        Some((pid, command)) => format!("pid {pid} ({command})"),
+        None => format!("a process of {}", crate::linux::peer::user_name(holder.uid).unwrap_or(holder.uid.to_string())),
+    }
+}
+
+/// An error and its causes, each once.
+pub(super) fn sentence(error: &dyn std::error::Error) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !said.contains(&more) {
+            said = format!("{said}: {more}");
+        }
+        cause = error.source();
+    }
+    said
+}

@@ -1,0 +1,60 @@
+//! What reaches the loop from the tasks and threads around it.
+
+use super::launch::Landing;
+use crate::api::{AppStatus, LastExit};
+use crate::supervisor::{LeaderExit, Reply, Request, RequestId, RunId, SpawnRefusal};
+use std::io;
+use tokio::sync::oneshot;
+
+/// From the world.
+pub(super) enum Notice {
+    /// A launch ended, one way or the other.
+    Landed {
+        run: RunId,
+        landing: Result<Box<Landing>, SpawnRefusal>,
+    },
+    /// A leader was reaped.
+    Exited {
+        run: RunId,
+        exit: LeaderExit,
+    },
+    Probed {
+        run: RunId,
+        outcome: Result<(), String>,
+    },
+    /// A tree is over its limit: bytes, confirmed.
+    OverLimit {
+        run: RunId,
+        bytes: u64,
+    },
+    /// The desired state is on the disk, or could not be put there.
+    Saved(io::Result<()>),
+}
+
+/// From the control socket.
+pub(super) enum Ask {
+    Request {
+        id: RequestId,
+        by: String,
+        request: Request,
+        reply: oneshot::Sender<Reply>,
+    },
+    /// Who asked is gone.
+    Abandoned {
+        id: RequestId,
+    },
+    List {
+        reply: oneshot::Sender<Vec<AppStatus>>,
+    },
+    App {
+        name: String,
+        reply: oneshot::Sender<Option<AppView>>,
+    },
+}
+
+/// What the core knows of one app.
+pub(super) struct AppView {
+    pub status: AppStatus,
+    pub exits: Vec<LastExit>,
+    pub probe_failure: Option<String>,
+}

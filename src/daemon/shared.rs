@@ -1,0 +1,210 @@
+//! What the loop, the control socket and the threads share.
+
+use super::clock;
+use super::events::Events;
+use super::launch::Launcher;
+use super::log_place::log_settings;
+use super::notice::{Ask, Notice};
+use super::runs::{Run, Runs};
+use super::state::{Saved, StateDir};
+use crate::api::{EventKind, OutputLine};
+use crate::config::{AppConfig, Config, Places, Sources};
+use crate::logs::{Capture, LogNotice, SourceId, Stream, TailLine};
+use crate::supervisor::{Announcement, RequestId};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+pub(super) struct Shared {
+    pub places: Places,
+    pub launcher: Launcher,
+    pub logs: Capture,
+    pub events: Arc<Events>,
+    pub runs: Runs,
+    pub state: StateDir,
+    pub began: Duration,
+    /// One `apply` at a time.
+    pub applying: tokio::sync::Mutex<()>,
+    config: RwLock<Arc<Config>>,
+    applied: RwLock<AppliedConfig>,
+    /// What the operator should know, beside the events: some from the start, one about the state file.
+    warnings: Mutex<Warnings>,
+    tails: Mutex<HashMap<String, Vec<OutputLine>>>,
+    saved: Mutex<Saved>,
+    notices: mpsc::UnboundedSender<Notice>,
+    asks: mpsc::Sender<Ask>,
+    requests: AtomicU64,
+}
+
+/// Which configuration is in force, and how it came to be.
+#[derive(Debug, Clone)]
+pub(super) struct AppliedConfig {
+    pub path: PathBuf,
+    pub at: Timestamp,
+    pub sources: Sources,
+    /// The mistakes of the file, when the last applied configuration runs instead.
+    pub faulty: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Warnings {
+    lasting: Vec<String>,
+    state: Option<String>,
+}
+
+/// What a supervisor begins with.
+pub(super) struct Beginning {
+    pub places: Places,
+    pub launcher: Launcher,
+    pub logs: Capture,
+    pub events: Arc<Events>,
+    pub state: StateDir,
+    pub saved: Saved,
+    pub config: Arc<Config>,
+    pub applied: AppliedConfig,
+    pub warnings: Vec<String>,
+}
+
+impl Shared {
+    pub(super) fn new(begin: Beginning, notices: mpsc::UnboundedSender<Notice>, asks: mpsc::Sender<Ask>) -> Shared {
+        Shared {
+            places: begin.places,
+            launcher: begin.launcher,
+            logs: begin.logs,
+            events: begin.events,
+            runs: Runs::default(),
+            state: begin.state,
+            began: clock::now().mono,
+            applying: tokio::sync::Mutex::new(()),
+            config: RwLock::new(begin.config),
+            applied: RwLock::new(begin.applied),
+            warnings: Mutex::new(Warnings { lasting: begin.warnings, state: None }),
+            tails: Mutex::default(),
+            saved: Mutex::new(begin.saved),
+            notices,
+            asks,
+            requests: AtomicU64::new(1),
+        }
+    }
+
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.config.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_config(&self, config: Arc<Config>) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    pub(super) fn applied(&self) -> AppliedConfig {
+        self.applied.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_applied(&self, sources: Sources, at: Timestamp) {
+        let mut applied = self.applied.write().unwrap_or_else(PoisonError::into_inner);
+        applied.sources = sources;
+        applied.at = at;
+        applied.faulty = None;
+    }
+
+    pub(super) fn next_request(&self) -> RequestId {
+        RequestId(self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// To the loop. It is gone only when the process ends.
+    pub(super) fn notify(&self, notice: Notice) {
+        let _loop_is_gone = self.notices.send(notice);
+    }
+
+    /// To the loop, from a request; false when the loop is gone.
+    pub(super) async fn ask(&self, ask: Ask) -> bool {
+        self.asks.send(ask).await.is_ok()
+    }
+
+    /// From a place that cannot wait; a full queue means that the loop has better things to do.
+    pub(super) fn try_ask(&self, ask: Ask) {
+        let _full_or_gone = self.asks.try_send(ask);
+    }
+
+    /// Durable when it returns; blocks.
+    pub(super) fn save_desired(&self, desired: BTreeMap<String, bool>) -> io::Result<()> {
+        let saved = {
+            let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+            saved.desired = desired;
+            saved.clone()
+        };
+        self.state.save(&saved)
+    }
+
+    pub(super) fn warn_state(&self, warning: &str) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.state.as_deref() != Some(warning) {
+            tracing::warn!("{warning}");
+            warnings.state = Some(warning.to_owned());
+        }
+    }
+
+    pub(super) fn state_is_well(&self) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        if warnings.state.take().is_some() {
+            tracing::info!("the desired state is saved again");
+        }
+    }
+
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        warnings.lasting.iter().cloned().chain(warnings.state.clone()).collect()
+    }
+
+    pub(super) fn open_logs(&self, app: &AppConfig) {
+        self.logs.open(log_settings(app, &self.places.log_dir, &self.launcher));
+    }
+
+    pub(super) fn close_logs(&self, app: &str) {
+        self.logs.forget(Arc::from(app));
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+    }
+
+    /// Its tree is empty: everything it wrote goes to the files, its last lines are kept for `show`.
+    pub(super) fn finish_logs(self: &Arc<Self>, run: &Run) {
+        let (shared, app) = (self.clone(), run.app.clone());
+        self.logs.finish(SourceId(run.id.0), move |lines| {
+            let mut tails = shared.tails.lock().unwrap_or_else(PoisonError::into_inner);
+            tails.insert(app, lines.into_iter().map(output_line).collect());
+        });
+    }
+
+    /// The last lines of the run that ended last.
+    pub(super) fn tail(&self, app: &str) -> Vec<OutputLine> {
+        self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(app).cloned().unwrap_or_default()
+    }
+}
+
+/// What the log thread tells becomes a happening.
+pub(super) fn log_happening(notice: &LogNotice) -> Announcement {
+    Announcement {
+        app: Some(notice.app().to_string()),
+        kind: EventKind::Logs,
+        by: None,
+        slot: None,
+        pid: None,
+        message: notice.to_string(),
+    }
+}
+
+pub(super) fn output_line(line: TailLine) -> OutputLine {
+    let stream = stream(line.stream);
+    OutputLine { stream, line: String::from_utf8_lossy(&line.line).into_owned() }
+}
+
+/// The same word in the API's types.
+pub(super) fn stream(stream: Stream) -> crate::api::Stream {
+    match stream {
+        Stream::Out => crate::api::Stream::Out,
+        Stream::Err => crate::api::Stream::Err,
+    }
+}

@@ -1,0 +1,316 @@
+//! The loop: the world becomes events, effects become acts.
+
+use super::clock;
+use super::launch::{Landing, Order};
+use super::notice::{AppView, Ask, Notice};
+use super::runs::Run;
+use super::shared::Shared;
+use super::signals::{Signal, Signals};
+use super::{exit_watch, probes};
+use crate::linux::tree::Signalled;
+use crate::supervisor::{Effect, Event, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, trace, warn};
+
+/// How often a tree that ends is looked at when nothing announces itself.
+const ENDING_LOOK: Duration = Duration::from_millis(100);
+/// A disk that takes no state for so long does not keep an app from starting.
+const SAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// After `shutdown_timeout`, what cannot be killed is left behind.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct Shell {
+    core: Supervisor,
+    shared: Arc<Shared>,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    asks: mpsc::Receiver<Ask>,
+    signals: Signals,
+    /// Not yet performed: what stands behind a save waits for it.
+    queue: VecDeque<Effect>,
+    saving_since: Option<Duration>,
+    replies: HashMap<RequestId, oneshot::Sender<Reply>>,
+    endings: HashMap<RunId, EndingTree>,
+    exit_by: Option<Duration>,
+    done: bool,
+}
+
+/// A tree that is asked to end.
+struct EndingTree {
+    run: Arc<Run>,
+    signal: i32,
+    signalled: Signalled,
+    kill: bool,
+}
+
+impl Shell {
+    pub(super) fn new(
+        core: Supervisor,
+        shared: Arc<Shared>,
+        notices: mpsc::UnboundedReceiver<Notice>,
+        asks: mpsc::Receiver<Ask>,
+        signals: Signals,
+    ) -> Shell {
+        Shell {
+            core,
+            shared,
+            notices,
+            asks,
+            signals,
+            queue: VecDeque::new(),
+            saving_since: None,
+            replies: HashMap::new(),
+            endings: HashMap::new(),
+            exit_by: None,
+            done: false,
+        }
+    }
+
+    /// Runs until everything is at rest after a shutdown.
+    pub(super) async fn run(mut self) {
+        self.feed(Event::Began);
+        loop {
+            self.perform_queue();
+            if self.done {
+                return;
+            }
+            let wake = self.sleep();
+            tokio::select! {
+                Some(notice) = self.notices.recv() => self.noticed(notice),
+                Some(ask) = self.asks.recv() => self.asked(ask),
+                signal = self.signals.next() => self.signalled(signal),
+                () = tokio::time::sleep(wake) => self.woke(),
+            }
+        }
+    }
+
+    /// How long nothing is due.
+    fn sleep(&self) -> Duration {
+        let now = clock::now();
+        let looks = (!self.endings.is_empty()).then_some(now.mono + ENDING_LOOK);
+        let save = self.saving_since.map(|since| since + SAVE_PATIENCE);
+        let due = [self.core.deadline(now), looks, save, self.exit_by].into_iter().flatten().min();
+        // A day is as good as never, and a clock is looked at again then.
+        due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(now.mono))
+    }
+
+    fn woke(&mut self) {
+        let now = clock::now();
+        if self.saving_since.is_some_and(|since| since + SAVE_PATIENCE <= now.mono) {
+            self.saving_since = None;
+            self.shared.warn_state("the disk has not taken the desired state in 2 s; going on without");
+        }
+        if self.exit_by.is_some_and(|at| at <= now.mono) {
+            warn!("some processes cannot be ended; leaving them behind");
+            self.done = true;
+        }
+        self.look_at_endings();
+        self.feed(Event::Tick);
+    }
+
+    fn noticed(&mut self, notice: Notice) {
+        match notice {
+            Notice::Landed { run, landing } => self.landed(run, landing),
+            Notice::Exited { run, exit } => self.exited(run, exit),
+            Notice::Probed { run, outcome } => self.feed(Event::Probed { run, outcome }),
+            Notice::OverLimit { run, bytes } => self.feed(Event::MemorySampled { run, bytes }),
+            Notice::Saved(result) => {
+                self.saving_since = None;
+                match result {
+                    Ok(()) => self.shared.state_is_well(),
+                    Err(error) => self.shared.warn_state(&format!("the desired state is not saved: {error}")),
+                }
+            }
+        }
+    }
+
+    fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Request { id, by, request, reply } => {
+                self.replies.insert(id, reply);
+                self.request(id, by, request);
+            }
+            Ask::Abandoned { id } => {
+                if self.replies.remove(&id).is_some() {
+                    self.feed(Event::Abandoned { id });
+                }
+            }
+            Ask::List { reply } => drop(reply.send(self.core.view(clock::now()))),
+            Ask::App { name, reply } => {
+                let view = self.core.view_app(&name, clock::now());
+                let view = view.map(|(status, exits, probe_failure)| AppView { status, exits, probe_failure });
+                drop(reply.send(view));
+            }
+        }
+    }
+
+    fn request(&mut self, id: RequestId, by: String, request: Request) {
+        match &request {
+            Request::Apply { config, .. } => self.shared.set_config(config.clone()),
+            Request::Shutdown => {
+                let patience = self.core.config().supervisor.shutdown_timeout + LAST_PATIENCE;
+                self.exit_by.get_or_insert(clock::now().mono + patience);
+            }
+            Request::Start { .. }
+            | Request::Stop { .. }
+            | Request::Restart { .. }
+            | Request::Reset { .. }
+            | Request::Signal { .. } => {}
+        }
+        self.feed(Event::Requested { id, by, request });
+    }
+
+    fn signalled(&mut self, signal: Signal) {
+        match signal {
+            Signal::Child => {
+                self.shared.launcher.children.reap_orphans();
+                self.look_at_endings();
+            }
+            Signal::Shutdown => {
+                let id = self.shared.next_request();
+                self.request(id, "a signal".to_owned(), Request::Shutdown);
+            }
+            Signal::Apply => super::apply::by_signal(self.shared.clone()),
+            Signal::Reopen => self.shared.logs.reopen(),
+        }
+    }
+
+    fn feed(&mut self, event: Event) {
+        match &event {
+            Event::Tick | Event::Probed { .. } => trace!(?event, "in"),
+            Event::Began
+            | Event::Requested { .. }
+            | Event::Abandoned { .. }
+            | Event::Spawned { .. }
+            | Event::SpawnRefused { .. }
+            | Event::Exited { .. }
+            | Event::TreeEmpty { .. }
+            | Event::MemorySampled { .. } => debug!(?event, "in"),
+        }
+        self.queue.extend(self.core.handle(event, clock::now()));
+    }
+
+    fn perform_queue(&mut self) {
+        while self.saving_since.is_none() {
+            let Some(effect) = self.queue.pop_front() else { return };
+            match &effect {
+                Effect::Probe { .. } | Effect::Announce(_) => trace!(?effect, "out"),
+                Effect::SaveDesired(_)
+                | Effect::Spawn { .. }
+                | Effect::Stop { .. }
+                | Effect::Kill { .. }
+                | Effect::Signal { .. }
+                | Effect::OpenLogs { .. }
+                | Effect::CloseLogs { .. }
+                | Effect::Reply { .. }
+                | Effect::Exit => debug!(?effect, "out"),
+            }
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::SaveDesired(desired) => {
+                self.saving_since = Some(clock::now().mono);
+                let shared = self.shared.clone();
+                tokio::task::spawn_blocking(move || shared.notify(Notice::Saved(shared.save_desired(desired))));
+            }
+            Effect::Spawn { run, app, slot, index } => {
+                let shared = self.shared.clone();
+                let order = Order { run, app, slot, index };
+                tokio::task::spawn_blocking(move || {
+                    let landing = shared.launcher.launch(&order, &shared.logs).map(Box::new);
+                    shared.notify(Notice::Landed { run, landing });
+                });
+            }
+            Effect::Stop { run, signal } => self.stop(run, signal),
+            Effect::Kill { run } => self.kill(run),
+            Effect::Signal { run, signal } => {
+                if let Some(run) = self.shared.runs.get(run) {
+                    run.tree.signal_politely(signal, &mut Signalled::default());
+                }
+            }
+            Effect::Probe { run, check } => {
+                let shared = self.shared.clone();
+                tokio::spawn(async move {
+                    let outcome = probes::ask(&shared, run, &check).await;
+                    shared.notify(Notice::Probed { run, outcome });
+                });
+            }
+            Effect::OpenLogs { app } => self.shared.open_logs(&app),
+            Effect::CloseLogs { app } => self.shared.close_logs(&app),
+            Effect::Announce(announcement) => self.shared.events.add(announcement, clock::now().wall),
+            Effect::Reply { id, reply } => {
+                if let Some(waiting) = self.replies.remove(&id) {
+                    drop(waiting.send(reply));
+                }
+            }
+            Effect::Exit => self.done = true,
+        }
+    }
+
+    fn landed(&mut self, run: RunId, landing: Result<Box<Landing>, SpawnRefusal>) {
+        let Landing { run: tree, pidfd } = match landing {
+            Ok(landing) => *landing,
+            Err(refusal) => return self.feed(Event::SpawnRefused { run, refusal }),
+        };
+        let tree = Arc::new(tree);
+        let pid = tree.pid;
+        self.shared.runs.add(tree.clone());
+        tokio::spawn(exit_watch::watch(self.shared.clone(), tree, pidfd));
+        self.feed(Event::Spawned { run, pid });
+    }
+
+    fn exited(&mut self, run: RunId, exit: crate::supervisor::LeaderExit) {
+        self.feed(Event::Exited { run, exit });
+        self.look_at_endings();
+    }
+
+    fn stop(&mut self, id: RunId, signal: i32) {
+        let Some(run) = self.shared.runs.get(id) else { return };
+        let mut ending = EndingTree { run, signal, signalled: Signalled::default(), kill: false };
+        if ending.run.is_over() {
+            return self.over(&ending.run.clone());
+        }
+        ending.run.tree.signal_politely(signal, &mut ending.signalled);
+        self.endings.insert(id, ending);
+    }
+
+    fn kill(&mut self, id: RunId) {
+        if let Some(ending) = self.endings.get_mut(&id) {
+            ending.kill = true;
+            ending.run.tree.kill();
+        }
+        self.look_at_endings();
+    }
+
+    /// Which of the trees that end are empty? The others get what is due to them.
+    fn look_at_endings(&mut self) {
+        let over: Vec<RunId> =
+            self.endings.iter().filter(|(_, ending)| ending.run.is_over()).map(|(id, _)| *id).collect();
+        for id in over {
+            if let Some(ending) = self.endings.remove(&id) {
+                self.over(&ending.run);
+            }
+        }
+        for ending in self.endings.values_mut() {
+            if ending.kill {
+                ending.run.tree.kill();
+            } else {
+                ending.run.tree.signal_left_behind(ending.signal, &mut ending.signalled);
+            }
+        }
+    }
+
+    fn over(&mut self, run: &Arc<Run>) {
+        self.shared.runs.remove(run.id);
+        self.shared.finish_logs(run);
+        if let Err(error) = run.tree.cleanup() {
+            debug!("the cgroup of run {} stays for now: {error}", run.id);
+        }
+        self.feed(Event::TreeEmpty { run: run.id });
+    }
+}
