@@ -4,6 +4,8 @@ mod app;
 mod app_table;
 mod command;
 mod cron;
+mod dependencies;
+mod doubles;
 mod health_table;
 mod include;
 mod keys;
@@ -15,14 +17,13 @@ mod signals;
 mod sources;
 mod supervisor_table;
 mod table;
-mod ties;
 pub mod units;
 mod values;
 
 pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat, LogsConfig, ProbeKind, StatusRange};
 pub use cron::Cron;
 pub use mistake::{Mistake, Mistakes};
-pub use parse::{Facts, Parsed, parse};
+pub use parse::{Facts, Parsed, parse, supervisor_only};
 pub use sources::Sources;
 
 use std::path::PathBuf;
