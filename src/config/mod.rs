@@ -5,6 +5,7 @@ mod app_table;
 mod command;
 mod cron;
 mod dependencies;
+mod diff;
 mod doubles;
 mod health_table;
 mod include;
@@ -22,6 +23,7 @@ mod values;
 
 pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat, LogsConfig, ProbeKind, StatusRange};
 pub use cron::Cron;
+pub use diff::{Diff, diff};
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{Facts, Parsed, parse, supervisor_only};
 pub use sources::Sources;
