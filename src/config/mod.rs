@@ -11,6 +11,7 @@ mod doubles;
 mod health_table;
 mod include;
 mod keys;
+mod locate;
 mod logs_table;
 mod mistake;
 mod notes;
@@ -26,6 +27,7 @@ pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat,
 pub use cron::Cron;
 pub use diff::{Diff, diff};
 pub use dotenv::{DotenvError, parse_dotenv};
+pub use locate::{Caller, Located, NoConfig, Places, PlacesError, SocketCandidate, SocketsError, Tried, find, sockets};
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{Facts, Parsed, parse, supervisor_only};
 pub use sources::Sources;
