@@ -10,6 +10,7 @@ mod dotenv;
 mod doubles;
 mod health_table;
 mod include;
+mod init;
 mod keys;
 mod locate;
 mod logs_table;
@@ -27,6 +28,7 @@ pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat,
 pub use cron::Cron;
 pub use diff::{Diff, diff};
 pub use dotenv::{DotenvError, parse_dotenv};
+pub use init::{InitError, init};
 pub use locate::{Caller, Located, NoConfig, Places, PlacesError, SocketCandidate, SocketsError, Tried, find, sockets};
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{Facts, Parsed, parse, supervisor_only};
