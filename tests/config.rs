@@ -451,6 +451,45 @@ fn a_file_that_root_does_not_own_holds_its_owners_apps_alone() {
 }
 
 #[test]
+fn a_main_file_of_a_user_gives_nothing_to_other_peoples_files() {
+    let dir = files(&[
+        ("supervisor.toml", "supervisor.include = [\"b.toml\"]\n[defaults]\ncommand = \"mine\""),
+        ("b.toml", "[apps.b]"),
+    ]);
+    let owner = std::os::unix::fs::MetadataExt::uid(&dir.path().metadata().unwrap());
+    if owner != 0 {
+        // Only root can give files away.
+        return;
+    }
+    std::os::unix::fs::chown(dir.path().join("supervisor.toml"), Some(1000), None).unwrap();
+    let sources = Sources::read(&dir.path().join("supervisor.toml")).unwrap();
+    let facts = Facts { is_root: true, user_name: &|_| Some("fastuser".to_owned()) };
+    let told = parse(&sources, &facts).unwrap_err().to_string();
+    assert!(told.contains("b.toml:1:1: supervisor.include: this file belongs to uid 0"), "{told}");
+}
+
+#[test]
+fn files_that_others_may_write_are_warned_of() {
+    let dir = files(&[("supervisor.toml", "")]);
+    let path = dir.path().join("supervisor.toml");
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
+    let facts = Facts { is_root: true, user_name: &|_| Some("me".to_owned()) };
+    let parsed = parse(&Sources::read(&path).unwrap(), &facts).unwrap();
+    assert!(parsed.warnings[0].to_string().contains("others than its owner may write this file"));
+    assert!(parsed.warnings[0].render_warning(false).starts_with("warning: "));
+}
+
+#[test]
+fn a_log_directory_written_another_way_is_the_same() {
+    for dir in [".", "./", "/var/log/x/."] {
+        let text =
+            format!("supervisor.log_dir = \"/var/log/x\"\n[apps.a]\n[apps.b.logs]\ndir = \"{dir}\"\nname = \"a\"");
+        let told = parse(&sources(&text), &facts()).unwrap_err().to_string();
+        assert!(told.contains("apps.a already writes to the logs named \"a\""), "{told}");
+    }
+}
+
+#[test]
 fn an_app_of_root_is_warned_of() {
     let parsed = as_root("[apps.a]\nuser = \"root\"", 0).unwrap();
     assert_eq!(

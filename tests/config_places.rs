@@ -22,7 +22,8 @@ impl Story {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("here")).unwrap();
         // Not root even when root runs the test: the system's own files are none of a test's.
-        let uid = dir.path().metadata().unwrap().uid().max(1000);
+        let owner = dir.path().metadata().unwrap().uid();
+        let uid = if owner == 0 { 1000 } else { owner };
         let story = Story { dir, env: HashMap::new(), uid };
         story.own("here");
         story
