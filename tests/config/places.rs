@@ -1,5 +1,4 @@
 //! Which configuration file is taken, where the supervisor's things are, and where infissi-ctl looks for it.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use infissi::config::{Caller, Places, Sources, find, sockets, supervisor_only};
 use std::collections::HashMap;

@@ -1,5 +1,4 @@
 //! Env files are read as Node reads them.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use infissi::config::parse_dotenv;
 use std::collections::BTreeMap;

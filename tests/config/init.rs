@@ -1,5 +1,4 @@
 //! What `init` makes of a project.
-#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use infissi::config::{AppConfig, Facts, Sources, init, parse};
 use std::path::Path;
