@@ -48,7 +48,7 @@ impl Ground {
     clippy::disallowed_methods,
     reason = "the log thread stamps lines itself: this is its one reading of the clocks"
 )]
-fn read_clocks() -> Now {
+pub(super) fn read_clocks() -> Now {
     let wall = Timestamp::now();
     let wall = Timestamp::from_millisecond(wall.as_millisecond()).unwrap_or(wall);
     Now { mono: Instant::now(), wall }
@@ -305,9 +305,8 @@ impl LogThread {
                 self.take(id, stream, read);
                 Got::Bytes(read as u64)
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Got::Nothing
-            }
+            // A read that does not wait is not interrupted (signal(7)).
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
             Ok(_) | Err(_) => {
                 self.end_pipe(id, stream);
                 Got::End
