@@ -221,3 +221,60 @@ pub fn give_way() {
         libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_users_rights_are_taken_for_the_act_alone() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (secret, shared) = (dir.path().join("secret"), dir.path().join("shared"));
+        for (path, mode, group) in [(&secret, 0o600, 0), (&shared, 0o640, 54321)] {
+            fs::write(path, "text").unwrap();
+            std::os::unix::fs::chown(path, Some(0), Some(group)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let owner = FsOwner { uid: 65534, gid: 65534, groups: vec![54321] };
+        let refused = as_owner(Some(&owner), || open_to_read(&secret)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(as_owner(Some(&owner), || open_to_read(&shared)).is_ok(), "its groups count");
+        let groupless = FsOwner { groups: Vec::new(), ..owner };
+        assert!(as_owner(Some(&groupless), || open_to_read(&shared)).is_err(), "ours do not");
+        assert!(open_to_read(&secret).is_ok(), "and all is given back");
+    }
+
+    #[test]
+    fn a_panic_gives_the_rights_back_too() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let owner = FsOwner { uid: 65534, gid: 65534, groups: Vec::new() };
+        let panicked =
+            std::panic::catch_unwind(|| as_owner(Some(&owner), || -> io::Result<()> { panic!("in the act") }));
+        assert!(panicked.is_err());
+        assert_eq!(fs_ids(), (0, 0));
+    }
+
+    #[test]
+    fn a_rename_never_goes_over_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "new").unwrap();
+        fs::write(&to, "old").unwrap();
+        assert_eq!(rename_to_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        fs::remove_file(&to).unwrap();
+        rename_to_new(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_device_is_no_log_file() {
+        assert_eq!(open_to_append(Path::new("/dev/null"), None).unwrap_err().to_string(), "it is not a regular file");
+        assert_eq!(open_to_read(Path::new("/")).unwrap_err().to_string(), "it is not a regular file");
+    }
+}
