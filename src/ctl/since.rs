@@ -45,7 +45,7 @@ fn date(text: &str, now: &Zoned) -> Option<Date> {
 
 /// `2:00`, `02:00` or `02:00:30`.
 fn clock_time(text: &str) -> Option<Time> {
-    let numbers: Vec<i8> = text.split(':').map(|part| small_number(part)).collect::<Option<_>>()?;
+    let numbers: Vec<i8> = text.split(':').map(small_number).collect::<Option<_>>()?;
     match numbers[..] {
         [hour, minute] => Time::new(hour, minute, 0, 0).ok(),
         [hour, minute, second] => Time::new(hour, minute, second, 0).ok(),
