@@ -80,7 +80,7 @@ impl<'a> AppTable<'_, 'a> {
                 .or(0),
             backoff: backoff(view, notes),
             health: health_table::health(view, port, schedule.is_some(), notes),
-            logs: logs_table::logs(view, self.name, self.confined_to(notes).is_some(), notes),
+            logs: logs_table::logs(view, self.name, self.facts.is_root, notes),
             schedule,
             timeout,
             cron_restart,

@@ -5,21 +5,34 @@ pub(super) struct Keys {
     pub(super) known: &'static [&'static str],
     /// Keys of the documented interface that this version does not have.
     pub(super) later: &'static [&'static str],
+    /// Keys of other tables, with what to do when they stand in this one.
+    pub(super) misplaced: &'static [(&'static [&'static str], &'static str)],
     /// Words of PM2's ecosystem file with what stands for them here.
     pub(super) elsewhere: &'static [(&'static str, &'static str)],
 }
 
-pub(super) const ROOT: Keys = Keys { known: &["supervisor", "defaults", "apps"], later: &[], elsewhere: &[] };
+pub(super) const ROOT: Keys = Keys {
+    known: &["supervisor", "defaults", "apps"],
+    later: &[],
+    misplaced: &[
+        (APP.known, "write it below [apps.NAME] or [defaults]"),
+        (APP.later, "leave it out, this version does not have it yet"),
+        (SUPERVISOR.later, "leave it out, this version does not have it yet"),
+        (SUPERVISOR.known, "write it below [supervisor]"),
+    ],
+    elsewhere: &[],
+};
 
 pub(super) const SUPERVISOR: Keys = Keys {
     known: &["runtime_dir", "state_dir", "log_dir", "include", "control", "metrics", "shutdown_timeout", "log"],
     later: &["port_range"],
+    misplaced: &[(APP.known, "write it below [apps.NAME] or [defaults]")],
     elsewhere: &[],
 };
 
-pub(super) const CONTROL: Keys = Keys { known: &["group", "admins"], later: &[], elsewhere: &[] };
+pub(super) const CONTROL: Keys = Keys { known: &["group", "admins"], later: &[], misplaced: &[], elsewhere: &[] };
 
-pub(super) const OWN_LOG: Keys = Keys { known: &["level", "format"], later: &[], elsewhere: &[] };
+pub(super) const OWN_LOG: Keys = Keys { known: &["level", "format"], later: &[], misplaced: &[], elsewhere: &[] };
 
 pub(super) const APP: Keys = Keys {
     known: &[
@@ -54,6 +67,7 @@ pub(super) const APP: Keys = Keys {
         "logs",
     ],
     later: &["listen", "hold", "trusted_proxies", "release_of", "limits", "drain", "deploy", "backup"],
+    misplaced: &[(LOGS.known, "write it into its [logs] table"), (HEALTH.known, "write it into its [health] table")],
     elsewhere: &[
         ("name", "the name stands in the table's head: [apps.NAME]"),
         ("script", "write command = \"npm start\" or what else starts it"),
@@ -78,7 +92,7 @@ pub(super) const APP: Keys = Keys {
     ],
 };
 
-pub(super) const BACKOFF: Keys = Keys { known: &["initial", "max"], later: &[], elsewhere: &[] };
+pub(super) const BACKOFF: Keys = Keys { known: &["initial", "max"], later: &[], misplaced: &[], elsewhere: &[] };
 
 pub(super) const HEALTH: Keys = Keys {
     known: &[
@@ -95,12 +109,14 @@ pub(super) const HEALTH: Keys = Keys {
         "unhealthy",
     ],
     later: &[],
+    misplaced: &[],
     elsewhere: &[],
 };
 
 pub(super) const LOGS: Keys = Keys {
     known: &["dir", "name", "timestamps", "format", "max_size", "keep", "compress", "max_total", "daily"],
     later: &[],
+    misplaced: &[],
     elsewhere: &[],
 };
 
@@ -112,6 +128,9 @@ impl Keys {
         }
         if self.later.contains(&name) {
             return Some(("this version does not have it yet".to_owned(), "leave it out".to_owned()));
+        }
+        if let Some((_, instead)) = self.misplaced.iter().find(|(keys, _)| keys.contains(&name)) {
+            return Some(("this is not its place".to_owned(), (*instead).to_owned()));
         }
         let what = "there is no such key".to_owned();
         if let Some((_, instead)) = self.elsewhere.iter().find(|(word, _)| *word == name) {

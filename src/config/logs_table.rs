@@ -12,15 +12,15 @@ const LEAST_FILE: u64 = 1 << 10;
 const MAX_SIZE: u64 = 10 << 20;
 const MAX_TOTAL: u64 = 1 << 30;
 
-/// `confined`: root reads a file that somebody else owns, and writes nowhere on that one's word.
-pub(super) fn logs(view: &View<'_>, app: &str, confined: bool, notes: &mut Notes<'_>) -> LogsConfig {
+/// `is_root`: the reader is, and writes nowhere on the word of a file that somebody else owns.
+pub(super) fn logs(view: &View<'_>, app: &str, is_root: bool, notes: &mut Notes<'_>) -> LogsConfig {
     let table = view.sub("logs", notes);
     table.refuse_unknown(&keys::LOGS, notes);
     let (max_size, max_total) = sizes(&table, notes);
     let count =
         |found: &Found<'_>, notes: &mut Notes<'_>| values::number(found, notes, "a count of files", 0..=100_000);
     LogsConfig {
-        dir: table.read("dir", notes, |found, notes| directory(found, confined, notes)).value(),
+        dir: table.read("dir", notes, |found, notes| directory(found, is_root, notes)).value(),
         name: table.read("name", notes, log_name).or(app.to_owned()),
         timestamps: table.read("timestamps", notes, values::flag).or(true),
         format: table.read("format", notes, values::log_format).or(LogFormat::Text),
@@ -49,11 +49,10 @@ fn sizes(table: &View<'_>, notes: &mut Notes<'_>) -> (u64, u64) {
     (max_size, max_total)
 }
 
-fn directory(found: &Found<'_>, confined: bool, notes: &mut Notes<'_>) -> Option<PathBuf> {
+fn directory(found: &Found<'_>, is_root: bool, notes: &mut Notes<'_>) -> Option<PathBuf> {
     let path = values::path(found, notes)?;
     let within = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    // A directory from defaults of root's own file is root's word.
-    if confined && !within && found.own {
+    if is_root && !within && notes.sources().files[found.file].owner != 0 {
         let expected = "write a relative one, which lies in the supervisor's log directory, or chown the file to root";
         notes.blame(found, "only a file that root owns may name any directory", expected);
         return None;

@@ -52,7 +52,7 @@ impl<'s> Notes<'s> {
         if self.mistakes.contains(&note) {
             return;
         }
-        if self.mistakes.len() == MOST {
+        if self.is_full() {
             self.left_out += 1;
             return;
         }
@@ -64,6 +64,11 @@ impl<'s> Notes<'s> {
         if self.warnings.len() < MOST && !self.warnings.contains(&note) {
             self.warnings.push(note);
         }
+    }
+
+    /// Will no further mistake be kept? Then its text need not be good.
+    pub(super) fn is_full(&self) -> bool {
+        self.mistakes.len() == MOST
     }
 
     /// Is there a mistake of syntax (the only ones without a key) in that file? Then what seems missing or misplaced

@@ -5,12 +5,14 @@ use super::keys;
 use super::mistake::{Mistake, Mistakes};
 use super::notes::{Notes, Place};
 use super::sources::Sources;
-use super::table::{Found, Layer, View};
-use super::{Config, supervisor_table, ties, values};
+use super::table::{self, Found, Layer, View};
+use super::{Config, SupervisorConfig, dependencies, doubles, supervisor_table, values};
 use std::path::Path;
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeTable;
+
+const MOST_APPS: usize = 1000;
 
 /// What of the machine decides how a file is read.
 pub struct Facts<'f> {
@@ -51,17 +53,29 @@ pub fn parse(sources: &Sources, facts: &Facts<'_>) -> Result<Parsed, Mistakes> {
             defaults.layers.extend(main_defaults.layers.iter().cloned());
         }
         drafts.extend(apps(file, root, &defaults, facts, &mut notes));
+        refuse_foreign(file, facts, &mut notes);
         warn_of_writers(file, facts, &mut notes);
     }
-    ties::refuse_doubles(&drafts, &mut notes);
-    ties::resolve_dependencies(&mut drafts, &mut notes);
+    doubles::refuse(&drafts, &mut notes);
+    dependencies::resolve(&mut drafts, &mut notes);
     let warnings = notes.finish()?;
     let apps = drafts.into_iter().map(|draft| Arc::new(draft.config)).collect();
     Ok(Parsed { config: Config { supervisor, apps }, warnings })
 }
 
+/// `[supervisor]` as far as it can be read, whatever else is wrong: where the last applied configuration lies, or the
+/// socket, must be known even then.
+pub fn supervisor_only(sources: &Sources) -> SupervisorConfig {
+    let mut notes = Notes::new(sources);
+    let main = document(0, sources, &mut notes);
+    let base = sources.files[0].path.parent().unwrap_or(Path::new("/"));
+    let table = root(0, main.get_ref()).sub("supervisor", &mut notes);
+    supervisor_table::supervisor(&table, base, &mut notes)
+}
+
+/// The table of a file as far as it can be read, its mistakes of syntax noted.
 fn document<'a>(file: usize, sources: &'a Sources, notes: &mut Notes<'_>) -> Spanned<DeTable<'a>> {
-    let (table, errors) = DeTable::parse_recoverable(&sources.files[file].text);
+    let (table, errors) = table::read(&sources.files[file].text);
     for error in errors {
         let message = error.message();
         let (what, expected) = match message.split_once(", expected ") {
@@ -110,6 +124,11 @@ fn apps<'a>(
     };
     let mut names: Vec<_> = layer.table.keys().collect();
     names.sort_by_key(|name| name.span().start);
+    if let Some(name) = names.get(MOST_APPS) {
+        let place = Place { file, span: name.span() };
+        notes.blame_at(place, "apps", format!("a file may hold {MOST_APPS} apps"), "move the rest into included files");
+        names.truncate(MOST_APPS);
+    }
     let mut drafts = Vec::new();
     for name in names {
         let head = Place { file, span: name.span() };
@@ -123,6 +142,21 @@ fn apps<'a>(
         drafts.push(AppTable { name, head: Some(head), file, view: &view, facts }.draft(notes));
     }
     drafts
+}
+
+/// A main file that root does not own gives its defaults to what it includes: not to other people's files.
+fn refuse_foreign(file: usize, facts: &Facts<'_>, notes: &mut Notes<'_>) {
+    let files = &notes.sources().files;
+    if facts.is_root && files[0].owner != 0 && files[file].owner != files[0].owner {
+        let what =
+            format!("this file belongs to uid {} and {} to uid {}", files[file].owner, files[0].shown, files[0].owner);
+        notes.blame_at(
+            Place { file, span: 0..0 },
+            "supervisor.include",
+            what,
+            "take it out of include, or chown the main file to root",
+        );
+    }
 }
 
 fn warn_of_writers(file: usize, facts: &Facts<'_>, notes: &mut Notes<'_>) {

@@ -2,12 +2,12 @@
 
 use super::include;
 use super::mistake::{Mistake, Mistakes};
+use super::table;
 use serde::{Deserialize, Serialize};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use toml::de::DeTable;
 
 /// A larger file is refused, bytes.
 const LARGEST_FILE: u64 = 1 << 20;
@@ -34,7 +34,7 @@ pub(super) struct Source {
     pub(super) text: String,
     /// The uid.
     pub(super) owner: u32,
-    /// Group or others have the right to write.
+    /// See [`others_may_write`].
     pub(super) writable_by_others: bool,
 }
 
@@ -95,7 +95,7 @@ impl Sources {
 
     /// The patterns of the main file's `include` with their places; what is no text is told by `parse`.
     fn includes(&self) -> Vec<(String, std::ops::Range<usize>)> {
-        let (root, _) = DeTable::parse_recoverable(&self.files[0].text);
+        let (root, _) = table::read(&self.files[0].text);
         let include = root.get_ref().get("supervisor").and_then(|supervisor| supervisor.get_ref().get("include"));
         let items = include.and_then(|include| include.get_ref().as_array());
         let text =
@@ -163,10 +163,16 @@ impl Reading {
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(shown.clone(), &error))?;
         let path = std::path::absolute(path).map_err(cannot_read)?;
         self.seen.push((about.dev(), about.ino()));
-        let writable_by_others = about.mode() & 0o022 != 0;
+        let writable_by_others = others_may_write(&about);
         self.sources.files.push(Source { path, shown, text, owner: about.uid(), writable_by_others });
         Ok(())
     }
+}
+
+/// Has anybody but the owner the right to write? Not counted is the owner's private group, which by custom has the
+/// owner's number and is why a umask of 002 is harmless.
+pub(super) fn others_may_write(about: &Metadata) -> bool {
+    about.mode() & 0o002 != 0 || (about.mode() & 0o020 != 0 && about.gid() != about.uid())
 }
 
 fn bounded(file: &File) -> std::io::Result<Vec<u8>> {

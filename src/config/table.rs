@@ -7,6 +7,20 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// To list all mistakes of syntax in a larger file, bytes, could take hundreds of megabytes: there the first has to do.
+const RECOVERABLE: usize = 64 << 10;
+
+/// The table of a text as far as it can be read, and what is wrong with its syntax.
+pub(super) fn read(text: &str) -> (Spanned<DeTable<'_>>, Vec<toml::de::Error>) {
+    if text.len() <= RECOVERABLE {
+        return DeTable::parse_recoverable(text);
+    }
+    match DeTable::parse(text) {
+        Ok(table) => (table, Vec::new()),
+        Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+    }
+}
+
 /// One table as it stands in one file.
 #[derive(Clone)]
 pub(super) struct Layer<'a> {

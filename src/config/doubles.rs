@@ -1,0 +1,52 @@
+//! What only one app may have: a name, a port, its log files.
+
+use super::app_table::Draft;
+use super::notes::{Notes, Place};
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// Notes every name, port and log file that two apps claim.
+pub(super) fn refuse(drafts: &[Draft<'_>], notes: &mut Notes<'_>) {
+    let mut names: HashMap<String, &Draft<'_>> = HashMap::new();
+    let mut ports: HashMap<u16, &Draft<'_>> = HashMap::new();
+    let mut files: HashMap<(Option<PathBuf>, String), &Draft<'_>> = HashMap::new();
+    // An app's name goes before anybody's alias.
+    for draft in drafts {
+        let first = *names.entry(draft.config.name.clone()).or_insert(draft);
+        if first.head != draft.head {
+            let what = format!("{} is defined twice, first at {}", draft.key, shown(&first.head, notes));
+            notes.blame_at(draft.head.clone(), &draft.key, what, "give one of them another name");
+        }
+    }
+    for draft in drafts {
+        for (alias, found) in draft.config.aliases.iter().zip(&draft.aliases) {
+            if let Some(first) = names.get(alias) {
+                let what = format!("{alias:?} is already {}", first.key);
+                notes.blame(found, what, "choose another alias");
+            } else {
+                names.insert(alias.clone(), draft);
+            }
+        }
+        if let (Some(port), Some(found)) = (draft.config.port, &draft.port) {
+            if let Some(first) = ports.get(&port) {
+                notes.blame(found, format!("{port} is already the port of {}", first.key), "choose another port");
+            } else {
+                ports.insert(port, draft);
+            }
+        }
+        let logs = &draft.config.logs;
+        let file = (logs.dir.clone(), logs.name.clone());
+        if let Some(first) = files.get(&file).filter(|first| first.config.name != draft.config.name) {
+            let what = format!("{} already writes to the logs named {:?}", first.key, logs.name);
+            let key = format!("{}.logs", draft.key);
+            notes.blame_at(draft.head.clone(), &key, what, "choose another name or dir in [logs]");
+        }
+        files.entry(file).or_insert(draft);
+    }
+}
+
+fn shown(place: &Place, notes: &Notes<'_>) -> String {
+    let source = &notes.sources().files[place.file];
+    let line = source.text[..place.span.start].matches('\n').count() + 1;
+    format!("{}:{line}", source.shown)
+}
