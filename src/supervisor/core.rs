@@ -147,8 +147,10 @@ impl Supervisor {
         }
     }
 
-    /// End it because of what it does, to start it afresh.
+    /// End it because of what it does, to start it afresh; `detail` goes on after “it ”.
     pub(super) fn replace(&mut self, place: Place, reason: ExitReason, detail: String, now: Now) {
+        let kind = if reason == ExitReason::Memory { EventKind::Breach } else { EventKind::Health };
+        self.announce(Some(place), kind, None, detail.clone());
         self.note_failure(place, detail.clone());
         self.end(place, Cause::Replaced(reason, detail), None, now);
     }

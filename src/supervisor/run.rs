@@ -121,7 +121,6 @@ impl Supervisor {
                 Verdict::BecameUnhealthy => {
                     let failure = watch.last_failure.clone().unwrap_or_default();
                     let detail = format!("failed {bad} probes in a row: {failure}");
-                    self.announce(Some(place), EventKind::Health, None, detail.clone());
                     self.replace(place, ExitReason::Unhealthy, detail, now);
                 }
             },
@@ -141,7 +140,6 @@ impl Supervisor {
         let running = self.instance_mut(place).state.is_running();
         let Some(limit) = limit.filter(|limit| running && used > *limit) else { return false };
         let detail = format!("used {}, over its limit of {}", bytes(used), bytes(limit));
-        self.announce(Some(place), EventKind::Breach, None, detail.clone());
         self.replace(place, ExitReason::Memory, detail, now);
         true
     }
@@ -219,6 +217,8 @@ impl Supervisor {
         let instance = self.instance_mut(place);
         instance.probe_failure = None;
         instance.state = State::Online { live, watch: watch.online(&config, now), since: now.mono };
-        self.announce(Some(place), EventKind::Online, None, format!("online after {took}"));
+        if !config.is_job() {
+            self.announce(Some(place), EventKind::Online, None, format!("online after {took}"));
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! From one configuration to the next, touching only what changed.
 
 use crate::configs::{MIB, With, config, ms, secs, web, worker};
-use crate::world::{Script, World};
+use crate::script::Script;
+use crate::world::World;
 use infissi::api::{EventKind, PlanAction, RefusalCode, Status};
 use infissi::supervisor::{Request, plan};
 

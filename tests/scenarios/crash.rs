@@ -1,7 +1,8 @@
 //! Unplanned ends: restart, backoff, giving up, memory.
 
 use crate::configs::{MIB, With, ms, secs, web, worker};
-use crate::world::{Script, World, code, killed_by};
+use crate::script::{Script, code, killed_by};
+use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Status};
 use infissi::config::Autorestart;
 use infissi::supervisor::{Event, LeaderExit, Request, RunId};

@@ -1,7 +1,8 @@
 //! `depends_on`: up in order, down in the reverse order.
 
 use crate::configs::{With, config, job, ms, secs, web, worker};
-use crate::world::{Script, World, code};
+use crate::script::{Script, code};
+use crate::world::World;
 use infissi::api::{EventKind, Status};
 use infissi::config::AppConfig;
 use infissi::supervisor::Request;

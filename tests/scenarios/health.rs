@@ -1,7 +1,8 @@
 //! Probes of what is online.
 
 use crate::configs::{With, http, probed, secs, worker};
-use crate::world::{Script, World};
+use crate::script::Script;
+use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, Status};
 use infissi::supervisor::Event;
 

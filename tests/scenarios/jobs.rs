@@ -1,7 +1,8 @@
 //! Schedules: jobs and `cron_restart`, on calendars that jump.
 
 use crate::configs::{With, cron, job, ms, secs, web, worker};
-use crate::world::{Script, World, code};
+use crate::script::{Script, code};
+use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, Status};
 use infissi::supervisor::Request;
 use std::time::Duration;

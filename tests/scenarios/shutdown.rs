@@ -1,7 +1,8 @@
 //! The end of the supervisor.
 
 use crate::configs::{With, secs, web, worker};
-use crate::world::{Script, World};
+use crate::script::Script;
+use crate::world::World;
 use infissi::api::{EventKind, RefusalCode};
 use infissi::supervisor::{Reply, Request};
 

@@ -1,7 +1,8 @@
 //! From a configuration to online, and what can come in between.
 
 use crate::configs::{With, config, ms, probed, secs, web, worker};
-use crate::world::{Script, World};
+use crate::script::Script;
+use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, RefusalCode, Status};
 use std::collections::BTreeMap;
 
@@ -96,7 +97,7 @@ fn spawn_failures_do_not_lengthen_the_backoff_of_a_later_crash() {
     let mut world = World::of([worker("queue")]);
     world.script("queue", [Script::refused("no")]);
     world.advance(secs(60));
-    world.script("queue", [Script::crashes(secs(2), crate::world::code(1)), Script::good()]);
+    world.script("queue", [Script::crashes(secs(2), crate::script::code(1)), Script::good()]);
     world.until("backoff", |world| world.status("queue") == Status::Backoff);
     let crashed = world.mono;
     let spawns = world.spawns.len();
@@ -161,7 +162,7 @@ fn a_start_that_ends_as_it_may_is_done() {
         app.autostart = false;
         app.autorestart = infissi::config::Autorestart::OnFailure;
     })]);
-    world.script("seed", [Script::crashes(ms(400), crate::world::code(0))]);
+    world.script("seed", [Script::crashes(ms(400), crate::script::code(0))]);
     let start = world.start("seed");
     assert_eq!(world.done(start), "ran and ended as it may, in 401 ms");
     assert_eq!(world.status("seed"), Status::Stopped);

@@ -1,7 +1,8 @@
 //! Stop and restart: what is done when, and what overtakes what.
 
 use crate::configs::{With, ms, probed, secs, web, worker};
-use crate::world::{Script, World, code};
+use crate::script::{Script, code};
+use crate::world::World;
 use infissi::api::{ExitReason, RefusalCode, Status};
 use infissi::supervisor::Request;
 

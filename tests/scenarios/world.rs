@@ -3,7 +3,8 @@
 //! It checks with every effect what must hold in every story: one tree per instance at a time, none spawned over
 //! the last one's leftovers, one answer a request, desired state saved before it is acted on, one end.
 
-use crate::configs::{config, ms};
+use crate::configs::{config, ms, secs};
+use crate::script::{Script, Tree, killed_by};
 use infissi::api::{ActionResult, AppStatus, EventKind, Plan, Refusal, Status};
 use infissi::config::{AppConfig, Config};
 use infissi::supervisor::{
@@ -20,81 +21,6 @@ const FOREVER: Duration = Duration::from_secs(6 * 3600);
 const EFFECTS_AT_MOST: usize = 100;
 /// More ticks without progress of the clock than any honest deadline takes.
 const TICKS_AT_MOST: u32 = 20;
-
-/// How one process tree behaves.
-#[derive(Debug, Clone)]
-pub(crate) struct Script {
-    pub(crate) spawn_takes: Duration,
-    pub(crate) refused: Option<String>,
-    /// Its checks are good from this age on; never, when none.
-    pub(crate) ready: Option<Duration>,
-    /// Its checks are bad again from this age on.
-    pub(crate) sick: Option<Duration>,
-    pub(crate) probe_takes: Duration,
-    /// Its leader ends by itself at this age.
-    pub(crate) ends: Option<(Duration, LeaderExit)>,
-    /// How long it takes to end when asked; it does not, when none.
-    pub(crate) obeys: Option<Duration>,
-    pub(crate) obeys_with: LeaderExit,
-    /// What it leaves when its leader ended, and how long that takes to end when asked.
-    pub(crate) leftovers: Option<Option<Duration>>,
-    /// Bytes it grows by each second.
-    pub(crate) leaks: u64,
-}
-
-impl Script {
-    pub(crate) fn good() -> Script {
-        Script {
-            spawn_takes: ms(1),
-            refused: None,
-            ready: Some(ms(300)),
-            sick: None,
-            probe_takes: ms(2),
-            ends: None,
-            obeys: Some(ms(50)),
-            obeys_with: code(143),
-            leftovers: None,
-            leaks: 0,
-        }
-    }
-
-    pub(crate) fn crashes(after: Duration, exit: LeaderExit) -> Script {
-        Script { ends: Some((after, exit)), ..Script::good() }
-    }
-
-    pub(crate) fn refused(reason: &str) -> Script {
-        Script { refused: Some(reason.to_owned()), ..Script::good() }
-    }
-
-    pub(crate) fn never_ready() -> Script {
-        Script { ready: None, ..Script::good() }
-    }
-
-    pub(crate) fn stubborn() -> Script {
-        Script { obeys: None, ..Script::good() }
-    }
-}
-
-pub(crate) fn code(code: i32) -> LeaderExit {
-    LeaderExit { code: Some(code), signal: None, oom: false }
-}
-
-pub(crate) fn killed_by(signal: &str) -> LeaderExit {
-    LeaderExit { code: None, signal: Some(signal.to_owned()), oom: false }
-}
-
-#[derive(Debug)]
-struct Tree {
-    app: String,
-    index: u16,
-    script: Script,
-    /// None before its program was entered.
-    since: Option<Duration>,
-    leader: bool,
-    leftovers: bool,
-    announced_empty: bool,
-    asked: bool,
-}
 
 #[derive(Debug, Clone)]
 enum Happening {
@@ -183,7 +109,7 @@ impl World {
     /// The same, gone on until everything that is wanted is up.
     pub(crate) fn up(apps: impl IntoIterator<Item = AppConfig>) -> World {
         let mut world = World::of(apps);
-        world.advance(secs_of(3));
+        world.advance(secs(3));
         world
     }
 
@@ -308,9 +234,52 @@ impl World {
         self.spawns.iter().filter(|spawn| spawn.app == app).map(|spawn| spawn.at).collect()
     }
 
+    /// All that was announced, a line each.
+    pub(crate) fn story(&self) -> String {
+        let line = |(at, said): &(Duration, Announcement)| {
+            format!(
+                "{:9.3} {} {:?}: {}\n",
+                at.as_secs_f64(),
+                said.app.as_deref().unwrap_or("-"),
+                said.kind,
+                said.message
+            )
+        };
+        self.log.iter().map(line).collect()
+    }
+
     pub(crate) fn said(&self, app: &str, kind: EventKind) -> Vec<&str> {
         let of_app = |said: &&(Duration, Announcement)| said.1.app.as_deref() == Some(app) && said.1.kind == kind;
         self.log.iter().filter(of_app).map(|(_, said)| said.message.as_str()).collect()
+    }
+
+    /// From now on everything behaves: no port is held, what runs obeys, and so does what will.
+    pub(crate) fn calm(&mut self) {
+        self.ports.clear();
+        self.scripts.clear();
+        for tree in self.trees.values_mut() {
+            tree.script = Script { leftovers: tree.script.leftovers.map(|_| Some(ms(10))), ..Script::good() };
+        }
+    }
+
+    /// Says once more what was already said of some run, in another way where there is one.
+    pub(crate) fn echo(&mut self, pick: usize) {
+        let Some((run, tree)) = self.trees.iter().nth(pick % self.trees.len().max(1)) else { return };
+        let run = *run;
+        let (spawned, ended, empty) = (tree.since.is_some(), !tree.leader, tree.announced_empty);
+        if spawned {
+            self.tell(Event::Spawned { run, pid: 7 });
+        }
+        if spawned && ended {
+            self.tell(Event::Exited { run, exit: LeaderExit::UNKNOWN });
+        }
+        if empty {
+            self.tell(Event::TreeEmpty { run });
+        }
+        if spawned || ended {
+            self.tell(Event::SpawnRefused { run, refusal: SpawnRefusal::Failed { reason: "late".to_owned() } });
+            self.tell(Event::SpawnRefused { run, refusal: SpawnRefusal::PortHeld { holder: "late".to_owned() } });
+        }
     }
 
     // Time.
@@ -326,7 +295,7 @@ impl World {
         let end = self.mono + FOREVER;
         while !so(self) {
             let moved = self.step(end);
-            assert!(moved, "never: {what}\n{:#?}", self.log);
+            assert!(moved, "never: {what}\n{}", self.story());
         }
     }
 
@@ -350,7 +319,7 @@ impl World {
         self.pass(at.saturating_sub(self.mono));
         if tick_first {
             self.idle_ticks = if moves { 0 } else { self.idle_ticks + 1 };
-            assert!(self.idle_ticks < TICKS_AT_MOST, "its deadline stays in the past\n{:#?}", self.log);
+            assert!(self.idle_ticks < TICKS_AT_MOST, "its deadline stays in the past\n{}", self.story());
             self.tell(Event::Tick);
         } else if let Some(happening) = happening.and_then(|key| self.agenda.remove(&key)) {
             self.happens(happening);
@@ -527,7 +496,7 @@ impl World {
                 }
                 let age = self.mono - tree.since.unwrap();
                 let bytes = 50 * 1024 * 1024 + tree.script.leaks * age.as_secs();
-                self.later(secs_of(1), Happening::Sampled(run));
+                self.later(secs(1), Happening::Sampled(run));
                 self.tell(Event::MemorySampled { run, bytes });
             }
         }
@@ -554,19 +523,9 @@ impl World {
             self.later(after, Happening::LeaderEnds(run, exit));
         }
         if leaks > 0 {
-            self.later(secs_of(1), Happening::Sampled(run));
+            self.later(secs(1), Happening::Sampled(run));
         }
         let pid = i32::try_from(4000 + run.0).unwrap();
         self.tell(Event::Spawned { run, pid });
     }
-}
-
-impl Tree {
-    fn exists(&self) -> bool {
-        self.leader || self.leftovers
-    }
-}
-
-fn secs_of(count: u64) -> Duration {
-    Duration::from_secs(count)
 }
