@@ -1,5 +1,6 @@
 //! The only place with unsafe, nix and /proc.
 
+pub mod access;
 pub mod become_user;
 pub mod disk;
 pub mod identity;
