@@ -7,7 +7,7 @@ use super::units::{printable, size};
 use crate::api::{AppDetail, AppStatus, ClientError, ExecPlan, RefusalCode, Status, SupervisorStatus, routes};
 use crate::linux::access::may_write;
 use crate::linux::disk;
-use crate::linux::identity::Identity;
+use crate::linux::user::own_uid;
 use serde::Serialize;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -148,7 +148,7 @@ fn room(kind: &str, directory: &Path) -> Finding {
 
 /// Asked only where our own rights say something about the supervisor's.
 fn writable(kind: &str, directory: &Path) -> Option<Finding> {
-    let own = Identity::own().uid;
+    let own = own_uid();
     let owner = directory.metadata().ok()?.uid();
     if own != 0 && own != owner {
         return None;
