@@ -100,6 +100,13 @@ fn configuration(supervisor: &SupervisorStatus) -> Finding {
             &format!("infissi-ctl check {}", config.path),
         );
     }
+    let path = Path::new(&config.path);
+    if config.changed && std::fs::File::open(path).is_ok() && check::read(path).is_err() {
+        return bad(
+            format!("{} was changed and has mistakes; what was applied before runs on", config.path),
+            &format!("infissi-ctl check {}", config.path),
+        );
+    }
     if config.changed {
         return unwise(format!("{} was changed and is not applied", config.path), Some("infissi-ctl apply --dry-run"));
     }
