@@ -10,6 +10,7 @@ pub mod cgroup;
 pub mod dirs;
 pub mod disk;
 pub mod exit;
+pub mod fs_rights;
 pub mod identity;
 pub mod keys;
 pub mod limits;
