@@ -3,5 +3,6 @@
 pub mod access;
 pub mod become_user;
 pub mod disk;
+pub mod identity;
 pub mod keys;
 pub mod user;
