@@ -166,6 +166,7 @@ impl Supervisor {
             kill_at: Some(now.mono + config.kill_timeout),
             leader,
             online_for: instance.state.uptime(now).unwrap_or_default(),
+            start_after: false,
         };
         let run = live.run;
         instance.state = State::Ending { live, ending };

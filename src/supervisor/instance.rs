@@ -117,6 +117,8 @@ pub(super) struct Ending {
     pub(super) leader: Option<LeaderExit>,
     /// How long it had been online.
     pub(super) online_for: Duration,
+    /// Somebody asked for a start meanwhile: it runs again, however it ended.
+    pub(super) start_after: bool,
 }
 
 /// Why it ends.

@@ -93,11 +93,18 @@ impl Supervisor {
         self.wake(i);
     }
 
-    /// It is to run: what rested because it was done runs again, too.
+    /// It is to run: what rested because it was done runs again, and so does what is just ending.
     pub(super) fn wake(&mut self, i: usize) {
         for instance in &mut self.apps[i].instances {
-            if let State::Resting { done } = &mut instance.state {
-                *done = false;
+            match &mut instance.state {
+                State::Resting { done } => *done = false,
+                State::Ending { ending, .. } => ending.start_after = true,
+                State::Waiting { .. }
+                | State::Spawning { .. }
+                | State::Starting { .. }
+                | State::Online { .. }
+                | State::Backoff { .. }
+                | State::Errored { .. } => {}
             }
         }
         self.retry(i);

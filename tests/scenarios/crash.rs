@@ -215,3 +215,16 @@ fn a_process_that_the_core_does_not_know_is_killed() {
     world.tell(Event::Spawned { run: RunId(99), pid: 1234 });
     assert_eq!(world.kills.last().unwrap().1, RunId(99));
 }
+
+#[test]
+fn a_start_while_a_crashed_tree_still_ends_is_heeded() {
+    for start in [true, false] {
+        let mut world = World::of([worker("queue").with(|app| app.autorestart = Autorestart::Never)]);
+        world.script("queue", [Script { leftovers: Some(None), ..Script::good() }, Script::good()]);
+        world.advance(secs(3));
+        world.crash("queue", code(1));
+        let asked = if start { world.start("queue") } else { world.restart("queue") };
+        world.done(asked);
+        assert_eq!((world.status("queue"), world.spawns.len()), (Status::Online, 2));
+    }
+}

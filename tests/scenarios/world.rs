@@ -315,10 +315,12 @@ impl World {
         };
         let at = if tick_first { deadline } else { happening.map(|(at, _)| at) };
         let Some(at) = at.filter(|at| *at <= target) else { return false };
-        let moves = at > self.mono;
+        if at > self.mono {
+            self.idle_ticks = 0;
+        }
         self.pass(at.saturating_sub(self.mono));
         if tick_first {
-            self.idle_ticks = if moves { 0 } else { self.idle_ticks + 1 };
+            self.idle_ticks += 1;
             assert!(self.idle_ticks < TICKS_AT_MOST, "its deadline stays in the past\n{}", self.story());
             self.tell(Event::Tick);
         } else if let Some(happening) = happening.and_then(|key| self.agenda.remove(&key)) {
