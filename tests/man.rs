@@ -1,5 +1,6 @@
 //! The pages under `man/` say what `--help` says: generated from the same definitions, completed by hand-written
 //! sections (`man/*.in`). `UPDATE_MAN=1 cargo test --test man` writes them anew.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
@@ -18,7 +19,7 @@ fn the_page_of_infissi_ctl_is_up_to_date() {
     for (title, names) in GROUPS {
         commands.control("SS", [title]);
         for name in names {
-            describe(definition.find_subcommand(name).expect("a command of a group"), &mut commands);
+            describe(definition.find_subcommand(name).unwrap(), &mut commands);
         }
     }
     page.push_str(&commands.render());
@@ -48,7 +49,11 @@ fn every_key_of_the_configuration_is_described() {
         |key: &str| page.lines().any(|line| line.starts_with('.') && line.split([' ', '"']).any(|word| word == key));
     let keys = accepted_keys();
     assert!(keys.len() > 40, "{keys:?}");
-    let missing: Vec<&String> = keys.iter().filter(|key| !described(key)).collect();
+    let tables = ["backoff", "health", "logs"].map(|table| format!("[apps.NAME.{table}]"));
+    let has_a_section = |key: &str| {
+        page.lines().any(|line| tables.iter().any(|table| line.ends_with(table.as_str()) && table.contains(key)))
+    };
+    let missing: Vec<&String> = keys.iter().filter(|key| !described(key) && !has_a_section(key)).collect();
     assert!(missing.is_empty(), "man/supervisor.toml.5 does not describe {missing:?}");
 }
 

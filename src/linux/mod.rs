@@ -2,6 +2,7 @@
 //!
 //! `unsafe` is denied for the package; a file here that needs it says so in its first lines, with the reason.
 
+pub mod access;
 pub mod atomic;
 pub mod become_user;
 pub mod boot;
