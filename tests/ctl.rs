@@ -267,6 +267,23 @@ fn numbers_and_scripts_of_pm2_are_answered_with_the_right_command() {
 }
 
 #[test]
+fn shutdown_is_done_when_nobody_answers_any_more() {
+    let supervisor = Supervisor::answering(&[("POST /v1/shutdown", 200, json!({ "message": "shutting down" }))]);
+    assert_eq!(supervisor.ctl("shutdown --no-wait").out, "The supervisor stops its apps, then itself.\n");
+    let socket = supervisor.socket();
+    let heard = Arc::clone(&supervisor.asked);
+    let gone = std::thread::spawn(move || {
+        while heard.lock().unwrap().len() < 2 {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        std::fs::remove_file(socket).unwrap();
+    });
+    let said = supervisor.ctl("kill --json");
+    gone.join().unwrap();
+    assert_eq!((said.code, said.json()), (0, json!({ "message": "The supervisor and its apps have stopped." })));
+}
+
+#[test]
 fn no_supervisor_is_exit_3_with_the_next_step() {
     let dir = tempfile::tempdir().unwrap();
     let said = said(ctl().args(["--socket", "nothing.sock", "list"]).current_dir(dir.path()));

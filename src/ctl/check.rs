@@ -5,7 +5,7 @@ use super::place;
 use super::session::Session;
 use crate::api::{Refusal, RefusalCode, with_causes};
 use crate::config::{self, Facts, Mistakes, Parsed, Sources};
-use crate::linux::identity::Identity;
+use crate::linux::user::{name_and_home, own_uid};
 use serde_json::json;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub(crate) fn which(session: &Session, file: Option<&Path>) -> Result<PathBuf, F
 }
 
 pub(crate) fn read(path: &Path) -> Result<Parsed, Mistakes> {
-    let name_of = |uid| Identity::of_uid(uid).ok().map(|identity| identity.name);
-    let facts = Facts { is_root: Identity::own().uid == 0, user_name: &name_of };
+    let name_of = |uid| name_and_home(uid).map(|(name, _)| name);
+    let facts = Facts { is_root: own_uid() == 0, user_name: &name_of };
     config::parse(&Sources::read(path)?, &facts)
 }
 

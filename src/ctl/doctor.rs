@@ -7,7 +7,7 @@ use super::units::{printable, size};
 use crate::api::{AppDetail, AppStatus, ClientError, ExecPlan, RefusalCode, Status, SupervisorStatus, routes};
 use crate::linux::access::may_write;
 use crate::linux::disk;
-use crate::linux::identity::Identity;
+use crate::linux::user::own_uid;
 use serde::Serialize;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -100,6 +100,13 @@ fn configuration(supervisor: &SupervisorStatus) -> Finding {
             &format!("infissi-ctl check {}", config.path),
         );
     }
+    let path = Path::new(&config.path);
+    if config.changed && std::fs::File::open(path).is_ok() && check::read(path).is_err() {
+        return bad(
+            format!("{} was changed and has mistakes; what was applied before runs on", config.path),
+            &format!("infissi-ctl check {}", config.path),
+        );
+    }
     if config.changed {
         return unwise(format!("{} was changed and is not applied", config.path), Some("infissi-ctl apply --dry-run"));
     }
@@ -148,7 +155,7 @@ fn room(kind: &str, directory: &Path) -> Finding {
 
 /// Asked only where our own rights say something about the supervisor's.
 fn writable(kind: &str, directory: &Path) -> Option<Finding> {
-    let own = Identity::own().uid;
+    let own = own_uid();
     let owner = directory.metadata().ok()?.uid();
     if own != 0 && own != owner {
         return None;

@@ -4,7 +4,7 @@ use super::arguments::GlobalOptions;
 use super::failure::Failure;
 use crate::api::{Client, ClientError, Refusal, RefusalCode, with_causes};
 use crate::config::{self, Caller, SocketCandidate, SocketsError};
-use crate::linux::identity::Identity;
+use crate::linux::user::{name_and_home, own_uid};
 use std::path::{Path, PathBuf};
 
 /// The socket's name in the runtime directory.
@@ -25,10 +25,11 @@ pub(crate) fn connect(global: &GlobalOptions) -> Result<Client, Failure> {
 
 /// Who this process is, for the tables of places.
 pub(crate) fn caller() -> Caller<'static> {
-    let own = Identity::own();
+    let uid = own_uid();
+    // Root's places are the system's.
+    let (user, home) = if uid == 0 { None } else { name_and_home(uid) }.unzip();
     let cwd = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-    let (user, home) = (Some(own.name), Some(own.home));
-    Caller { uid: own.uid, user, home, cwd, env: &|name| std::env::var_os(name) }
+    Caller { uid, user, home, cwd, env: &|name| std::env::var_os(name) }
 }
 
 fn candidates(global: &GlobalOptions) -> Result<Vec<SocketCandidate>, Failure> {

@@ -255,7 +255,7 @@ impl AppLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::linux::logfile::FsOwner;
+    use crate::linux::fs_rights::FsOwner;
     use crate::logs::log_thread::read_clocks;
     use crate::logs::settings::LogFormat;
     use std::os::unix::fs::PermissionsExt;

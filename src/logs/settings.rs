@@ -1,6 +1,6 @@
 //! Where and how the lines of one app are kept.
 
-use crate::linux::logfile::FsOwner;
+use crate::linux::fs_rights::FsOwner;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
