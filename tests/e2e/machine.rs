@@ -1,0 +1,238 @@
+//! The machine that the stories play on: time, ports, processes, HTTP, small disks.
+
+use infissi::linux::{proc, strays};
+use nix::mount::{MsFlags, mount, umount};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, LazyLock, Mutex};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+/// How long anything may take: machines are slow, and a story that works does not wait for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const POLL: Duration = Duration::from_millis(15);
+
+#[expect(clippy::disallowed_methods, reason = "the stories' one clock")]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "what the stories start, they start from outside, as a shell does")]
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    Command::new(program)
+}
+
+/// Says on the test's output why a story is not told here.
+#[expect(clippy::print_stderr, reason = "a skipped story is to be seen")]
+pub(crate) fn skip(why: &str) {
+    eprintln!("skipped: {why}");
+}
+
+/// Stories about users, mounts and cgroups are root's.
+pub(crate) fn is_root() -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        skip("only root can tell this story");
+    }
+    root
+}
+
+/// Waits for a condition; false when it does not come.
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+    let until = now() + PATIENCE;
+    while !condition() {
+        if now() > until {
+            return false;
+        }
+        sleep(POLL);
+    }
+    true
+}
+
+/// A port that nobody holds and no other story is given. Below the range from which the kernel takes the ports of
+/// outgoing connections, so that none of them takes it away.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+    let mut given = GIVEN.lock().unwrap();
+    let start = std::process::id().wrapping_mul(193) % 20_000;
+    (0..20_000)
+        .map(|step| 12_000 + u16::try_from((start + step) % 20_000).unwrap())
+        .find(|port| !given.contains(port) && is_free(*port) && given.insert(*port))
+        .unwrap()
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok() && {
+        let six = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port));
+        six.is_ok() || six.is_err_and(|error| error.kind() != std::io::ErrorKind::AddrInUse)
+    }
+}
+
+pub(crate) fn accepts(port: u16) -> bool {
+    TcpStream::connect_timeout(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)), Duration::from_secs(2)).is_ok()
+}
+
+/// Status and body of a GET; none when nobody answers in time.
+pub(crate) fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    // An app that crashes while it answers resets the connection: what came before that counts.
+    let _end = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+pub(crate) fn is_alive(pid: i32) -> bool {
+    proc::stat(pid).is_some_and(|stat| stat.is_alive())
+}
+
+pub(crate) fn signal(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+/// The processes that carry the mark of a state directory: pid and command.
+pub(crate) fn marked(state_id: &str) -> Vec<(i32, String)> {
+    let strays = strays::find_marked(state_id).into_iter();
+    strays.map(|stray| (stray.process.id.pid, proc::command(stray.process.id.pid, 200))).collect()
+}
+
+/// What a program that ended said.
+#[derive(Debug, Clone)]
+pub(crate) struct Output {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Output {
+    /// The same, if it ended well.
+    #[track_caller]
+    pub(crate) fn ok(self) -> Output {
+        assert_eq!(self.code, 0, "{self:#?}");
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+
+    /// Both streams, for stories that do not mind which it was.
+    pub(crate) fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// A program of the story's own, whose output is heard; ended with the story.
+pub(crate) struct Program {
+    child: Child,
+    stdout: Arc<Mutex<Vec<u8>>>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<thread::JoinHandle<()>>,
+}
+
+impl Program {
+    pub(crate) fn start(command: &mut Command) -> Program {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let (stdout, stderr) = (Arc::default(), Arc::default());
+        let readers = vec![
+            listen(child.stdout.take().unwrap(), Arc::clone(&stdout)),
+            listen(child.stderr.take().unwrap(), Arc::clone(&stderr)),
+        ];
+        Program { child, stdout, stderr, readers }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    pub(crate) fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.lock().unwrap()).into_owned()
+    }
+
+    /// The exit code (128 and the signal's number when one ended it) and all it said.
+    #[track_caller]
+    pub(crate) fn end(mut self) -> Output {
+        let mut status = None;
+        let ended = eventually(|| {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(ended, "it does not end: {} {}", self.stdout(), String::from_utf8_lossy(&self.stderr.lock().unwrap()));
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        let status = status.unwrap();
+        let by_signal = std::os::unix::process::ExitStatusExt::signal(&status).map_or(-1, |signal| 128 + signal);
+        let text = |bytes: &Mutex<Vec<u8>>| String::from_utf8_lossy(&bytes.lock().unwrap()).into_owned();
+        let code = status.code().unwrap_or(by_signal);
+        Output { code, stdout: text(&self.stdout), stderr: text(&self.stderr) }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Over already: then there is nobody to kill.
+        let _over = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn listen(mut from: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let mut buffer = [0; 16 * 1024];
+        while let Ok(read @ 1..) = from.read(&mut buffer) {
+            into.lock().unwrap().extend_from_slice(&buffer[..read]);
+        }
+    })
+}
+
+/// A small disk that can really be full.
+pub(crate) struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// None where this machine does not let us mount.
+    pub(crate) fn mount(path: &Path, bytes: u64) -> Option<SmallDisk> {
+        std::fs::create_dir_all(path).unwrap();
+        let size = format!("size={bytes},mode=755");
+        match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())) {
+            Ok(()) => Some(SmallDisk { path: path.to_owned() }),
+            Err(error) => {
+                skip(&format!("no small disk can be mounted here: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Takes all that is left, until the ballast is removed.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let ballast = self.path.join("ballast");
+        let mut file = std::fs::File::create(&ballast).unwrap();
+        for size in [64 * 1024, 4096, 512, 1] {
+            while file.write_all(&vec![b'x'; size]).is_ok() {}
+        }
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Whoever still writes there has been ended by now; a mount that stays is the test's own failure.
+        if let Err(error) = umount(&self.path) {
+            skip(&format!("{} is still mounted: {error}", self.path.display()));
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Stories with the real binaries, real npm and real ports, each in a temporary directory of its own.
+//!
+//! They wait for conditions, never for times, and run side by side.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod machine;
+mod rows;
+mod server;
