@@ -473,6 +473,11 @@ fn an_apps_own_directory_is_used_with_its_users_rights_only() {
     let meta = fs::metadata(story.path("out")).unwrap();
     assert_eq!((std::os::unix::fs::MetadataExt::uid(&meta), story.live("out").as_str()), (65534, "mine\n"));
     assert_eq!(fs::read_to_string(&secret).unwrap(), "root's own");
+
+    let ours = Story::with(|settings| settings.chown_to = Some((65534, 65534)));
+    until("the file is given to the user", || {
+        fs::metadata(ours.path("out")).is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 65534)
+    });
 }
 
 #[expect(clippy::print_stderr, reason = "a skipped test says so")]

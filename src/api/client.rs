@@ -114,7 +114,8 @@ impl ClientError {
     }
 }
 
-fn with_causes(error: &dyn std::error::Error) -> String {
+/// The error and what caused it, as one sentence.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {

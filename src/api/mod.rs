@@ -8,6 +8,7 @@ pub mod routes;
 mod status;
 mod words;
 
+pub(crate) use client::with_causes;
 pub use client::{Client, ClientError, RefusedError};
 pub use event::{EventKind, EventRecord};
 pub use reply::{

@@ -14,10 +14,12 @@ pub struct AppConfig {
     pub command: Vec<String>,
     /// Absolute.
     pub cwd: PathBuf,
-    /// As written; when absent and the supervisor is root, the owner of `cwd`.
+    /// As written, or the owner of a file that root reads and does not own; when absent and the supervisor is root, the
+    /// owner of `cwd`.
     pub user: Option<String>,
     /// Put before PATH. Absolute.
     pub path: Vec<PathBuf>,
+    /// Never PORT, HOST, HOSTNAME or INFISSI_…, which the supervisor sets.
     pub env: BTreeMap<String, String>,
     pub env_file: Option<EnvFile>,
     pub inherit_env: Vec<String>,
@@ -27,6 +29,7 @@ pub struct AppConfig {
     pub autostart: bool,
     pub autorestart: Autorestart,
     pub stop_exit_codes: Vec<i32>,
+    /// Names of other apps of the configuration (their aliases resolved), without cycles.
     pub depends_on: Vec<String>,
     /// A job: runs at these times, exit 0 is done.
     pub schedule: Option<Cron>,

@@ -3,13 +3,14 @@
 use super::app_table::Draft;
 use super::notes::{Notes, Place};
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Notes every name, port and log file that two apps claim.
-pub(super) fn refuse(drafts: &[Draft<'_>], notes: &mut Notes<'_>) {
+/// `log_dir` is the configured default of the log files.
+pub(super) fn refuse(drafts: &[Draft<'_>], log_dir: Option<&Path>, notes: &mut Notes<'_>) {
     let mut names: HashMap<String, &Draft<'_>> = HashMap::new();
     let mut ports: HashMap<u16, &Draft<'_>> = HashMap::new();
-    let mut files: HashMap<(Option<PathBuf>, String), &Draft<'_>> = HashMap::new();
+    let mut files: HashMap<(PathBuf, String), &Draft<'_>> = HashMap::new();
     // An app's name goes before anybody's alias.
     for draft in drafts {
         let first = *names.entry(draft.config.name.clone()).or_insert(draft);
@@ -35,7 +36,8 @@ pub(super) fn refuse(drafts: &[Draft<'_>], notes: &mut Notes<'_>) {
             }
         }
         let logs = &draft.config.logs;
-        let file = (logs.dir.clone(), logs.name.clone());
+        let dir = log_dir.unwrap_or(Path::new("")).join(logs.dir.as_deref().unwrap_or(Path::new("")));
+        let file = (dir.components().collect::<PathBuf>(), logs.name.clone());
         if let Some(first) = files.get(&file).filter(|first| first.config.name != draft.config.name) {
             let what = format!("{} already writes to the logs named {:?}", first.key, logs.name);
             let key = format!("{}.logs", draft.key);

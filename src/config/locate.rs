@@ -1,4 +1,14 @@
-//! Where things are: the configuration file, the supervisor's directories and its socket (CONTRACT §2's table).
+//! Where things are: the configuration file, the supervisor's directories and its socket.
+//!
+//! | | root | a plain user |
+//! |---|---|---|
+//! | configuration | /etc/infissi/ | ~/.config/infissi/ |
+//! | socket | /run/infissi/ | ~/.local/state/infissi/run/ |
+//! | state, lock | /var/lib/infissi/ | ~/.local/state/infissi/ |
+//! | logs | /var/log/infissi/ | ~/.local/state/infissi/logs/ |
+//!
+//! The template unit `infissi-supervisor@USER` is a plain user's with its socket in /run/infissi-USER/, by systemd's
+//! RUNTIME_DIRECTORY.
 
 use super::SupervisorConfig;
 use super::mistake::Mistakes;

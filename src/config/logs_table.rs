@@ -20,7 +20,10 @@ pub(super) fn logs(view: &View<'_>, app: &str, is_root: bool, notes: &mut Notes<
     let count =
         |found: &Found<'_>, notes: &mut Notes<'_>| values::number(found, notes, "a count of files", 0..=100_000);
     LogsConfig {
-        dir: table.read("dir", notes, |found, notes| directory(found, is_root, notes)).value(),
+        dir: table
+            .read("dir", notes, |found, notes| directory(found, is_root, notes))
+            .value()
+            .filter(|dir| !dir.as_os_str().is_empty()),
         name: table.read("name", notes, log_name).or(app.to_owned()),
         timestamps: table.read("timestamps", notes, values::flag).or(true),
         format: table.read("format", notes, values::log_format).or(LogFormat::Text),
@@ -57,7 +60,7 @@ fn directory(found: &Found<'_>, is_root: bool, notes: &mut Notes<'_>) -> Option<
         notes.blame(found, "only a file that root owns may name any directory", expected);
         return None;
     }
-    Some(path)
+    Some(path.components().filter(|part| *part != Component::CurDir).collect())
 }
 
 fn log_name(found: &Found<'_>, notes: &mut Notes<'_>) -> Option<String> {

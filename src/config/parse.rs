@@ -56,7 +56,7 @@ pub fn parse(sources: &Sources, facts: &Facts<'_>) -> Result<Parsed, Mistakes> {
         refuse_foreign(file, facts, &mut notes);
         warn_of_writers(file, facts, &mut notes);
     }
-    doubles::refuse(&drafts, &mut notes);
+    doubles::refuse(&drafts, supervisor.log_dir.as_deref(), &mut notes);
     dependencies::resolve(&mut drafts, &mut notes);
     let warnings = notes.finish()?;
     let apps = drafts.into_iter().map(|draft| Arc::new(draft.config)).collect();

@@ -1,13 +1,16 @@
 //! `doctor`: what is wrong with the supervisor, the machine and the apps, each with the next step.
 
+use super::check;
 use super::failure::Failure;
 use super::session::Session;
 use super::units::{printable, size};
 use crate::api::{AppDetail, AppStatus, ClientError, ExecPlan, RefusalCode, Status, SupervisorStatus, routes};
+use crate::linux::access::may_write;
 use crate::linux::disk;
+use crate::linux::user::own_uid;
 use serde::Serialize;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Below that a log or state directory is running full.
@@ -60,7 +63,9 @@ fn examine(session: &mut Session) -> Result<Vec<Finding>, Failure> {
     let supervisor = match answer {
         Ok(supervisor) => supervisor,
         Err(Failure::Answered(body)) => {
-            return Ok(vec![Finding { verdict: Verdict::Bad, what: body.error.message, next: body.error.hint }]);
+            let nobody = body.error.code == RefusalCode::NoSupervisor;
+            let silent = Finding { verdict: Verdict::Bad, what: body.error.message, next: body.error.hint };
+            return Ok(std::iter::once(silent).chain(nobody.then(|| file(session))).collect());
         }
         Err(failure) => return Err(failure),
     };
@@ -69,8 +74,10 @@ fn examine(session: &mut Session) -> Result<Vec<Finding>, Failure> {
     findings.push(configuration(&supervisor));
     findings.push(trees(&supervisor));
     findings.extend(supervisor.warnings.iter().map(|warning| unwise(warning.clone(), None)));
-    findings.push(room("state", Path::new(&supervisor.state_dir)));
-    findings.push(room("log", Path::new(&supervisor.log_dir)));
+    for (kind, directory) in [("state", &supervisor.state_dir), ("log", &supervisor.log_dir)] {
+        findings.push(room(kind, Path::new(directory)));
+        findings.extend(writable(kind, Path::new(directory)));
+    }
     findings.extend(apps(session, &supervisor)?);
     Ok(findings)
 }
@@ -94,10 +101,29 @@ fn configuration(supervisor: &SupervisorStatus) -> Finding {
             &format!("infissi-ctl check {}", config.path),
         );
     }
+    let path = Path::new(&config.path);
+    if config.changed && std::fs::File::open(path).is_ok() && check::read(path).is_err() {
+        return bad(
+            format!("{} was changed and has mistakes; what was applied before runs on", config.path),
+            &format!("infissi-ctl check {}", config.path),
+        );
+    }
     if config.changed {
         return unwise(format!("{} was changed and is not applied", config.path), Some("infissi-ctl apply --dry-run"));
     }
     good(format!("{} is valid and applied", config.path))
+}
+
+/// The file on disk, where there is no supervisor to ask.
+fn file(session: &Session) -> Finding {
+    let path = match check::which(session, None) {
+        Ok(path) => path,
+        Err(_) => return bad("there is no supervisor.toml".to_owned(), "infissi-ctl init DIR prints a start"),
+    };
+    match check::read(&path) {
+        Ok(_) => good(format!("{} is valid", path.display())),
+        Err(_) => bad(format!("{} has mistakes", path.display()), &format!("infissi-ctl check {}", path.display())),
+    }
 }
 
 fn trees(supervisor: &SupervisorStatus) -> Finding {
@@ -126,6 +152,20 @@ fn room(kind: &str, directory: &Path) -> Finding {
         }
         Ok(room) => good(format!("{} left in {shown}", size(room.bytes))),
     }
+}
+
+/// Asked only where our own rights say something about the supervisor's.
+fn writable(kind: &str, directory: &Path) -> Option<Finding> {
+    let own = own_uid();
+    let owner = directory.metadata().ok()?.uid();
+    if own != 0 && own != owner {
+        return None;
+    }
+    let error = may_write(directory).err()?;
+    Some(bad(
+        format!("the {kind} directory {} cannot be written: {error}", directory.display()),
+        "is it mounted read-only?",
+    ))
 }
 
 fn apps(session: &mut Session, supervisor: &SupervisorStatus) -> Result<Vec<Finding>, Failure> {

@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::session::Session;
 use crate::api::{ExecPlan, RefusalCode, routes};
 use crate::linux::become_user::become_user;
-use crate::linux::identity::Identity;
+use crate::linux::user::own_uid;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -13,7 +13,7 @@ use std::process::Command;
 /// Does not return when it works: the exit code is the command's.
 pub(crate) fn exec(session: &mut Session, app: &str, words: &[OsString]) -> Result<u8, Failure> {
     let plan: ExecPlan = session.client()?.get(&routes::exec(app))?;
-    let own = Identity::own().uid;
+    let own = own_uid();
     if own != 0 && own != plan.uid {
         return Err(Failure::new(
             RefusalCode::NotAllowed,

@@ -19,6 +19,7 @@ mod pm2;
 mod progress;
 #[cfg(test)]
 mod sample;
+mod selector;
 mod session;
 mod show;
 pub mod since;

@@ -7,6 +7,7 @@ use super::place;
 use crate::api::{Client, ErrorBody, RefusalCode};
 use serde::Serialize;
 use std::io::{self, Write};
+use std::path::Path;
 
 pub(crate) struct Session {
     pub(crate) look: Look,
@@ -38,6 +39,11 @@ impl Session {
             None => place::connect(&self.global)?,
         };
         Ok((self.client.insert(client), &mut self.out))
+    }
+
+    /// The supervisor.toml that was named, if one was.
+    pub(crate) fn config(&self) -> Option<&Path> {
+        self.global.config.as_deref()
     }
 
     /// The terminal's size anew: a window can be resized.

@@ -4,17 +4,19 @@ use super::clock;
 use super::exits;
 use super::failure::Failure;
 use super::look::{BOLD, Look};
+use super::selector::{is_several, means};
 use super::session::Session;
 use super::table::{boxed, health_color, status_color};
 use super::units::{distance, local_time, percent, printable, size, uptime};
-use crate::api::{AppDetail, OutputLine, ProcessRow, Stream, routes};
+use crate::api::{AppDetail, AppStatus, OutputLine, ProcessRow, RefusalCode, Stream, routes};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use jiff::Timestamp;
+use std::collections::HashSet;
 use std::io::Write;
 
 pub(crate) fn show(session: &mut Session, apps: &[String]) -> Result<u8, Failure> {
     let mut details: Vec<AppDetail> = Vec::new();
-    for app in apps {
+    for app in &names(session, apps)? {
         details.push(session.client()?.get(&routes::app(app))?);
     }
     if session.json {
@@ -29,6 +31,27 @@ pub(crate) fn show(session: &mut Session, apps: &[String]) -> Result<u8, Failure
         session.out.write_all(text.as_bytes())?;
     }
     Ok(0)
+}
+
+/// Each word as the apps that it means. A single name is left to the supervisor, which knows the nearest one.
+fn names(session: &mut Session, words: &[String]) -> Result<Vec<String>, Failure> {
+    let words: Vec<&str> = words.iter().flat_map(|word| word.split(',')).collect();
+    if !words.iter().any(|word| is_several(word)) {
+        return Ok(words.into_iter().map(str::to_owned).collect());
+    }
+    let apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
+    let mut names: Vec<String> = Vec::new();
+    for word in words {
+        let meant: Vec<String> = apps.iter().filter(|app| means(word, app)).map(|app| app.name.clone()).collect();
+        if meant.is_empty() {
+            let what = format!("no app is meant by `{word}`");
+            return Err(Failure::new(RefusalCode::NoSuchApp, what, "infissi-ctl list shows all apps"));
+        }
+        names.extend(meant);
+    }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Ok(names)
 }
 
 fn text(app: &AppDetail, now: Timestamp, look: &Look) -> String {

@@ -5,8 +5,7 @@ use super::failure::Failure;
 use super::session::Session;
 use super::units::uptime;
 use crate::api::{RefusalCode, SupervisorStatus, routes};
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
 
@@ -47,14 +46,10 @@ pub(crate) fn version(session: &mut Session) -> Result<u8, Failure> {
     Ok(0)
 }
 
-#[derive(Deserialize)]
-struct Accepted {
-    message: String,
-}
-
 pub(crate) fn shutdown(session: &mut Session, wait: bool) -> Result<u8, Failure> {
-    let accepted: Accepted = session.client()?.post(routes::SHUTDOWN, &serde_json::Map::new())?;
-    let message = if wait { wait_until_gone(session)? } else { accepted.message };
+    // Accepted is accepted, in whatever words.
+    let _accepted: Value = session.client()?.post(routes::SHUTDOWN, &serde_json::Map::new())?;
+    let message = if wait { wait_until_gone(session)? } else { "The supervisor stops its apps, then itself." };
     if session.json {
         session.print_json(&json!({ "message": message }))?;
     } else {
@@ -63,13 +58,13 @@ pub(crate) fn shutdown(session: &mut Session, wait: bool) -> Result<u8, Failure>
     Ok(0)
 }
 
-fn wait_until_gone(session: &mut Session) -> Result<String, Failure> {
+fn wait_until_gone(session: &mut Session) -> Result<&'static str, Failure> {
     let socket = session.client()?.socket().to_owned();
     let since = clock::monotonic();
     while since.elapsed() < SHUTDOWN_LIMIT {
         let gone = crate::api::Client::new(&socket)?.connect().is_err();
         if gone {
-            return Ok("The supervisor and its apps have stopped.".to_owned());
+            return Ok("The supervisor and its apps have stopped.");
         }
         std::thread::sleep(LOOK_AGAIN);
     }

@@ -7,7 +7,7 @@
 use super::launch::Launcher;
 use crate::config::{AppConfig, LogFormat as ConfiguredFormat};
 use crate::linux::identity::Identity;
-use crate::logs::{FsOwner, LogFormat, LogSettings};
+use crate::logs::{LogFormat, LogSettings};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) fn log_settings(app: &AppConfig, log_dir: &Path, launcher: &Launcher)
         compress: logs.compress,
         max_total: logs.max_total,
         daily: logs.daily,
-        owner: user.as_ref().filter(|user| !ours && user.uid != 0).map(fs_owner),
+        owner: user.as_ref().filter(|user| !ours && user.uid != 0).map(Identity::fs_owner),
         chown_to: user.filter(|_| ours).map(|user| (user.uid, user.gid)),
         dir,
     }
@@ -42,10 +42,6 @@ pub(super) fn log_settings(app: &AppConfig, log_dir: &Path, launcher: &Launcher)
 /// `NAME-combined.log` and its like.
 pub(super) fn log_files(settings: &LogSettings) -> [PathBuf; 3] {
     ["combined", "out", "error"].map(|kind| settings.dir.join(format!("{}-{kind}.log", settings.name)))
-}
-
-fn fs_owner(user: &Identity) -> FsOwner {
-    FsOwner { uid: user.uid, gid: user.gid, groups: user.groups.clone() }
 }
 
 /// Every directory on the way to it belongs to root and nobody else may write there; those still missing are made by

@@ -83,9 +83,11 @@ async fn own_port(run: &Arc<Run>, port: u16, patience: Duration) -> Result<Socke
 
 /// Over loopback; an app that listens on IPv6 alone is reached there.
 async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    let refused = |error: std::io::Error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => format!("cannot connect: {error}"),
+    let refused = |error: std::io::Error| {
+        if error.kind() == std::io::ErrorKind::ConnectionRefused {
+            return "connection refused".to_owned();
+        }
+        format!("cannot connect: {error}")
     };
     match TcpStream::connect(address).await {
         Ok(stream) => Ok(stream),

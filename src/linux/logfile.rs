@@ -1,5 +1,6 @@
 //! Opens, renames and removes log files so that no planted link, FIFO or foreign right can redirect them.
 
+use super::fs_rights::{FsOwner, with_rights_of};
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use std::ffi::CString;
@@ -8,15 +9,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-
-/// Whose rights decide what may be opened: the user that an app's own log directory belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FsOwner {
-    pub uid: u32,
-    pub gid: u32,
-    /// Supplementary groups.
-    pub groups: Vec<u32>,
-}
 
 /// Which file a path led to: device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,72 +25,13 @@ impl FileId {
 
 /// Does `act` with the file-system rights of `owner`, on this thread only; as ourselves where there is none.
 ///
-/// A thread's file-system ids are its own (credentials(7)); glibc's setgroups is not, hence the raw call.
-///
 /// # Errors
 /// What `act` returns; permission denied where the rights cannot be taken.
 pub fn as_owner<T>(owner: Option<&FsOwner>, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let Some(owner) = owner else { return act() };
-    let ourselves = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    if ourselves.0 != 0 && ourselves.0 == owner.uid {
-        return act();
+    match owner {
+        Some(owner) => with_rights_of(owner, act)?,
+        None => act(),
     }
-    let _rights = TakenRights::take(owner, ourselves)?;
-    act()
-}
-
-struct TakenRights {
-    uid: u32,
-    gid: u32,
-    groups: Vec<u32>,
-}
-
-impl TakenRights {
-    fn take(owner: &FsOwner, ourselves: (u32, u32)) -> io::Result<TakenRights> {
-        let groups = nix::unistd::getgroups()?.into_iter().map(nix::unistd::Gid::as_raw).collect();
-        set_thread_groups(&owner.groups)?;
-        // From here on the drop gives everything back, also when one of the two is refused.
-        let taken = TakenRights { uid: ourselves.0, gid: ourselves.1, groups };
-        set_fs_ids(owner.uid, owner.gid);
-        if fs_ids() != (owner.uid, owner.gid) {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                format!("cannot take the file rights of uid {} gid {}", owner.uid, owner.gid),
-            ));
-        }
-        Ok(taken)
-    }
-}
-
-impl Drop for TakenRights {
-    fn drop(&mut self) {
-        set_fs_ids(self.uid, self.gid);
-        // It can only fail for want of kernel memory; the thread then keeps groups that open nothing more than its own.
-        let _ = set_thread_groups(&self.groups);
-    }
-}
-
-fn set_fs_ids(uid: u32, gid: u32) {
-    // SAFETY: both take plain numbers and change only this thread's credentials (setfsuid(2)).
-    #[expect(unsafe_code, reason = "nix's setfsuid hides that a refusal is silent; one place for both")]
-    unsafe {
-        libc::setfsgid(gid);
-        libc::setfsuid(uid);
-    }
-}
-
-fn fs_ids() -> (u32, u32) {
-    // SAFETY: an invalid id changes nothing and returns the present one (setfsuid(2), BUGS).
-    #[expect(unsafe_code, reason = "the only way to read the file-system ids of a thread")]
-    let (uid, gid) = unsafe { (libc::setfsuid(u32::MAX), libc::setfsgid(u32::MAX)) };
-    (uid.cast_unsigned(), gid.cast_unsigned())
-}
-
-fn set_thread_groups(groups: &[u32]) -> io::Result<()> {
-    // SAFETY: the kernel copies `len` 32-bit ids from a slice that holds as many; it changes only this thread.
-    #[expect(unsafe_code, reason = "setgroups for one thread has no wrapper: glibc's changes the whole process")]
-    let result = unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 const PLAIN_OPEN: i32 = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -219,5 +152,50 @@ pub fn give_way() {
     unsafe {
         libc::setpriority(libc::PRIO_PROCESS, 0, 19);
         libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_users_rights_are_taken_for_the_act_alone() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let (secret, shared) = (dir.path().join("secret"), dir.path().join("shared"));
+        for (path, mode, group) in [(&secret, 0o600, 0), (&shared, 0o640, 54321)] {
+            fs::write(path, "text").unwrap();
+            std::os::unix::fs::chown(path, Some(0), Some(group)).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let owner = FsOwner { uid: 65534, gid: 65534, groups: vec![54321] };
+        let refused = as_owner(Some(&owner), || open_to_read(&secret)).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied);
+        assert!(as_owner(Some(&owner), || open_to_read(&shared)).is_ok(), "its groups count");
+        let groupless = FsOwner { groups: Vec::new(), ..owner };
+        assert!(as_owner(Some(&groupless), || open_to_read(&shared)).is_err(), "ours do not");
+        assert!(open_to_read(&secret).is_ok(), "and all is given back");
+    }
+
+    #[test]
+    fn a_rename_never_goes_over_what_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "new").unwrap();
+        fs::write(&to, "old").unwrap();
+        assert_eq!(rename_to_new(&from, &to).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        fs::remove_file(&to).unwrap();
+        rename_to_new(&from, &to).unwrap();
+        assert_eq!(fs::read_to_string(&to).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_device_is_no_log_file() {
+        assert_eq!(open_to_append(Path::new("/dev/null"), None).unwrap_err().to_string(), "it is not a regular file");
+        assert_eq!(open_to_read(Path::new("/")).unwrap_err().to_string(), "it is not a regular file");
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! `unsafe` is denied for the package; a file here that needs it says so in its first lines, with the reason.
 
+pub mod access;
 pub mod atomic;
 pub mod become_user;
 pub mod boot;
@@ -9,6 +10,7 @@ pub mod cgroup;
 pub mod dirs;
 pub mod disk;
 pub mod exit;
+pub mod fs_rights;
 pub mod identity;
 pub mod keys;
 pub mod limits;
@@ -25,3 +27,4 @@ pub mod signal;
 pub mod spawn;
 pub mod strays;
 pub mod tree;
+pub mod user;

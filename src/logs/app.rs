@@ -251,3 +251,166 @@ impl AppLog {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::fs_rights::FsOwner;
+    use crate::logs::log_thread::read_clocks;
+    use crate::logs::settings::LogFormat;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    /// An app's files under a clock that goes where it is told.
+    struct Story {
+        dir: tempfile::TempDir,
+        log: AppLog,
+        zone: TimeZone,
+        compressor: Compressor,
+        mono: Instant,
+        notices: Arc<Mutex<Vec<LogNotice>>>,
+    }
+
+    impl Story {
+        fn begin(at: &str, change: impl FnOnce(&mut LogSettings)) -> Story {
+            let dir = tempfile::tempdir().unwrap();
+            let mut settings = settings(dir.path());
+            change(&mut settings);
+            let zone = TimeZone::get("Europe/Kyiv").unwrap();
+            let (compressor, mono) = (Compressor::new(|_| {}), read_clocks().mono);
+            let env = Env {
+                now: Now { mono, wall: at.parse().unwrap() },
+                zone: &zone,
+                compressor: &compressor,
+                notice: &|_| {},
+            };
+            let log = AppLog::open(settings, &env);
+            Story { dir, log, zone, compressor, mono, notices: Arc::default() }
+        }
+
+        /// Does something at that time of the wall clock, a second after the last.
+        fn at<T>(&mut self, wall: &str, act: impl FnOnce(&mut AppLog, &Env<'_>) -> T) -> T {
+            self.mono += Duration::from_secs(1);
+            let notices = Arc::clone(&self.notices);
+            let notice = move |notice| notices.lock().unwrap().push(notice);
+            let now = Now { mono: self.mono, wall: wall.parse().unwrap() };
+            let env = Env { now, zone: &self.zone, compressor: &self.compressor, notice: &notice };
+            act(&mut self.log, &env)
+        }
+
+        fn write(&mut self, wall: &str, line: &str) {
+            self.at(wall, |log, env| log.write(Stream::Out, line.as_bytes(), env, &mut Vec::new()));
+        }
+
+        fn files(&self) -> Vec<String> {
+            let entries = std::fs::read_dir(self.dir.path()).unwrap();
+            let mut names: Vec<String> =
+                entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+            names.retain(|name| !name.contains("combined"));
+            names.sort();
+            names
+        }
+
+        fn read(&self, file: &str) -> String {
+            std::fs::read_to_string(self.dir.path().join(file)).unwrap()
+        }
+    }
+
+    fn settings(dir: &Path) -> LogSettings {
+        LogSettings {
+            app: Arc::from("shop"),
+            dir: dir.to_owned(),
+            name: "shop".to_owned(),
+            timestamps: false,
+            format: LogFormat::Text,
+            max_size: 0,
+            keep: 30,
+            compress: false,
+            max_total: 0,
+            daily: false,
+            owner: None,
+            chown_to: None,
+        }
+    }
+
+    #[test]
+    fn a_day_ends_at_local_midnight() {
+        let mut story = Story::begin("2026-11-22T12:00:00Z", |settings| settings.daily = true);
+        story.write("2026-11-22T21:59:59.999Z", "sunday\n");
+        assert_eq!(story.files(), ["shop-error.log", "shop-out.log"]);
+        story.write("2026-11-22T22:00:00Z", "monday\n");
+        assert_eq!(story.files(), ["shop-error.log", "shop-out-20261122-220000.000.log", "shop-out.log"]);
+        assert_eq!(story.read("shop-out-20261122-220000.000.log"), "sunday\n");
+        story.write("2026-11-23T10:00:00Z", "still monday\n");
+        assert_eq!(story.read("shop-out.log"), "monday\nstill monday\n");
+        let (_, midnight) = story.log.due();
+        assert_eq!(midnight, Some("2026-11-23T22:00:00Z".parse().unwrap()));
+        story.at("2026-11-23T22:00:01Z", |log, env| log.tick(env));
+        assert_eq!(story.read("shop-out.log"), "", "the day turns though nothing is written");
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_disturb_the_order_of_files() {
+        let mut story = Story::begin("2026-11-22T12:00:00Z", |settings| settings.max_size = 10);
+        for (number, wall) in
+            ["2026-11-22T12:00:00Z", "2026-11-22T11:00:00Z", "2026-11-22T12:00:00Z"].iter().enumerate()
+        {
+            story.write(wall, &format!("number {number}\n"));
+        }
+        story.write("2026-11-22T12:00:00Z", "number 3\n");
+        let rotated: Vec<String> = story.files().into_iter().filter(|name| name.contains("-2026")).collect();
+        let texts: Vec<String> = rotated.iter().map(|name| story.read(name)).collect();
+        assert_eq!(texts, ["number 0\n", "number 1\n", "number 2\n"]);
+        assert_eq!(rotated[0], "shop-out-20261122-110000.000.log");
+    }
+
+    #[test]
+    fn a_directory_that_goes_is_made_again() {
+        let mut story = Story::begin("2026-11-22T12:00:00Z", |settings| settings.dir.push("logs"));
+        std::fs::remove_dir_all(story.dir.path().join("logs")).unwrap();
+        story.write("2026-11-22T12:00:01Z", "there\n");
+        assert_eq!(story.read("logs/shop-out.log"), "there\n");
+        assert_eq!(*story.notices.lock().unwrap(), []);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_passed_over() {
+        let mut story = Story::begin("2026-11-22T12:00:00Z", |settings| settings.max_size = 10);
+        story.write("2026-11-22T12:00:00Z", "number 0\n");
+        std::fs::create_dir(story.dir.path().join("shop-out-20261122-120001.000.log")).unwrap();
+        story.write("2026-11-22T12:00:01Z", "number 1\n");
+        assert_eq!(story.read("shop-out-20261122-120001.001.log"), "number 0\n");
+        assert_eq!(story.read("shop-out.log"), "number 1\n");
+    }
+
+    #[test]
+    fn what_cannot_be_rotated_is_told_once_and_written_on() {
+        if !is_root() {
+            return;
+        }
+        // As the directory's user: root may rename whatever the mode says.
+        let mut story = Story::begin("2026-11-22T12:00:00Z", |settings| {
+            std::os::unix::fs::chown(&settings.dir, Some(65534), Some(65534)).unwrap();
+            settings.owner = Some(FsOwner { uid: 65534, gid: 65534, groups: vec![] });
+            settings.max_size = 10;
+        });
+        let mode = |mode| std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(story.dir.path(), mode(0o555)).unwrap();
+        (0..4).for_each(|number| story.write("2026-11-22T12:00:01Z", &format!("number {number}\n")));
+        assert_eq!(story.read("shop-out.log"), "number 0\nnumber 1\nnumber 2\nnumber 3\n");
+        let told: Vec<String> = story.notices.lock().unwrap().iter().map(ToString::to_string).collect();
+        let of_out: Vec<&String> = told.iter().filter(|notice| notice.contains("shop-out.log")).collect();
+        assert_eq!(of_out.len(), 1, "{told:?}");
+        assert!(of_out[0].starts_with("cannot rotate log file") && of_out[0].contains("Permission denied"));
+        std::fs::set_permissions(story.dir.path(), mode(0o755)).unwrap();
+        story.write("2026-11-22T12:00:02Z", "number 4\n");
+        assert_eq!(story.read("shop-out.log"), "number 4\n");
+        assert_eq!(story.log.stats().dropped_lines, 0);
+    }
+
+    fn is_root() -> bool {
+        std::fs::metadata("/proc/self").is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+    }
+}

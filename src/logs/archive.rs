@@ -2,7 +2,8 @@
 
 use super::settings::{LogSettings, Stream};
 use super::stamp::FileStamp;
-use crate::linux::logfile::{FsOwner, as_owner};
+use crate::linux::fs_rights::FsOwner;
+use crate::linux::logfile::as_owner;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -24,6 +24,10 @@ const FINISH_TIME: Duration = Duration::from_secs(2);
 const FINISH_BYTES: u64 = 64 * 1024 * 1024;
 /// Reads of one finishing pipe before the others have their turn.
 const FINISH_READS: u32 = 16;
+/// How long small pieces of output are let gather, and up to what they are small. In bytes; less than the smallest pipe
+/// (8 KiB), so that no app waits for it.
+const GATHER_TIME: Duration = Duration::from_millis(1);
+const GATHER_BYTES: u64 = 4 * 1024;
 /// The wall clock may be set while we sleep until midnight.
 const LONGEST_SLEEP: Duration = Duration::from_secs(600);
 
@@ -44,7 +48,7 @@ impl Ground {
     clippy::disallowed_methods,
     reason = "the log thread stamps lines itself: this is its one reading of the clocks"
 )]
-fn read_clocks() -> Now {
+pub(super) fn read_clocks() -> Now {
     let wall = Timestamp::now();
     let wall = Timestamp::from_millisecond(wall.as_millisecond()).unwrap_or(wall);
     Now { mono: Instant::now(), wall }
@@ -60,6 +64,8 @@ pub(super) struct LogThread {
     feeds: Vec<Feed>,
     buffer: ReadBuffer,
     scratch: Vec<u8>,
+    /// When a little was read last.
+    last_read_at: Option<Instant>,
     /// When the first file is to be tried again.
     retry_at: Option<Instant>,
     /// When the first app has its midnight.
@@ -117,6 +123,7 @@ impl LogThread {
             feeds: Vec::new(),
             buffer: ReadBuffer::new(),
             scratch: Vec::new(),
+            last_read_at: None,
             retry_at: None,
             midnight: None,
         }
@@ -132,13 +139,29 @@ impl LogThread {
             if !self.obey() {
                 return self.stop();
             }
+            let mut bytes = 0;
             for &token in &ready {
                 let (source, stream) = of_token(token);
-                self.read(source, stream);
+                if let Got::Bytes(read) = self.read(source, stream) {
+                    bytes += read;
+                }
             }
             self.drain_finishing();
             self.tick();
+            self.gather(bytes);
         }
+    }
+
+    /// Lets lines that come one by one, in quick succession, come together: each reading costs the same however many.
+    fn gather(&mut self, bytes: u64) {
+        if bytes == 0 || bytes >= GATHER_BYTES || !self.finishing.is_empty() {
+            return;
+        }
+        let quick = self.last_read_at.is_some_and(|last| read_clocks().mono.duration_since(last) < GATHER_TIME);
+        if quick {
+            std::thread::sleep(GATHER_TIME);
+        }
+        self.last_read_at = Some(read_clocks().mono);
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -282,9 +305,8 @@ impl LogThread {
                 self.take(id, stream, read);
                 Got::Bytes(read as u64)
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                Got::Nothing
-            }
+            // A read that does not wait is not interrupted (signal(7)).
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
             Ok(_) | Err(_) => {
                 self.end_pipe(id, stream);
                 Got::End

@@ -20,7 +20,7 @@ mod settings;
 mod stamp;
 mod tail;
 
-pub use crate::linux::logfile::FsOwner;
+pub use crate::linux::fs_rights::FsOwner;
 pub use app::AppStats;
 pub use archive::{FileMark, Marks};
 pub use capture::{Capture, SourceId};

@@ -1,6 +1,6 @@
 //! Where and how the lines of one app are kept.
 
-use crate::linux::logfile::FsOwner;
+use crate::linux::fs_rights::FsOwner;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ pub struct LogSettings {
     pub keep: u32,
     /// Gzip rotated files.
     pub compress: bool,
-    /// Bytes; all files of the app together. The oldest rotated ones go first. 0: no limit.
+    /// Bytes; all files of the app together. The oldest rotated ones go first, and a file is rotated at a third of it
+    /// at the latest, so that the live ones alone stay within it. 0: no limit.
     pub max_total: u64,
     /// Rotate at local midnight as well.
     pub daily: bool,

@@ -67,10 +67,13 @@ impl App {
     /// As many instances as the configuration says; those too many stay until they are at rest.
     pub(super) fn size(&mut self) {
         let count = self.config.instances;
-        for index in self.instances.len()..usize::from(count) {
-            self.instances.push(Instance::new(u16::try_from(index).unwrap_or(u16::MAX)));
-        }
         self.instances.retain(|instance| instance.index < count || !instance.is_at_rest());
+        for index in 0..count {
+            if !self.instances.iter().any(|instance| instance.index == index) {
+                self.instances.push(Instance::new(index));
+            }
+        }
+        self.instances.sort_by_key(|instance| instance.index);
     }
 
     /// The next times of its schedules, counted from now.
@@ -105,10 +108,7 @@ impl App {
     /// When the job that runs now has had its time.
     pub(super) fn times_out_at(&self) -> Option<Duration> {
         let timeout = self.config.timeout.filter(|_| self.config.is_job())?;
-        let running = self
-            .instances
-            .iter()
-            .find(|instance| matches!(instance.state, State::Starting { .. } | State::Online { .. }))?;
+        let running = self.instances.iter().find(|instance| instance.state.is_running())?;
         running.live().map(|live| live.spawned + timeout)
     }
 

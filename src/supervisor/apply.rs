@@ -5,10 +5,11 @@ use super::app::App;
 use super::core::Supervisor;
 use super::effect::{Effect, Reply};
 use super::event::RequestId;
-use super::instance::State;
+use super::health::Watch;
+use super::instance::{Due, State};
 use super::pending::{Goal, Item, Pending};
 use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep};
-use crate::config::{Config, SupervisorConfig, diff};
+use crate::config::{AppConfig, Config, SupervisorConfig, diff};
 use std::sync::Arc;
 
 /// What `apply` of `new` over `old` would do.
@@ -21,12 +22,11 @@ pub fn plan(old: &Config, new: &Config) -> Plan {
     }
     for app in &new.apps {
         let before = old.apps.iter().find(|other| other.name == app.name);
-        let (action, changed) = match before.map(|before| diff(before, app)) {
+        let (action, changed) = match before.map(|before| (before, diff(before, app))) {
             None if app.autostart => (PlanAction::Start, Vec::new()),
             None => (PlanAction::Add, Vec::new()),
-            Some(diff) if diff.changed.is_empty() => continue,
-            Some(diff) if diff.needs_restart => (PlanAction::Restart, diff.changed),
-            Some(diff) => (PlanAction::ChangeInPlace, diff.changed),
+            Some((_, diff)) if diff.changed.is_empty() => continue,
+            Some((before, diff)) => (change_of(before, app, diff.needs_restart), diff.changed),
         };
         steps.push(PlanStep { app: app.name.clone(), action, changed });
     }
@@ -45,6 +45,15 @@ fn for_the_next_start(old: &SupervisorConfig, new: &SupervisorConfig) -> Vec<Str
     keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("supervisor.{key}")).collect()
 }
 
+/// What a changed app takes. A run of a job is let finish: its next one has the change.
+fn change_of(before: &AppConfig, after: &AppConfig, needs_restart: bool) -> PlanAction {
+    match (before.is_job(), after.is_job()) {
+        (true, true) => PlanAction::ChangeInPlace,
+        (false, false) if !needs_restart => PlanAction::ChangeInPlace,
+        (false, false) | (true, false) | (false, true) => PlanAction::Restart,
+    }
+}
+
 impl Supervisor {
     pub(super) fn apply(&mut self, id: RequestId, by: &str, new: &Arc<Config>, wait: bool, now: Now) {
         let plan = plan(&self.config, new);
@@ -52,7 +61,11 @@ impl Supervisor {
         self.config = new.clone();
         self.order_as_configured();
         self.desired_changed();
-        let message = format!("a configuration with {} changed apps is applied", plan.steps.len());
+        let message = match plan.steps.len() {
+            0 => "a configuration that changes no app is applied".to_owned(),
+            1 => "a configuration that changes 1 app is applied".to_owned(),
+            count => format!("a configuration that changes {count} apps is applied"),
+        };
         self.announce(None, EventKind::Applied, Some(by), message);
         if wait {
             return self.pending.push(Pending { id, plan: Some(plan), items });
@@ -64,60 +77,92 @@ impl Supervisor {
         let name = &step.app;
         let place = self.apps.iter().position(|app| &app.config.name == name);
         let config = new.apps.iter().find(|app| &app.name == name);
-        let (Some(config), Some(i)) = (config, place) else {
-            return match (config, place) {
-                (Some(config), None) => self.add(config, by, now),
-                (None, Some(i)) => {
-                    self.apps[i].removed = true;
-                    self.want(i, false, by);
-                    Some(Item::waiting(name, Goal::Stopped { asked: now.mono }))
-                }
-                (None, None) | (Some(_), Some(_)) => None,
-            };
-        };
-        let back = std::mem::take(&mut self.apps[i].removed);
-        if back {
-            self.want(i, config.autostart, by);
-        }
-        self.apps[i].config = config.clone();
-        self.apps[i].rearm(now);
-        self.push(Effect::OpenLogs { app: config.clone() });
-        for instance in &mut self.apps[i].instances {
-            if let State::Online { watch, .. } = &mut instance.state {
-                watch.rearm(config, now);
+        match (config, place) {
+            (Some(config), None) => Some(self.add(config, by, now)),
+            (Some(config), Some(i)) if self.apps[i].removed => Some(self.take_back(i, config, by, now)),
+            (Some(config), Some(i)) => Some(self.change(i, config, step.action, now)),
+            (None, Some(i)) => {
+                self.apps[i].removed = true;
+                self.want(i, false, by);
+                Some(Item::waiting(name, Goal::Stopped { asked: now.mono }))
             }
+            (None, None) => None,
         }
-        if !self.apps[i].desired {
-            return Some(Item::done(name, "changed; it stays stopped".to_owned()));
-        }
-        if step.action == PlanAction::ChangeInPlace && !back {
-            self.wake_errored(i);
-            return Some(Item::done(name, "changed in place".to_owned()));
-        }
-        self.renew(i, ExitReason::Restart);
-        self.apps[i].run_now = false;
-        Some(Item::waiting(name, self.online_goal(i, "restarted", now)))
     }
 
-    fn add(&mut self, config: &Arc<crate::config::AppConfig>, by: &str, now: Now) -> Option<Item> {
+    fn change(&mut self, i: usize, config: &Arc<AppConfig>, action: PlanAction, now: Now) -> Item {
+        let name = &config.name;
+        let before = self.configure(i, config, now);
+        if !self.apps[i].desired {
+            return Item::done(name, "changed; it stays stopped".to_owned());
+        }
+        if before.is_job() && config.is_job() {
+            self.retry(i);
+            return Item::done(name, "changed; its next run has it".to_owned());
+        }
+        if action == PlanAction::ChangeInPlace {
+            self.retry(i);
+            if before.instances != config.instances {
+                return Item::waiting(name, self.online_goal(i, "resized", now));
+            }
+            return Item::done(name, "changed in place".to_owned());
+        }
+        let verb = if self.apps[i].is_at_rest() { "started" } else { "restarted" };
+        self.renew(i, ExitReason::Restart);
+        self.apps[i].run_now = false;
+        Item::waiting(name, self.online_goal(i, verb, now))
+    }
+
+    /// It was on its way out and is in the configuration again.
+    fn take_back(&mut self, i: usize, config: &Arc<AppConfig>, by: &str, now: Now) -> Item {
+        self.configure(i, config, now);
+        self.apps[i].removed = false;
+        self.want(i, config.autostart, by);
+        self.renew(i, ExitReason::Restart);
+        self.apps[i].run_now = false;
+        self.added(i, now)
+    }
+
+    /// From now on it has this configuration; returns the one before.
+    fn configure(&mut self, i: usize, config: &Arc<AppConfig>, now: Now) -> Arc<AppConfig> {
+        let app = &mut self.apps[i];
+        let before = std::mem::replace(&mut app.config, config.clone());
+        if before.schedule != config.schedule || before.cron_restart != config.cron_restart {
+            app.rearm(now);
+        }
+        for instance in &mut app.instances {
+            match &mut instance.state {
+                State::Starting { watch, due, .. } => {
+                    *watch = Watch::starting(config, now);
+                    *due = Due::of(config, now);
+                }
+                State::Online { watch, .. } => watch.rearm(config, now),
+                State::Resting { .. }
+                | State::Waiting { .. }
+                | State::Spawning { .. }
+                | State::Ending { .. }
+                | State::Backoff { .. }
+                | State::Errored { .. } => {}
+            }
+        }
+        self.push(Effect::OpenLogs { app: config.clone() });
+        before
+    }
+
+    fn add(&mut self, config: &Arc<AppConfig>, by: &str, now: Now) -> Item {
         let mut app = App::new(config.clone(), config.autostart, now);
         app.by = by.to_owned();
         self.apps.push(app);
         self.push(Effect::OpenLogs { app: config.clone() });
-        let name = &config.name;
-        if !config.autostart {
-            return Some(Item::done(name, "added; autostart is off".to_owned()));
-        }
-        Some(Item::waiting(name, self.online_goal(self.apps.len() - 1, "started", now)))
+        self.added(self.apps.len() - 1, now)
     }
 
-    /// What could not start may be able to now; what rests because it was done goes on resting.
-    fn wake_errored(&mut self, i: usize) {
-        for instance in &mut self.apps[i].instances {
-            if matches!(instance.state, State::Errored { .. }) {
-                instance.state = State::Resting { done: false };
-            }
+    fn added(&self, i: usize, now: Now) -> Item {
+        let config = &self.apps[i].config;
+        if !config.autostart {
+            return Item::done(&config.name, "added; autostart is off".to_owned());
         }
+        Item::waiting(&config.name, self.online_goal(i, "started", now))
     }
 
     /// `list` shows the apps in the order of the files; those that leave come last.

@@ -7,13 +7,15 @@ use super::event::LeaderExit;
 use crate::config::{AppConfig, Autorestart};
 use std::time::Duration;
 
-/// How many unplanned ends came in a row.
+/// How much went wrong in a row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Streak {
     /// Unplanned ends since the last healthy spell.
     ends: u32,
     /// Delays given since the last healthy spell.
     delays: u32,
+    /// Spawns refused since the last one that was not.
+    refusals: u32,
 }
 
 /// What follows an unplanned end.
@@ -37,44 +39,62 @@ pub(super) enum End<'a> {
     Itself(&'a LeaderExit),
     /// We ended it to replace it: a breach, a failing probe.
     Replaced,
-    /// It could not be started.
-    NotSpawned,
 }
 
 impl Streak {
-    /// One more unplanned end, after `online_for` of being online.
-    pub(super) fn after(&mut self, end: End<'_>, online_for: Duration, app: &AppConfig) -> Next {
+    /// One more unplanned end, after `online_for` of being online; `why` goes on after “it ”.
+    pub(super) fn after(&mut self, end: End<'_>, why: &str, online_for: Duration, app: &AppConfig) -> Next {
         if let End::Itself(exit) = end {
-            if exit.code.is_some_and(|code| app.stop_exit_codes.contains(&code)) {
+            if may_rest(exit, app) {
                 return Next::Rest;
             }
-            let clean = exit.code == Some(0);
-            match app.autorestart {
-                Autorestart::Always => {}
-                Autorestart::OnFailure if clean => return Next::Rest,
-                Autorestart::OnFailure => {}
-                Autorestart::Never if clean => return Next::Rest,
-                Autorestart::Never => return Next::GiveUp { reason: format!("it {exit}; autorestart is off") },
+            if app.autorestart == Autorestart::Never {
+                return Next::GiveUp { reason: format!("{why}, and autorestart is off") };
             }
         }
-        let healthy_spell = online_for >= app.min_uptime && !matches!(end, End::NotSpawned);
+        let healthy_spell = online_for >= app.min_uptime;
         if healthy_spell {
             *self = Streak::default();
         }
         self.ends = self.ends.saturating_add(1);
         if app.max_restarts > 0 && self.ends > app.max_restarts {
-            return Next::GiveUp { reason: format!("gave up after {} restarts in a row", app.max_restarts) };
+            let reason = format!("gave up after {} restarts in a row; the last time it {why}", app.max_restarts);
+            return Next::GiveUp { reason };
         }
         if healthy_spell {
             return Next::Restart { after: Duration::ZERO };
         }
-        let after = delay(self.delays, app.backoff.initial, app.backoff.max);
+        let after = delay(self.delays, app);
         self.delays = self.delays.saturating_add(1);
         Next::Restart { after }
     }
+
+    /// It could not be spawned: that is no crash, and is tried again after the delay returned.
+    pub(super) fn refused(&mut self, app: &AppConfig) -> Duration {
+        let after = delay(self.refusals, app);
+        self.refusals = self.refusals.saturating_add(1);
+        after
+    }
+
+    pub(super) fn spawned(&mut self) {
+        self.refusals = 0;
+    }
 }
 
-fn delay(given: u32, initial: Duration, max: Duration) -> Duration {
-    let factor = 1u32.checked_shl(given).filter(|factor| *factor > 0);
-    factor.and_then(|factor| initial.checked_mul(factor)).unwrap_or(max).min(max)
+/// Did it end as it may, so that nothing follows?
+pub(super) fn may_rest(exit: &LeaderExit, app: &AppConfig) -> bool {
+    if exit.oom {
+        return false;
+    }
+    let listed = exit.code.is_some_and(|code| app.stop_exit_codes.contains(&code));
+    let clean = exit.code == Some(0);
+    match app.autorestart {
+        Autorestart::Always => listed || (clean && app.is_job()),
+        Autorestart::OnFailure | Autorestart::Never => listed || clean,
+    }
+}
+
+fn delay(given: u32, app: &AppConfig) -> Duration {
+    let factor = 1u32.checked_shl(given);
+    factor.and_then(|factor| app.backoff.initial.checked_mul(factor)).unwrap_or(app.backoff.max).min(app.backoff.max)
 }

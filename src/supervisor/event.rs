@@ -22,7 +22,7 @@ pub enum Event {
     Requested { id: RequestId, by: String, request: Request },
     /// Who asked is gone; the work goes on, no reply is wanted.
     Abandoned { id: RequestId },
-    /// The process exists and its program has been entered.
+    /// The process exists and its program has been entered. Comes before anything else about the run.
     Spawned { run: RunId, pid: i32 },
     /// There is no process.
     SpawnRefused { run: RunId, refusal: SpawnRefusal },
@@ -83,10 +83,15 @@ pub struct LeaderExit {
 /// Why there is no process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpawnRefusal {
-    /// Somebody else listens on the app's port: who, in words.
+    /// Somebody else listens on the app's port: a whole sentence, `port 3000 is held by pid 77 (node old.js)`.
     PortHeld { holder: String },
-    /// A fact of the machine is against it: which, in words.
+    /// A fact of the machine is against it: a whole sentence, `"npm" is not in PATH (/usr/bin:/bin)`.
     Failed { reason: String },
+}
+
+impl LeaderExit {
+    /// It is gone, and nobody saw how.
+    pub const UNKNOWN: LeaderExit = LeaderExit { code: None, signal: None, oom: false };
 }
 
 impl fmt::Display for RunId {

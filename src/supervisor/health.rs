@@ -74,9 +74,12 @@ impl Watch {
         self
     }
 
-    /// The configuration changed under it.
+    /// The configuration changed under it: a probe that is gone says nothing any more.
     pub(super) fn rearm(&mut self, app: &AppConfig, now: Now) {
         self.ask_at = app.health.probe.as_ref().filter(|_| !app.is_job()).map(|_| now.mono + app.health.interval);
+        if check_of(app).is_none() {
+            self.health = Health::Unknown;
+        }
     }
 
     pub(super) fn deadline(&self) -> Option<Duration> {

@@ -11,8 +11,9 @@
 use super::Now;
 use super::backoff::Streak;
 use super::event::{LeaderExit, RunId};
-use super::health::Watch;
+use super::health::{Watch, check_of, settles_after};
 use crate::api::{ExitReason, Health, LastExit, Status};
+use crate::config::AppConfig;
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -116,6 +117,8 @@ pub(super) struct Ending {
     pub(super) leader: Option<LeaderExit>,
     /// How long it had been online.
     pub(super) online_for: Duration,
+    /// Somebody asked for a start meanwhile: it runs again, however it ended.
+    pub(super) start_after: bool,
 }
 
 /// Why it ends.
@@ -127,6 +130,61 @@ pub(super) enum Cause {
     Asked(ExitReason),
     /// We replace it: a breach, a failing probe, a job over its time.
     Replaced(ExitReason, String),
+}
+
+impl State {
+    /// The tree that exists.
+    pub(super) fn live(&self) -> Option<&Live> {
+        match self {
+            State::Starting { live, .. } | State::Online { live, .. } | State::Ending { live, .. } => Some(live),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => None,
+        }
+    }
+
+    /// Its process does its work, or is about to.
+    pub(super) fn is_running(&self) -> bool {
+        self.watch().is_some()
+    }
+
+    pub(super) fn watch(&self) -> Option<&Watch> {
+        match self {
+            State::Starting { watch, .. } | State::Online { watch, .. } => Some(watch),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => None,
+        }
+    }
+
+    /// How long it has been online, at `now`; none when it is not.
+    pub(super) fn uptime(&self, now: Now) -> Option<Duration> {
+        match self {
+            State::Online { since, .. } => Some(now.mono.saturating_sub(*since)),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => None,
+        }
+    }
+}
+
+impl Due {
+    /// For a process that was spawned, or whose configuration changed, just now.
+    pub(super) fn of(app: &AppConfig, now: Now) -> Due {
+        match check_of(app) {
+            Some(_) => Due::GivesUp(now.mono + app.health.start_timeout),
+            None => Due::Settles(now.mono + settles_after(app)),
+        }
+    }
 }
 
 impl Instance {
@@ -143,28 +201,15 @@ impl Instance {
 
     /// The tree that exists now.
     pub(super) fn live(&self) -> Option<&Live> {
-        match &self.state {
-            State::Starting { live, .. } | State::Online { live, .. } | State::Ending { live, .. } => Some(live),
-            State::Resting { .. }
-            | State::Waiting { .. }
-            | State::Spawning { .. }
-            | State::Backoff { .. }
-            | State::Errored { .. } => None,
-        }
+        self.state.live()
     }
 
     /// The run that exists or is being made.
     pub(super) fn run(&self) -> Option<RunId> {
-        match &self.state {
-            State::Spawning { run, .. } => Some(*run),
-            State::Starting { .. }
-            | State::Online { .. }
-            | State::Ending { .. }
-            | State::Resting { .. }
-            | State::Waiting { .. }
-            | State::Backoff { .. }
-            | State::Errored { .. } => self.live().map(|live| live.run),
+        if let State::Spawning { run, .. } = &self.state {
+            return Some(*run);
         }
+        self.live().map(|live| live.run)
     }
 
     /// No process, none under way.
@@ -191,14 +236,15 @@ impl Instance {
     }
 
     pub(super) fn health(&self) -> Health {
-        match &self.state {
-            State::Starting { watch, .. } | State::Online { watch, .. } => watch.health,
-            State::Resting { .. }
-            | State::Waiting { .. }
-            | State::Spawning { .. }
-            | State::Ending { .. }
-            | State::Backoff { .. }
-            | State::Errored { .. } => Health::Unknown,
+        self.state.watch().map_or(Health::Unknown, |watch| watch.health)
+    }
+
+    /// Why it is not up although nothing went wrong: somebody else holds its port, or what it needs is not ready.
+    pub(super) fn obstacle(&self) -> Option<String> {
+        match (&self.state, &self.held) {
+            (State::Waiting { wait: Wait::Dependencies(apps), .. }, _) => Some(format!("it {}", waits_for(apps))),
+            (_, Some(held)) => Some(held.holder.clone()),
+            (_, None) => None,
         }
     }
 
@@ -206,7 +252,7 @@ impl Instance {
     pub(super) fn reason(&self) -> Option<String> {
         match &self.state {
             State::Waiting { wait, .. } => match wait {
-                Wait::Dependencies(apps) => Some(format!("waits for {} to be ready", apps.join(", "))),
+                Wait::Dependencies(apps) => Some(waits_for(apps)),
                 Wait::Port { .. } => self.held.as_ref().map(|held| held.holder.clone()),
                 Wait::Schedule => None,
             },
@@ -243,9 +289,18 @@ impl Instance {
 }
 
 impl Ending {
+    /// What goes on after “it ”.
+    pub(super) fn why(&self) -> String {
+        match &self.cause {
+            Cause::Itself => self.leader.as_ref().unwrap_or(&LeaderExit::UNKNOWN).to_string(),
+            Cause::Asked(reason) => format!("was asked to end ({reason})"),
+            Cause::Replaced(_, detail) => detail.clone(),
+        }
+    }
+
     /// What goes into the books when the tree is empty.
     pub(super) fn record(&self, at: Timestamp) -> LastExit {
-        let leader = self.leader.clone().unwrap_or(LeaderExit { code: None, signal: None, oom: false });
+        let leader = self.leader.clone().unwrap_or(LeaderExit::UNKNOWN);
         let (reason, detail) = match &self.cause {
             Cause::Asked(reason) => (*reason, None),
             Cause::Replaced(reason, detail) => (*reason, Some(detail.clone())),
@@ -257,16 +312,7 @@ impl Ending {
     }
 }
 
-/// How long it has been online, at `now`.
-pub(super) fn online_for(state: &State, now: Now) -> Duration {
-    match state {
-        State::Online { since, .. } => now.mono.saturating_sub(*since),
-        State::Resting { .. }
-        | State::Waiting { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Ending { .. }
-        | State::Backoff { .. }
-        | State::Errored { .. } => Duration::ZERO,
-    }
+/// `waits for api, db to be ready`
+pub(super) fn waits_for(apps: &[String]) -> String {
+    format!("waits for {} to be ready", apps.join(", "))
 }

@@ -14,6 +14,8 @@ mod instance;
 mod pending;
 mod reconcile;
 mod requests;
+mod run;
+mod shutdown;
 mod view;
 
 pub use self::core::Supervisor;

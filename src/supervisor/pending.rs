@@ -5,7 +5,8 @@ use super::app::App;
 use super::core::Supervisor;
 use super::effect::{Effect, Reply};
 use super::event::RequestId;
-use super::instance::State;
+use super::instance::{Instance, State, Wait};
+use super::shutdown::shutting_down;
 use super::view::seconds;
 use crate::api::{ActionResult, Plan, Refusal, RefusalCode};
 use std::time::Duration;
@@ -44,8 +45,7 @@ impl Item {
     }
 
     pub(super) fn failed(app: &str, refusal: Refusal) -> Item {
-        let message = refusal.message.clone();
-        Item { app: app.to_owned(), goal: None, done: Some(result(app, message, Some(refusal))) }
+        Item { app: app.to_owned(), goal: None, done: Some(failed(app, refusal)) }
     }
 }
 
@@ -53,7 +53,11 @@ impl Pending {
     /// When one of them has waited too long for something outside.
     pub(super) fn deadline(&self, apps: &[App]) -> Option<Duration> {
         let open = self.items.iter().filter(|item| item.done.is_none());
-        open.filter_map(|item| apps.iter().find(|app| app.config.name == item.app).and_then(patience_ends)).min()
+        let ends = |item: &Item| {
+            let app = apps.iter().find(|app| app.config.name == item.app)?;
+            patience_ends(app, item.goal.as_ref()?)
+        };
+        open.filter_map(ends).min()
     }
 }
 
@@ -84,96 +88,79 @@ impl Supervisor {
         let app = self.app(name);
         match (goal, app) {
             (Goal::Stopped { asked }, None) => Some(stopped(name, *asked, now)),
-            (Goal::Online { .. }, None) => {
-                let refusal = no_such_app(name);
-                Some(result(name, refusal.message.clone(), Some(refusal)))
-            }
+            (Goal::Online { .. }, None) => Some(overtaken(name, "removed from the configuration".to_owned())),
             (Goal::Stopped { asked }, Some(app)) => {
                 if app.desired && !app.removed {
-                    return Some(overtaken(app, "started"));
+                    return Some(overtaken(name, format!("started by {}", app.by)));
                 }
                 app.is_at_rest().then(|| stopped(name, *asked, now))
             }
-            (Goal::Online { generation, failures, verb, asked }, Some(app)) => {
-                self.online_outcome(app, (*generation, *failures), verb, *asked, now)
-            }
+            (Goal::Online { .. }, Some(_)) if self.shutdown.is_some() => Some(failed(name, shutting_down())),
+            (Goal::Online { .. }, Some(app)) => online_outcome(app, goal, now),
         }
-    }
-
-    fn online_outcome(
-        &self,
-        app: &App,
-        (generation, failures): (u64, u64),
-        verb: &str,
-        asked: Duration,
-        now: Now,
-    ) -> Option<ActionResult> {
-        let name = &app.config.name;
-        let took = seconds(now.mono.saturating_sub(asked));
-        if !app.desired || app.removed || self.shutdown.is_some() {
-            return Some(overtaken(app, "stopped"));
-        }
-        if app.failures > failures {
-            let why = &app.last_failure;
-            let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up: it {why}"))
-                .hint(format!("infissi-ctl logs {name}"));
-            return Some(result(name, refusal.message.clone(), Some(refusal)));
-        }
-        if app.config.is_job() && !app.run_now && app.generation >= generation {
-            return job_outcome(app, verb);
-        }
-        let done = |instance: &super::instance::Instance| matches!(instance.state, State::Resting { done: true });
-        if app.instances.iter().all(done) {
-            return Some(result(name, format!("ran and ended as it may, in {took}"), None));
-        }
-        if app.instances.iter().all(|instance| instance.is_online_in(generation) || done(instance)) {
-            let pid = app.instances.first().and_then(|instance| instance.live()).map(|live| live.pid);
-            let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-            return Some(result(name, format!("{verb} in {took}{pid}"), None));
-        }
-        if patience_ends(app).is_some_and(|at| at <= now.mono) {
-            let why = app.instances.iter().find_map(|instance| instance.reason()).unwrap_or_default();
-            let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"))
-                .hint("it is started as soon as that is over; infissi-ctl list shows when".to_owned());
-            return Some(result(name, refusal.message.clone(), Some(refusal)));
-        }
-        None
     }
 }
 
+fn online_outcome(app: &App, goal: &Goal, now: Now) -> Option<ActionResult> {
+    let Goal::Online { generation, failures, verb, asked } = goal else { return None };
+    let name = &app.config.name;
+    let took = seconds(now.mono.saturating_sub(*asked));
+    if app.removed {
+        return Some(overtaken(name, "removed from the configuration".to_owned()));
+    }
+    if !app.desired {
+        return Some(overtaken(name, format!("stopped by {}", app.by)));
+    }
+    if app.failures > *failures {
+        let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up: it {}", app.last_failure));
+        return Some(failed(name, refusal.hint(format!("infissi-ctl logs {name}"))));
+    }
+    if app.config.is_job() && !app.run_now {
+        return job_outcome(app);
+    }
+    let done = |instance: &Instance| matches!(instance.state, State::Resting { done: true });
+    if app.instances.iter().all(done) {
+        return Some(result(name, format!("ran and ended as it may, in {took}"), None));
+    }
+    if app.instances.iter().all(|instance| instance.is_online_in(*generation) || done(instance)) {
+        let pid = app.instances.iter().find_map(|instance| instance.live()).map(|live| live.pid);
+        let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        return Some(result(name, format!("{verb} in {took}{pid}"), None));
+    }
+    if patience_ends(app, goal).is_some_and(|at| at <= now.mono) {
+        let why = app.instances.iter().find_map(Instance::obstacle).unwrap_or_default();
+        let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"));
+        return Some(failed(name, refusal.hint("it starts by itself as soon as that is over")));
+    }
+    None
+}
+
 /// A job was asked to run: it does, or it is armed for its next time.
-fn job_outcome(app: &App, verb: &str) -> Option<ActionResult> {
+fn job_outcome(app: &App) -> Option<ActionResult> {
+    let name = &app.config.name;
     let instance = app.instances.first()?;
-    match (&instance.state, instance.live()) {
-        (State::Spawning { .. }, _) => None,
-        (_, Some(live)) => Some(result(&app.config.name, format!("runs now, pid {}", live.pid), None)),
-        (_, None) => {
+    match &instance.state {
+        State::Spawning { .. } | State::Ending { .. } => None,
+        State::Starting { live, .. } | State::Online { live, .. } => {
+            Some(result(name, format!("runs now, pid {}", live.pid), None))
+        }
+        State::Resting { .. } | State::Waiting { .. } | State::Backoff { .. } | State::Errored { .. } => {
             let next = app.next_tick.map(|at| at.to_string()).unwrap_or_else(|| "never".to_owned());
-            Some(result(&app.config.name, format!("{verb}; its next time is {next}"), None))
+            Some(result(name, format!("is armed; its next time is {next}"), None))
         }
     }
 }
 
 /// How long somebody waits for an app that itself waits for a port or a dependency.
-fn patience_ends(app: &App) -> Option<Duration> {
+fn patience_ends(app: &App, goal: &Goal) -> Option<Duration> {
+    let Goal::Online { asked, .. } = goal else { return None };
     let patience = app.config.health.start_timeout;
-    app.instances
-        .iter()
-        .filter_map(|instance| match (&instance.state, &instance.held) {
-            (_, Some(held)) => Some(held.since + patience),
-            (State::Waiting { since, .. }, None) => Some(*since + patience),
-            (
-                State::Resting { .. }
-                | State::Spawning { .. }
-                | State::Starting { .. }
-                | State::Online { .. }
-                | State::Ending { .. }
-                | State::Backoff { .. }
-                | State::Errored { .. },
-                None,
-            ) => None,
-        })
-        .min()
+    let since = app.instances.iter().filter_map(|instance| match (&instance.state, &instance.held) {
+        (State::Waiting { wait: Wait::Dependencies(_), since }, _) => Some(*since),
+        (_, Some(held)) => Some(held.since),
+        (_, None) => None,
+    });
+    since.min().map(|since| since.max(*asked) + patience)
 }
 
 pub(super) fn no_such_app(name: &str) -> Refusal {
@@ -181,10 +168,12 @@ pub(super) fn no_such_app(name: &str) -> Refusal {
         .hint("infissi-ctl list shows the names")
 }
 
-fn overtaken(app: &App, instead: &str) -> ActionResult {
-    let name = &app.config.name;
-    let refusal = Refusal::new(RefusalCode::Busy, format!("{name} was {instead} by {} meanwhile", app.by))
-        .hint("infissi-ctl events shows who asked for what");
+fn overtaken(name: &str, by: String) -> ActionResult {
+    let refusal = Refusal::new(RefusalCode::Busy, format!("{name} was {by} meanwhile"));
+    failed(name, refusal.hint("infissi-ctl events shows who asked for what"))
+}
+
+fn failed(name: &str, refusal: Refusal) -> ActionResult {
     result(name, refusal.message.clone(), Some(refusal))
 }
 

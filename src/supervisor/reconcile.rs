@@ -1,11 +1,17 @@
 //! From what is to what is wanted: one pass over every app, again until nothing moves.
 
 use super::Now;
+use super::app::App;
 use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::health::{check_of, starting_interval};
-use super::instance::{Cause, Due, State, Wait};
+use super::instance::{Cause, Due, State, Wait, waits_for};
+use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
+use jiff::SignedDuration;
+
+/// A calendar that is corrected by less than this keeps its schedules, so that none fires twice.
+const WALL_SLACK: SignedDuration = SignedDuration::from_secs(60);
 
 impl Supervisor {
     pub(super) fn reconcile(&mut self, now: Now) {
@@ -13,10 +19,10 @@ impl Supervisor {
         loop {
             let mut moved = false;
             for i in 0..self.apps.len() {
+                self.apps[i].size();
                 for k in 0..self.apps[i].instances.len() {
                     moved |= self.advance((i, k), now);
                 }
-                self.apps[i].size();
             }
             if !moved {
                 break;
@@ -27,6 +33,11 @@ impl Supervisor {
 
     /// Job times and `cron_restart`.
     fn keep_schedules(&mut self, now: Now) {
+        let set_back = now.wall.saturating_add(WALL_SLACK).is_ok_and(|wall| wall < self.wall_seen);
+        self.wall_seen = now.wall;
+        if set_back {
+            self.apps.iter_mut().for_each(|app| app.rearm(now));
+        }
         for i in 0..self.apps.len() {
             let app = &self.apps[i];
             let tick = app.next_tick.is_some_and(|at| at <= now.wall);
@@ -104,8 +115,7 @@ impl Supervisor {
             return false;
         }
         if let Wait::Dependencies(apps) = &wait {
-            let message = format!("waits for {} to be ready", apps.join(", "));
-            self.announce(Some(place), EventKind::Waiting, None, message);
+            self.announce(Some(place), EventKind::Waiting, None, waits_for(apps));
         }
         self.instance_mut(place).state = State::Waiting { wait, since };
         true
@@ -116,20 +126,16 @@ impl Supervisor {
         let config = app.config.clone();
         let instance = &app.instances[place.1];
         let outdated = instance.live().is_some_and(|live| live.generation < app.generation);
-        let out_of_time = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.kill_at <= now.mono);
-        if !wanted || outdated {
-            let may_end = out_of_time || !self.dependents_are_leaving(place.0);
-            if may_end {
-                let reason = if wanted { app.replaced_for } else { ExitReason::Stop };
-                let message = format!("is asked to end ({reason})");
-                self.announce(Some(place), EventKind::Stopping, None, message);
-                self.end(place, Cause::Asked(reason), None, now);
-            }
-            return may_end;
+        let to_end = !wanted || outdated;
+        if to_end && (self.is_out_of_time(now) || !self.dependents_are_leaving(place.0)) {
+            let reason = if wanted { app.replaced_for } else { ExitReason::Stop };
+            self.announce(Some(place), EventKind::Stopping, None, format!("is asked to end ({reason})"));
+            self.end(place, Cause::Asked(reason), None, now);
+            return true;
         }
         if app.times_out_at().is_some_and(|at| at <= now.mono) {
             let timeout = config.timeout.unwrap_or_default();
-            let detail = format!("ran longer than its timeout of {}", super::view::seconds(timeout));
+            let detail = format!("ran longer than its timeout of {}", seconds(timeout));
             self.replace(place, ExitReason::Unhealthy, detail, now);
             return true;
         }
@@ -146,8 +152,8 @@ impl Supervisor {
                 true
             }
             State::Starting { watch, due: Due::GivesUp(at), .. } if *at <= now.mono => {
-                let why = watch.last_failure.clone().unwrap_or_else(|| "its check did not answer".to_owned());
-                let patience = super::view::seconds(config.health.start_timeout);
+                let why = watch.last_failure.clone().unwrap_or_else(|| "no answer".to_owned());
+                let patience = seconds(config.health.start_timeout);
                 self.replace(place, ExitReason::Unhealthy, format!("was not ready within {patience}: {why}"), now);
                 true
             }
@@ -179,13 +185,13 @@ impl Supervisor {
     }
 
     fn advance_ending(&mut self, place: Place, now: Now) -> bool {
-        let out_of_time = self.shutdown.as_ref().is_some_and(|shutdown| shutdown.kill_at <= now.mono);
+        let out_of_time = self.is_out_of_time(now);
         let instance = self.instance_mut(place);
         let State::Ending { live, ending } = &mut instance.state else { return false };
         let Some(kill_at) = ending.kill_at.filter(|at| *at <= now.mono || out_of_time) else { return false };
         ending.kill_at = None;
         let run = live.run;
-        let waited = super::view::seconds(kill_at.min(now.mono).saturating_sub(ending.since));
+        let waited = seconds(kill_at.min(now.mono).saturating_sub(ending.since));
         self.announce(Some(place), EventKind::Stopping, None, format!("did not end within {waited}: killed"));
         self.push(Effect::Kill { run });
         true
@@ -194,7 +200,7 @@ impl Supervisor {
     /// Those it depends on that are not ready.
     fn unready_dependencies(&self, i: usize) -> Vec<String> {
         let needed = &self.apps[i].config.depends_on;
-        let ready = |name: &String| self.app(name).is_some_and(super::app::App::is_ready);
+        let ready = |name: &String| self.app(name).is_some_and(App::is_ready);
         needed.iter().filter(|name| !ready(name)).cloned().collect()
     }
 
@@ -210,13 +216,13 @@ impl Supervisor {
     fn forget_removed(&mut self) {
         let (gone, kept) = std::mem::take(&mut self.apps).into_iter().partition(|app| app.removed && app.is_at_rest());
         self.apps = kept;
-        let gone: Vec<super::app::App> = gone;
+        let gone: Vec<App> = gone;
         for app in gone {
             self.push(Effect::CloseLogs { app: app.config.name.clone() });
         }
     }
 
-    pub(super) fn app(&self, name: &str) -> Option<&super::app::App> {
+    pub(super) fn app(&self, name: &str) -> Option<&App> {
         self.apps.iter().find(|app| app.config.name == name)
     }
 }

@@ -5,7 +5,7 @@ use super::backoff::Streak;
 use super::core::Supervisor;
 use super::effect::{Effect, Reply};
 use super::event::{RequestId, RunId};
-use super::instance::State;
+use super::instance::{State, Wait};
 use super::pending::{Goal, Item, Pending, no_such_app};
 use crate::api::{ActionResult, EventKind, ExitReason, Refusal, RefusalCode};
 
@@ -16,10 +16,9 @@ impl Supervisor {
                 return Item::done(&core.apps[i].config.name, "was already online".to_owned());
             }
             let name = core.apps[i].config.name.clone();
-            for dependency in core.with_dependencies(i) {
-                core.want(dependency, true, by);
-                core.wake(dependency);
-            }
+            core.want(i, true, by);
+            core.wake(i);
+            core.pull_in_dependencies(i, by);
             core.announce(Some((i, 0)), EventKind::Requested, Some(by), "start".to_owned());
             Item::waiting(&name, core.online_goal(i, "started", now))
         });
@@ -45,9 +44,8 @@ impl Supervisor {
         let items = self.for_each(apps, |core, i| {
             let name = core.apps[i].config.name.clone();
             let verb = if core.apps[i].is_at_rest() { "started" } else { "restarted" };
-            for dependency in core.with_dependencies(i) {
-                core.want(dependency, true, by);
-            }
+            core.want(i, true, by);
+            core.pull_in_dependencies(i, by);
             core.renew(i, ExitReason::Restart);
             core.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart".to_owned());
             Item::waiting(&name, core.online_goal(i, verb, now))
@@ -58,7 +56,7 @@ impl Supervisor {
     pub(super) fn reset(&mut self, id: RequestId, by: &str, apps: &[String]) {
         let items = self.for_each(apps, |core, i| {
             core.apps[i].restarts = 0;
-            core.wake(i);
+            core.retry(i);
             core.announce(Some((i, 0)), EventKind::Requested, Some(by), "reset".to_owned());
             Item::done(&core.apps[i].config.name, "counters and backoff are reset".to_owned())
         });
@@ -95,19 +93,37 @@ impl Supervisor {
         self.wake(i);
     }
 
-    /// Whatever holds this app back except its dependencies is forgotten.
+    /// It is to run: what rested because it was done runs again, and so does what is just ending.
     pub(super) fn wake(&mut self, i: usize) {
         for instance in &mut self.apps[i].instances {
-            instance.streak = Streak::default();
-            let rests = match &instance.state {
-                State::Backoff { .. } | State::Errored { .. } | State::Resting { .. } => true,
+            match &mut instance.state {
+                State::Resting { done } => *done = false,
+                State::Ending { ending, .. } => ending.start_after = true,
                 State::Waiting { .. }
+                | State::Spawning { .. }
+                | State::Starting { .. }
+                | State::Online { .. }
+                | State::Backoff { .. }
+                | State::Errored { .. } => {}
+            }
+        }
+        self.retry(i);
+    }
+
+    /// A delay, a failure or a held port no longer holds it back.
+    pub(super) fn retry(&mut self, i: usize) {
+        for instance in &mut self.apps[i].instances {
+            instance.streak = Streak::default();
+            let held_back = match &instance.state {
+                State::Backoff { .. } | State::Errored { .. } | State::Waiting { wait: Wait::Port { .. }, .. } => true,
+                State::Waiting { wait: Wait::Dependencies(_) | Wait::Schedule, .. }
+                | State::Resting { .. }
                 | State::Spawning { .. }
                 | State::Starting { .. }
                 | State::Online { .. }
                 | State::Ending { .. } => false,
             };
-            if rests {
+            if held_back {
                 instance.state = State::Resting { done: false };
             }
         }
@@ -118,20 +134,25 @@ impl Supervisor {
         Goal::Online { generation: app.generation, failures: app.failures, verb, asked: now.mono }
     }
 
-    /// The app and all it needs, each once.
-    fn with_dependencies(&self, i: usize) -> Vec<usize> {
+    /// All it needs, directly or not, is to run; what is not ready is tried at once.
+    fn pull_in_dependencies(&mut self, i: usize, by: &str) {
         let mut found = vec![i];
         let mut next = 0;
         while next < found.len() {
-            for name in &self.apps[found[next]].config.depends_on {
-                let place = self.apps.iter().position(|app| &app.config.name == name && !app.desired);
-                if let Some(place) = place.filter(|place| !found.contains(place)) {
-                    found.push(place);
+            let needed = self.apps[found[next]].config.depends_on.clone();
+            for name in needed {
+                let place = self.apps.iter().position(|app| app.config.name == name);
+                let Some(place) = place.filter(|place| !found.contains(place)) else { continue };
+                found.push(place);
+                if !self.apps[place].desired {
+                    self.want(place, true, by);
+                }
+                if !self.apps[place].is_ready() {
+                    self.wake(place);
                 }
             }
             next += 1;
         }
-        found
     }
 
     fn for_each(&mut self, apps: &[String], mut act: impl FnMut(&mut Supervisor, usize) -> Item) -> Vec<Item> {

@@ -5,7 +5,7 @@ use super::app::App;
 use super::core::Supervisor;
 use super::event::RunId;
 use super::instance::{Instance, State};
-use crate::api::{AppStatus, Health, InstanceStatus, LastExit, Status};
+use crate::api::{AppStatus, ExitReason, Health, InstanceStatus, LastExit, Status};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -33,10 +33,12 @@ impl Supervisor {
         let instances: Vec<InstanceStatus> =
             app.instances.iter().map(|instance| instance_status(app, instance, wanted, now)).collect();
         let first = app.instances.first();
+        let status = overall_status(&instances);
+        let shown = app.instances.iter().filter(|instance| instance.status(wanted) == status);
         AppStatus {
             name: app.config.name.clone(),
             aliases: app.config.aliases.clone(),
-            status: overall_status(&instances),
+            status,
             health: overall_health(app, &instances),
             port: app.config.port,
             slot: app.slot,
@@ -47,7 +49,7 @@ impl Supervisor {
             memory_bytes: None,
             memory_limit_bytes: app.config.max_memory_restart,
             release: None,
-            reason: app.instances.iter().find_map(Instance::reason),
+            reason: shown.filter_map(Instance::reason).next(),
             next_at: next_at(app, now),
             instances,
             last_exit: first.and_then(|instance| instance.last_exit.clone()).or_else(|| app.exits.front().cloned()),
@@ -56,17 +58,7 @@ impl Supervisor {
 }
 
 fn instance_status(app: &App, instance: &Instance, wanted: bool, now: Now) -> InstanceStatus {
-    let online_since = match &instance.state {
-        State::Online { since, .. } => Some(*since),
-        State::Resting { .. }
-        | State::Waiting { .. }
-        | State::Spawning { .. }
-        | State::Starting { .. }
-        | State::Ending { .. }
-        | State::Backoff { .. }
-        | State::Errored { .. } => None,
-    };
-    let uptime = online_since.map(|since| now.mono.saturating_sub(since));
+    let uptime = instance.state.uptime(now);
     InstanceStatus {
         slot: app.slot,
         index: instance.index,
@@ -99,11 +91,7 @@ fn overall_status(instances: &[InstanceStatus]) -> Status {
 /// A job between its times is as well as its last run was.
 fn overall_health(app: &App, instances: &[InstanceStatus]) -> Health {
     if app.config.is_job() && app.is_at_rest() {
-        return match app.exits.front() {
-            None => Health::Unknown,
-            Some(exit) if exit.code == Some(0) => Health::Healthy,
-            Some(_) => Health::Unhealthy,
-        };
+        return app.exits.front().map_or(Health::Unknown, |exit| job_health(app, exit));
     }
     let any = |health| instances.iter().any(|instance| instance.health == health);
     match (any(Health::Unhealthy), any(Health::Unknown)) {
@@ -111,6 +99,20 @@ fn overall_health(app: &App, instances: &[InstanceStatus]) -> Health {
         (false, true) => Health::Unknown,
         (false, false) if instances.is_empty() => Health::Unknown,
         (false, false) => Health::Healthy,
+    }
+}
+
+fn job_health(app: &App, exit: &LastExit) -> Health {
+    let good = |code: &i32| *code == 0 || app.config.stop_exit_codes.contains(code);
+    match exit.reason {
+        ExitReason::Exit if exit.code.as_ref().is_some_and(good) => Health::Healthy,
+        ExitReason::Stop | ExitReason::Restart | ExitReason::Deploy => Health::Unknown,
+        ExitReason::Exit
+        | ExitReason::Signal
+        | ExitReason::Oom
+        | ExitReason::Memory
+        | ExitReason::Unhealthy
+        | ExitReason::SpawnFailed => Health::Unhealthy,
     }
 }
 
@@ -132,19 +134,35 @@ fn next_at(app: &App, now: Now) -> Option<Timestamp> {
     }
 }
 
-/// `0.3 s`, `12 s`, `2 m 5 s`: a span as a sentence wants it.
+/// `300 ms`, `1.2 s`, `12 s`, `2 m 5 s`, `2 h`: a span as a sentence wants it.
 pub(super) fn seconds(span: Duration) -> String {
     let millis = span.as_millis();
     match millis {
         0..1000 => format!("{millis} ms"),
-        1000..10_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
-        10_000..120_000 => format!("{} s", millis / 1000),
-        _ => format!("{} m {} s", millis / 60_000, millis % 60_000 / 1000),
+        1000..10_000 if millis % 1000 >= 100 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        1000..120_000 => format!("{} s", millis / 1000),
+        120_000..3_600_000 => two_units(millis / 1000, 60, ("m", "s")),
+        _ => two_units(millis / 60_000, 60, ("h", "m")),
+    }
+}
+
+fn two_units(count: u128, per: u128, (large, small): (&str, &str)) -> String {
+    match count % per {
+        0 => format!("{} {large}", count / per),
+        rest => format!("{} {large} {rest} {small}", count / per),
     }
 }
 
 /// `512 MB`, in powers of 1024.
 pub(super) fn bytes(count: u64) -> String {
-    const MIB: u64 = 1024 * 1024;
-    if count >= 10 * 1024 * MIB { format!("{} GB", count / (1024 * MIB)) } else { format!("{} MB", count / MIB) }
+    const KIB: u64 = 1024;
+    const MIB: u64 = 1024 * KIB;
+    const GIB: u64 = 1024 * MIB;
+    if count < MIB {
+        format!("{} KB", count / KIB)
+    } else if count < 10 * GIB {
+        format!("{} MB", count / MIB)
+    } else {
+        format!("{} GB", count / GIB)
+    }
 }

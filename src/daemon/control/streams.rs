@@ -220,7 +220,10 @@ pub(super) async fn events(
         for record in past {
             sender.send(&record).await?;
         }
-        while follow {
+        if !follow {
+            return Ok(());
+        }
+        loop {
             let record = tokio::select! {
                 record = news.recv() => record,
                 () = sender.gone() => return Err(Gone),
@@ -229,10 +232,9 @@ pub(super) async fn events(
                 Ok(record) => sender.send(&record).await?,
                 // Its numbers tell the reader that some are missing.
                 Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => break,
+                Err(RecvError::Closed) => return Ok(()),
             }
         }
-        Ok(())
     });
     Ok(response)
 }

@@ -12,7 +12,7 @@ mod series;
 
 use super::archive::{Kind, Marks};
 use super::settings::{LogFormat, LogSettings, Stream};
-use crate::linux::logfile::FsOwner;
+use crate::linux::fs_rights::FsOwner;
 use jiff::Timestamp;
 use parse::Parser;
 use regex::bytes::Regex;

@@ -1,0 +1,11 @@
+//! supervisor.toml: what it means, what a faulty one is answered, where it is found.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod dotenv;
+mod init;
+mod meaning;
+mod mistakes;
+mod mistakes_of_apps;
+mod places;
+mod sources;
+mod story;

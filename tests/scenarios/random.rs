@@ -1,0 +1,332 @@
+//! Random configurations, requests, times and lies: what must hold, holds.
+
+use crate::configs::{MIB, With, config, cron, http, ms, secs, web, worker};
+use crate::script::{Script, code};
+use crate::world::World;
+use infissi::api::{AppStatus, Status};
+use infissi::config::{AppConfig, Autorestart, Config};
+use infissi::supervisor::{Event, Request, RequestId, RunId};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+#[derive(Debug, Clone)]
+enum Act {
+    Start(usize, bool),
+    Stop(usize, bool),
+    Restart(usize, bool),
+    StopAll,
+    RestartAll,
+    Reset(usize),
+    Signal(usize),
+    Apply(usize, bool),
+    Shutdown,
+    Abandon(usize),
+    Pass(u64),
+    Script(usize, Box<Script>),
+    Crash(usize),
+    HoldPort(usize),
+    FreePort(usize),
+    Sample(usize, u64),
+    Probe(usize, bool),
+    Echo(usize),
+    Strangers,
+    Wall(i64),
+    Tick,
+}
+
+fn acts() -> impl Strategy<Value = Act> {
+    let app = 0..NAMES.len();
+    prop_oneof![
+        4 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Start(app, wait)),
+        4 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Stop(app, wait)),
+        4 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Restart(app, wait)),
+        1 => Just(Act::StopAll),
+        1 => Just(Act::RestartAll),
+        1 => app.clone().prop_map(Act::Reset),
+        1 => app.clone().prop_map(Act::Signal),
+        3 => (0..3usize, any::<bool>()).prop_map(|(config, wait)| Act::Apply(config, wait)),
+        1 => Just(Act::Shutdown),
+        1 => any::<usize>().prop_map(Act::Abandon),
+        12 => prop_oneof![0..50u64, 50..2000u64, 2000..70_000u64].prop_map(Act::Pass),
+        4 => (app.clone(), scripts()).prop_map(|(app, script)| Act::Script(app, Box::new(script))),
+        3 => app.clone().prop_map(Act::Crash),
+        2 => app.clone().prop_map(Act::HoldPort),
+        2 => app.clone().prop_map(Act::FreePort),
+        2 => (app.clone(), 0..400u64).prop_map(|(app, size)| Act::Sample(app, size * MIB)),
+        2 => (app.clone(), any::<bool>()).prop_map(|(app, good)| Act::Probe(app, good)),
+        3 => any::<usize>().prop_map(Act::Echo),
+        1 => Just(Act::Strangers),
+        1 => prop_oneof![-100..100i64, -200_000..200_000i64].prop_map(Act::Wall),
+        1 => Just(Act::Tick),
+    ]
+}
+
+fn scripts() -> impl Strategy<Value = Script> {
+    let refused = prop::option::weighted(0.15, Just("no such command".to_owned()));
+    let ready = prop::option::weighted(0.9, (0..3000u64).prop_map(ms));
+    let sick = prop::option::weighted(0.2, (1000..60_000u64).prop_map(ms));
+    let ends = prop::option::weighted(0.4, ((0..20_000u64).prop_map(ms), (0..3i32).prop_map(code)));
+    let obeys = prop::option::weighted(0.8, (0..3000u64).prop_map(ms));
+    let leftovers = prop::option::weighted(0.2, prop::option::of((0..3000u64).prop_map(ms)));
+    let leaks = prop_oneof![3 => Just(0), 1 => Just(20 * MIB)];
+    (refused, ready, sick, ends, obeys, leftovers, leaks, 0..300u64).prop_map(
+        |(refused, ready, sick, ends, obeys, leftovers, leaks, spawn)| Script {
+            spawn_takes: ms(spawn),
+            refused,
+            ready,
+            sick,
+            ends,
+            obeys,
+            leftovers,
+            leaks,
+            ..Script::good()
+        },
+    )
+}
+
+/// The app of this place; it may need those of the places before it.
+fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
+    let kind = 0..4u8;
+    let autorestart =
+        prop_oneof![4 => Just(Autorestart::Always), 1 => Just(Autorestart::OnFailure), 1 => Just(Autorestart::Never)];
+    let counts = (1..4u16, prop_oneof![3 => Just(0u32), 1 => Just(2)]);
+    let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    let app = (kind, autorestart, counts, switches, any::<u8>()).prop_map(
+        move |(kind, autorestart, (instances, max_restarts), (autostart, command, nightly, limit), needs)| {
+            let base = if kind < 2 { web(NAMES[place], port(place)) } else { worker(NAMES[place]) };
+            base.with(|app| {
+                app.autorestart = autorestart;
+                app.max_restarts = max_restarts;
+                app.autostart = autostart;
+                app.kill_timeout = secs(4);
+                app.backoff.max = secs(8);
+                app.health.start_timeout = secs(20);
+                app.max_memory_restart = limit.then_some(300 * MIB);
+                app.cron_restart = nightly.then(|| cron("0 4 * * *", "Europe/Kyiv"));
+                app.depends_on =
+                    (0..place).filter(|other| needs >> (2 * other) & 3 == 0).map(|other| NAMES[other].into()).collect();
+                match kind {
+                    0 => app.health.probe = Some(http()),
+                    1 => {}
+                    2 => app.instances = instances,
+                    _ => {
+                        app.schedule = Some(cron("*/2 * * * *", "UTC"));
+                        app.timeout = Some(secs(50));
+                        app.cron_restart = None;
+                    }
+                }
+                if command {
+                    app.command = vec!["other".to_owned()];
+                }
+            })
+        },
+    );
+    prop::option::weighted(0.85, app)
+}
+
+fn port(place: usize) -> u16 {
+    3000 + u16::try_from(place).unwrap()
+}
+
+/// A configuration; what an app needs that is not in it, it does without.
+fn configs() -> impl Strategy<Value = Arc<Config>> {
+    (app(0), app(1), app(2), app(3)).prop_map(|(a, b, c, d)| {
+        let mut apps: Vec<AppConfig> = [a, b, c, d].into_iter().flatten().collect();
+        let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
+        apps.iter_mut().for_each(|app| app.depends_on.retain(|name| names.contains(name)));
+        config(apps)
+    })
+}
+
+struct Play {
+    world: World,
+    configs: Vec<Arc<Config>>,
+    ids: Vec<RequestId>,
+    ending: bool,
+    restarts: BTreeMap<String, u64>,
+}
+
+impl Play {
+    fn ask(&mut self, request: Request) {
+        let id = self.world.ask("ann", request);
+        self.ids.push(id);
+    }
+
+    fn act(&mut self, act: Act) {
+        let name = |app: usize| vec![NAMES[app].to_owned()];
+        let all = || NAMES.map(str::to_owned).to_vec();
+        let world = &mut self.world;
+        match act {
+            Act::Start(app, wait) => self.ask(Request::Start { apps: name(app), wait }),
+            Act::Stop(app, wait) => self.ask(Request::Stop { apps: name(app), wait }),
+            Act::Restart(app, wait) => self.ask(Request::Restart { apps: name(app), wait }),
+            Act::StopAll => self.ask(Request::Stop { apps: all(), wait: true }),
+            Act::RestartAll => self.ask(Request::Restart { apps: all(), wait: true }),
+            Act::Reset(app) => {
+                self.restarts.remove(NAMES[app]);
+                self.ask(Request::Reset { apps: name(app) });
+            }
+            Act::Signal(app) => self.ask(Request::Signal { apps: name(app), signal: 1 }),
+            Act::Apply(config, wait) => {
+                self.restarts.clear();
+                let config = self.configs[config].clone();
+                self.ask(Request::Apply { config, wait });
+            }
+            Act::Shutdown => {
+                self.ending = true;
+                self.ask(Request::Shutdown);
+            }
+            Act::Abandon(pick) => {
+                let open: Vec<_> = self.ids.iter().filter(|id| world.reply(**id).is_none()).copied().collect();
+                if let Some(id) = open.get(pick % open.len().max(1)) {
+                    world.abandon(*id);
+                }
+            }
+            Act::Pass(span) => world.advance(ms(span)),
+            Act::Script(app, script) => world.script(NAMES[app], [*script]),
+            Act::Crash(app) => {
+                if !world.core.runs(NAMES[app]).is_empty() {
+                    world.crash(NAMES[app], code(1));
+                }
+            }
+            Act::HoldPort(app) => world.hold_port(port(app), "held"),
+            Act::FreePort(app) => world.free_port(port(app)),
+            Act::Sample(app, bytes) => {
+                if let Some((_, run)) = world.core.runs(NAMES[app]).first().copied() {
+                    world.tell(Event::MemorySampled { run, bytes });
+                }
+            }
+            Act::Probe(app, good) => {
+                if let Some((_, run)) = world.core.runs(NAMES[app]).last().copied() {
+                    let outcome = if good { Ok(()) } else { Err("bad".to_owned()) };
+                    world.tell(Event::Probed { run, outcome });
+                }
+            }
+            Act::Echo(pick) => world.echo(pick),
+            Act::Strangers => strangers(world),
+            Act::Wall(by) => world.wall = world.wall.checked_add(jiff::SignedDuration::from_secs(by)).unwrap(),
+            Act::Tick => world.tell(Event::Tick),
+        }
+        self.look();
+    }
+
+    /// What holds at every moment.
+    fn look(&mut self) {
+        let world = &self.world;
+        for app in world.core.view(world.now()) {
+            let before = self.restarts.insert(app.name.clone(), app.restarts).unwrap_or(0);
+            assert!(before <= app.restarts, "the counter of {} went back", app.name);
+            let mut indexes: Vec<_> = app.instances.iter().map(|instance| instance.index).collect();
+            indexes.dedup();
+            assert_eq!(indexes.len(), app.instances.len());
+            if let (Status::Backoff, Some(at)) = (app.status, app.next_at) {
+                assert!(at.duration_since(world.wall).as_secs_f64() <= 8.0, "{} waits too long", app.name);
+            }
+        }
+    }
+
+    /// The world has calmed: everyone is answered, all that is wanted is up and nothing else runs.
+    fn rest(mut self) {
+        self.world.calm();
+        self.world.advance(secs(180));
+        let world = &self.world;
+        for id in self.ids.iter().filter(|id| !world.abandoned.contains(id)) {
+            assert!(world.reply(*id).is_some(), "no reply to {id:?}\n{}", world.story());
+        }
+        assert_eq!(world.exits, usize::from(self.ending), "{}", world.story());
+        let view = world.core.view(world.now());
+        for name in NAMES {
+            let app = view.iter().find(|app| app.name == name);
+            let wanted = world.core.desired().get(name).copied().unwrap_or(false) && !self.ending;
+            match app.filter(|_| wanted) {
+                None => assert_eq!(world.living(name), 0, "{name} should not run\n{}", world.story()),
+                Some(app) => assert!(is_fine(world, &self.configs, app, &view), "{app:?}\n{}", world.story()),
+            }
+        }
+    }
+}
+
+/// Is it as up as its configuration and its own past let it be?
+fn is_fine(world: &World, configs: &[Arc<Config>], app: &AppStatus, view: &[AppStatus]) -> bool {
+    let config = world.core.config().app(&app.name).unwrap();
+    // A change of these rules does not start what came to rest under others.
+    let ever = |rule: &dyn Fn(&AppConfig) -> bool| {
+        configs.iter().filter_map(|config| config.app(&app.name)).any(|app| rule(app))
+    };
+    let gave_up = |status| match status {
+        Status::Errored => {
+            ever(&|app| app.autorestart == Autorestart::Never || app.max_restarts > 0) && app.next_at.is_none()
+        }
+        Status::Stopped => ever(&|app| app.autorestart != Autorestart::Always),
+        Status::Starting | Status::Online | Status::Stopping | Status::Backoff | Status::Waiting => false,
+    };
+    let ready = |other: &AppStatus| other.instances.iter().all(|instance| instance.status == Status::Online);
+    let unready = |name: &String| view.iter().any(|other| &other.name == name && !ready(other));
+    config.is_job()
+        || app.instances.len() == usize::from(config.instances)
+            && app.instances.iter().all(|instance| match instance.status {
+                Status::Online => true,
+                Status::Waiting => config.depends_on.iter().any(unready),
+                Status::Errored | Status::Stopped => gave_up(instance.status),
+                Status::Starting | Status::Stopping | Status::Backoff => false,
+            })
+}
+
+/// Words about runs that never were.
+fn strangers(world: &mut World) {
+    let run = RunId(u64::MAX);
+    world.tell(Event::Exited { run, exit: code(1) });
+    world.tell(Event::TreeEmpty { run });
+    world.tell(Event::Probed { run, outcome: Ok(()) });
+    world.tell(Event::MemorySampled { run, bytes: u64::MAX });
+    world.tell(Event::Spawned { run, pid: 1 });
+    world.tell(Event::Abandoned { id: RequestId(u64::MAX) });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_what_is_wanted_comes_up_and_nothing_else_runs(
+        configs in vec(configs(), 3),
+        first in vec(scripts(), NAMES.len()),
+        acts in vec(acts(), 1..40),
+    ) {
+        let mut world = World::unborn(configs[0].clone(), &BTreeMap::new(), "2026-03-29T00:50:00Z");
+        for (place, script) in first.into_iter().enumerate() {
+            world.script(NAMES[place], [script]);
+        }
+        world.tell(Event::Began);
+        let mut play = Play { world, configs, ids: Vec::new(), ending: false, restarts: BTreeMap::new() };
+        for act in acts {
+            play.act(act);
+        }
+        play.rest();
+    }
+
+    #[test]
+    fn crashes_never_come_faster_than_the_backoff_nor_slower_than_its_maximum(
+        lives in vec(0..9000u64, 2..20),
+        initial in 1..1000u64,
+        max in 1000..20_000u64,
+    ) {
+        let (initial, max) = (ms(initial), ms(max));
+        let mut world = World::of([worker("queue").with(|app| {
+            app.backoff.initial = initial;
+            app.backoff.max = max;
+        })]);
+        world.script("queue", lives.iter().map(|life| Script::crashes(ms(*life), code(1))));
+        world.until("all lives", |world| world.spawns.len() == lives.len());
+        let mut expected = initial;
+        for (pair, life) in world.spawns.windows(2).zip(&lives) {
+            let delay: Duration = pair[1].at - pair[0].at - ms(*life) - ms(1);
+            prop_assert_eq!(delay, expected.min(max));
+            expected = (expected * 2).min(max);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How the process trees of a story behave.
+
+use crate::configs::ms;
+use infissi::supervisor::LeaderExit;
+use std::time::Duration;
+
+/// How one process tree behaves.
+#[derive(Debug, Clone)]
+pub(crate) struct Script {
+    pub(crate) spawn_takes: Duration,
+    pub(crate) refused: Option<String>,
+    /// Its checks are good from this age on; never, when none.
+    pub(crate) ready: Option<Duration>,
+    /// Its checks are bad again from this age on.
+    pub(crate) sick: Option<Duration>,
+    pub(crate) probe_takes: Duration,
+    /// Its leader ends by itself at this age.
+    pub(crate) ends: Option<(Duration, LeaderExit)>,
+    /// How long it takes to end when asked; it does not, when none.
+    pub(crate) obeys: Option<Duration>,
+    pub(crate) obeys_with: LeaderExit,
+    /// What it leaves when its leader ended, and how long that takes to end when asked.
+    pub(crate) leftovers: Option<Option<Duration>>,
+    /// Bytes it grows by each second.
+    pub(crate) leaks: u64,
+}
+
+impl Script {
+    pub(crate) fn good() -> Script {
+        Script {
+            spawn_takes: ms(1),
+            refused: None,
+            ready: Some(ms(300)),
+            sick: None,
+            probe_takes: ms(2),
+            ends: None,
+            obeys: Some(ms(50)),
+            obeys_with: code(143),
+            leftovers: None,
+            leaks: 0,
+        }
+    }
+
+    pub(crate) fn crashes(after: Duration, exit: LeaderExit) -> Script {
+        Script { ends: Some((after, exit)), ..Script::good() }
+    }
+
+    pub(crate) fn refused(reason: &str) -> Script {
+        Script { refused: Some(reason.to_owned()), ..Script::good() }
+    }
+
+    pub(crate) fn never_ready() -> Script {
+        Script { ready: None, ..Script::good() }
+    }
+
+    pub(crate) fn stubborn() -> Script {
+        Script { obeys: None, ..Script::good() }
+    }
+}
+
+pub(crate) fn code(code: i32) -> LeaderExit {
+    LeaderExit { code: Some(code), signal: None, oom: false }
+}
+
+pub(crate) fn killed_by(signal: &str) -> LeaderExit {
+    LeaderExit { code: None, signal: Some(signal.to_owned()), oom: false }
+}
+
+#[derive(Debug)]
+pub(crate) struct Tree {
+    pub(crate) app: String,
+    pub(crate) index: u16,
+    pub(crate) script: Script,
+    /// None before its program was entered.
+    pub(crate) since: Option<Duration>,
+    pub(crate) leader: bool,
+    pub(crate) leftovers: bool,
+    pub(crate) announced_empty: bool,
+    pub(crate) asked: bool,
+}
+
+impl Tree {
+    pub(crate) fn exists(&self) -> bool {
+        self.leader || self.leftovers
+    }
+}

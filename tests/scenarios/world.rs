@@ -1,0 +1,533 @@
+//! A world for the core: a virtual clock, process trees that behave as scripted, and a memory of all it was told.
+//!
+//! It checks with every effect what must hold in every story: one tree per instance at a time, none spawned over
+//! the last one's leftovers, one answer a request, desired state saved before it is acted on, one end.
+
+use crate::configs::{config, ms, secs};
+use crate::script::{Script, Tree, killed_by};
+use infissi::api::{ActionResult, AppStatus, EventKind, Plan, Refusal, Status};
+use infissi::config::{AppConfig, Config};
+use infissi::supervisor::{
+    Announcement, Effect, Event, LeaderExit, Now, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor,
+};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than anything a story waits for.
+const FOREVER: Duration = Duration::from_secs(6 * 3600);
+/// More effects than any one event may have in the stories' small configurations.
+const EFFECTS_AT_MOST: usize = 100;
+/// More ticks without progress of the clock than any honest deadline takes.
+const TICKS_AT_MOST: u32 = 20;
+
+#[derive(Debug, Clone)]
+enum Happening {
+    Begins,
+    Enters(RunId),
+    LeaderEnds(RunId, LeaderExit),
+    LeftoversEnd(RunId),
+    Empty(RunId),
+    Answers(RunId),
+    Sampled(RunId),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Spawned {
+    pub(crate) at: Duration,
+    pub(crate) app: String,
+    pub(crate) index: u16,
+    pub(crate) run: RunId,
+    pub(crate) command: Vec<String>,
+}
+
+pub(crate) struct World {
+    pub(crate) core: Supervisor,
+    pub(crate) mono: Duration,
+    pub(crate) wall: Timestamp,
+    pub(crate) spawns: Vec<Spawned>,
+    pub(crate) log: Vec<(Duration, Announcement)>,
+    pub(crate) saves: Vec<BTreeMap<String, bool>>,
+    pub(crate) replies: BTreeMap<RequestId, (Duration, Reply)>,
+    pub(crate) asked: BTreeSet<RequestId>,
+    pub(crate) abandoned: BTreeSet<RequestId>,
+    pub(crate) stops: Vec<(Duration, String)>,
+    pub(crate) kills: Vec<(Duration, RunId)>,
+    pub(crate) signals: Vec<(RunId, i32)>,
+    pub(crate) probes: Vec<(Duration, RunId)>,
+    pub(crate) logs_open: BTreeSet<String>,
+    pub(crate) exits: usize,
+    trees: BTreeMap<RunId, Tree>,
+    agenda: BTreeMap<(Duration, u64), Happening>,
+    scripts: BTreeMap<String, VecDeque<Script>>,
+    ports: BTreeMap<u16, String>,
+    next: u64,
+    idle_ticks: u32,
+}
+
+impl World {
+    /// A supervisor that has not begun.
+    pub(crate) fn unborn(config: Arc<Config>, desired: &BTreeMap<String, bool>, wall: &str) -> World {
+        let now = Now { mono: Duration::from_secs(1000), wall: wall.parse().unwrap() };
+        World {
+            core: Supervisor::new(config, desired, 1, now),
+            mono: now.mono,
+            wall: now.wall,
+            spawns: Vec::new(),
+            log: Vec::new(),
+            saves: Vec::new(),
+            replies: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            abandoned: BTreeSet::new(),
+            stops: Vec::new(),
+            kills: Vec::new(),
+            signals: Vec::new(),
+            probes: Vec::new(),
+            logs_open: BTreeSet::new(),
+            exits: 0,
+            trees: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            next: 0,
+            idle_ticks: 0,
+        }
+    }
+
+    /// A supervisor of these apps that begins as soon as something is asked or time goes on.
+    pub(crate) fn of(apps: impl IntoIterator<Item = AppConfig>) -> World {
+        World::at("2026-06-01T12:00:00Z", apps)
+    }
+
+    pub(crate) fn at(wall: &str, apps: impl IntoIterator<Item = AppConfig>) -> World {
+        let mut world = World::unborn(config(apps), &BTreeMap::new(), wall);
+        world.later(Duration::ZERO, Happening::Begins);
+        world
+    }
+
+    /// The same, gone on until everything that is wanted is up.
+    pub(crate) fn up(apps: impl IntoIterator<Item = AppConfig>) -> World {
+        let mut world = World::of(apps);
+        world.advance(secs(3));
+        world
+    }
+
+    /// How the app's next trees behave, one each; the last one goes on for good.
+    pub(crate) fn script(&mut self, app: &str, scripts: impl IntoIterator<Item = Script>) {
+        self.scripts.insert(app.to_owned(), scripts.into_iter().collect());
+    }
+
+    pub(crate) fn hold_port(&mut self, port: u16, holder: &str) {
+        self.ports.insert(port, holder.to_owned());
+    }
+
+    pub(crate) fn free_port(&mut self, port: u16) {
+        self.ports.remove(&port);
+    }
+
+    // Asking.
+
+    pub(crate) fn ask(&mut self, by: &str, request: Request) -> RequestId {
+        self.advance(Duration::ZERO);
+        self.next += 1;
+        let id = RequestId(self.next);
+        self.asked.insert(id);
+        self.tell(Event::Requested { id, by: by.to_owned(), request });
+        id
+    }
+
+    pub(crate) fn start(&mut self, app: &str) -> RequestId {
+        self.ask("ann", Request::Start { apps: vec![app.to_owned()], wait: true })
+    }
+
+    pub(crate) fn stop(&mut self, app: &str) -> RequestId {
+        self.ask("bob", Request::Stop { apps: vec![app.to_owned()], wait: true })
+    }
+
+    pub(crate) fn restart(&mut self, app: &str) -> RequestId {
+        self.ask("cyd", Request::Restart { apps: vec![app.to_owned()], wait: true })
+    }
+
+    pub(crate) fn apply(&mut self, apps: impl IntoIterator<Item = AppConfig>) -> RequestId {
+        self.ask("dee", Request::Apply { config: config(apps), wait: true })
+    }
+
+    pub(crate) fn shutdown(&mut self) -> RequestId {
+        self.ask("eve", Request::Shutdown)
+    }
+
+    pub(crate) fn abandon(&mut self, id: RequestId) {
+        self.abandoned.insert(id);
+        self.tell(Event::Abandoned { id });
+    }
+
+    /// The reply, when it has come.
+    pub(crate) fn reply(&self, id: RequestId) -> Option<&Reply> {
+        self.replies.get(&id).map(|(_, reply)| reply)
+    }
+
+    /// Lets time pass until the reply is there.
+    pub(crate) fn results(&mut self, id: RequestId) -> Vec<ActionResult> {
+        self.until("the reply", |world| world.reply(id).is_some());
+        match self.reply(id).unwrap() {
+            Reply::Actions(results) | Reply::Applied { results, .. } => results.clone(),
+            Reply::Refused(refusal) => panic!("refused: {refusal}"),
+        }
+    }
+
+    /// The sentence of a request about one app that was done.
+    pub(crate) fn done(&mut self, id: RequestId) -> String {
+        let result = self.only_result(id);
+        assert_eq!(result.error, None);
+        result.message
+    }
+
+    /// Why a request about one app was not done.
+    pub(crate) fn failure(&mut self, id: RequestId) -> Refusal {
+        let result = self.only_result(id);
+        result.error.unwrap_or_else(|| panic!("it was done: {}", result.message))
+    }
+
+    pub(crate) fn plan(&mut self, id: RequestId) -> Plan {
+        self.until("the reply", |world| world.reply(id).is_some());
+        let Some(Reply::Applied { plan, .. }) = self.reply(id) else { panic!("no plan") };
+        plan.clone()
+    }
+
+    fn only_result(&mut self, id: RequestId) -> ActionResult {
+        let results = self.results(id);
+        assert_eq!(results.len(), 1, "{results:?}");
+        results[0].clone()
+    }
+
+    // Looking.
+
+    pub(crate) fn now(&self) -> Now {
+        Now { mono: self.mono, wall: self.wall }
+    }
+
+    pub(crate) fn app(&self, name: &str) -> AppStatus {
+        let view = self.core.view(self.now());
+        view.into_iter().find(|app| app.name == name).unwrap_or_else(|| panic!("no app {name}"))
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Status {
+        self.app(name).status
+    }
+
+    pub(crate) fn reason(&self, name: &str) -> String {
+        self.app(name).reason.unwrap_or_default()
+    }
+
+    /// The run of an app with one instance.
+    pub(crate) fn run(&self, name: &str) -> RunId {
+        self.core.runs(name)[0].1
+    }
+
+    /// Trees of this app that have a process.
+    pub(crate) fn living(&self, app: &str) -> usize {
+        self.trees.values().filter(|tree| tree.app == app && tree.since.is_some() && tree.exists()).count()
+    }
+
+    pub(crate) fn spawns_of(&self, app: &str) -> Vec<Duration> {
+        self.spawns.iter().filter(|spawn| spawn.app == app).map(|spawn| spawn.at).collect()
+    }
+
+    /// All that was announced, a line each.
+    pub(crate) fn story(&self) -> String {
+        let line = |(at, said): &(Duration, Announcement)| {
+            format!(
+                "{:9.3} {} {:?}: {}\n",
+                at.as_secs_f64(),
+                said.app.as_deref().unwrap_or("-"),
+                said.kind,
+                said.message
+            )
+        };
+        self.log.iter().map(line).collect()
+    }
+
+    pub(crate) fn said(&self, app: &str, kind: EventKind) -> Vec<&str> {
+        let of_app = |said: &&(Duration, Announcement)| said.1.app.as_deref() == Some(app) && said.1.kind == kind;
+        self.log.iter().filter(of_app).map(|(_, said)| said.message.as_str()).collect()
+    }
+
+    /// From now on everything behaves: no port is held, what runs obeys, and so does what will.
+    pub(crate) fn calm(&mut self) {
+        self.ports.clear();
+        self.scripts.clear();
+        for tree in self.trees.values_mut() {
+            tree.script = Script { leftovers: tree.script.leftovers.map(|_| Some(ms(10))), ..Script::good() };
+        }
+    }
+
+    /// Says once more what was already said of some run, in another way where there is one.
+    pub(crate) fn echo(&mut self, pick: usize) {
+        let Some((run, tree)) = self.trees.iter().nth(pick % self.trees.len().max(1)) else { return };
+        let run = *run;
+        let (spawned, ended, empty) = (tree.since.is_some(), !tree.leader, tree.announced_empty);
+        if spawned {
+            self.tell(Event::Spawned { run, pid: 7 });
+        }
+        if spawned && ended {
+            self.tell(Event::Exited { run, exit: LeaderExit::UNKNOWN });
+        }
+        if empty {
+            self.tell(Event::TreeEmpty { run });
+        }
+        if spawned || ended {
+            self.tell(Event::SpawnRefused { run, refusal: SpawnRefusal::Failed { reason: "late".to_owned() } });
+            self.tell(Event::SpawnRefused { run, refusal: SpawnRefusal::PortHeld { holder: "late".to_owned() } });
+        }
+    }
+
+    // Time.
+
+    pub(crate) fn advance(&mut self, span: Duration) {
+        let target = self.mono + span;
+        while self.step(target) {}
+        self.pass(target - self.mono);
+    }
+
+    /// Lets time pass until it is so.
+    pub(crate) fn until(&mut self, what: &str, so: impl Fn(&World) -> bool) {
+        let end = self.mono + FOREVER;
+        while !so(self) {
+            let moved = self.step(end);
+            assert!(moved, "never: {what}\n{}", self.story());
+        }
+    }
+
+    /// The calendar is set to another time.
+    pub(crate) fn set_wall(&mut self, wall: &str) {
+        self.wall = wall.parse().unwrap();
+    }
+
+    /// Does the next thing up to `target`; false when there is none.
+    pub(crate) fn step(&mut self, target: Duration) -> bool {
+        let happening = self.agenda.first_key_value().map(|(key, _)| *key);
+        let deadline = self.core.deadline(self.now());
+        let tick_first = match (deadline, happening) {
+            (Some(deadline), Some((at, _))) => deadline < at,
+            (deadline, None) => deadline.is_some(),
+            (None, Some(_)) => false,
+        };
+        let at = if tick_first { deadline } else { happening.map(|(at, _)| at) };
+        let Some(at) = at.filter(|at| *at <= target) else { return false };
+        if at > self.mono {
+            self.idle_ticks = 0;
+        }
+        self.pass(at.saturating_sub(self.mono));
+        if tick_first {
+            self.idle_ticks += 1;
+            assert!(self.idle_ticks < TICKS_AT_MOST, "its deadline stays in the past\n{}", self.story());
+            self.tell(Event::Tick);
+        } else if let Some(happening) = happening.and_then(|key| self.agenda.remove(&key)) {
+            self.happens(happening);
+        }
+        true
+    }
+
+    pub(crate) fn pass(&mut self, span: Duration) {
+        self.mono += span;
+        self.wall = self.wall.checked_add(SignedDuration::try_from(span).unwrap()).unwrap();
+    }
+
+    // What happens.
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        let effects = self.core.handle(event, self.now());
+        assert!(effects.len() < EFFECTS_AT_MOST, "{} effects of one event", effects.len());
+        for (place, effect) in effects.into_iter().enumerate() {
+            self.perform(place, effect);
+        }
+    }
+
+    /// The leader of an app with one instance ends now.
+    pub(crate) fn crash(&mut self, app: &str, exit: LeaderExit) {
+        let run = self.run(app);
+        self.happens(Happening::LeaderEnds(run, exit));
+    }
+
+    pub(crate) fn sample(&mut self, app: &str, bytes: u64) {
+        let run = self.run(app);
+        self.tell(Event::MemorySampled { run, bytes });
+    }
+
+    fn later(&mut self, after: Duration, happening: Happening) {
+        self.next += 1;
+        self.agenda.insert((self.mono + after, self.next), happening);
+    }
+
+    fn perform(&mut self, place: usize, effect: Effect) {
+        match effect {
+            Effect::SaveDesired(desired) => {
+                assert_eq!(place, 0, "what is wanted is saved before it is acted on");
+                assert_ne!(self.saves.last(), Some(&desired), "saved without a change");
+                self.saves.push(desired);
+            }
+            Effect::Spawn { run, app, index, .. } => self.spawn(run, &app, index),
+            Effect::Stop { run, .. } => self.stop_tree(run),
+            Effect::Kill { run } => self.kill_tree(run),
+            Effect::Signal { run, signal } => self.signals.push((run, signal)),
+            Effect::Probe { run, .. } => {
+                self.probes.push((self.mono, run));
+                let takes = self.trees[&run].script.probe_takes;
+                self.later(takes, Happening::Answers(run));
+            }
+            Effect::OpenLogs { app } => {
+                self.logs_open.insert(app.name.clone());
+            }
+            Effect::CloseLogs { app } => assert!(self.logs_open.remove(&app), "{app} has no open logs"),
+            Effect::Announce(announcement) => self.log.push((self.mono, announcement)),
+            Effect::Reply { id, reply } => {
+                assert!(self.asked.contains(&id), "nobody asked");
+                assert!(!self.abandoned.contains(&id), "nobody waits for this reply");
+                let before = self.replies.insert(id, (self.mono, reply));
+                assert_eq!(before, None, "answered twice");
+            }
+            Effect::Exit => {
+                self.exits += 1;
+                assert_eq!(self.exits, 1, "it ended twice");
+                assert!(self.trees.values().all(|tree| !tree.exists()), "it left processes behind");
+            }
+        }
+    }
+
+    fn spawn(&mut self, run: RunId, app: &AppConfig, index: u16) {
+        assert_eq!(self.exits, 0, "spawned after its end");
+        assert!(self.logs_open.contains(&app.name), "spawned before its logs were open");
+        let rival = self.trees.values().find(|tree| tree.app == app.name && tree.index == index && tree.exists());
+        assert!(rival.is_none(), "spawned beside {rival:?}");
+        let scripts = self.scripts.entry(app.name.clone()).or_default();
+        let script = if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() };
+        let script = script.unwrap_or_else(Script::good);
+        self.spawns.push(Spawned { at: self.mono, app: app.name.clone(), index, run, command: app.command.clone() });
+        self.later(script.spawn_takes, Happening::Enters(run));
+        let tree = Tree {
+            app: app.name.clone(),
+            index,
+            script,
+            since: None,
+            leader: true,
+            leftovers: false,
+            announced_empty: false,
+            asked: false,
+        };
+        assert!(self.trees.insert(run, tree).is_none(), "a run's number is used twice");
+    }
+
+    fn stop_tree(&mut self, run: RunId) {
+        let tree = self.trees.get_mut(&run).unwrap();
+        self.stops.push((self.mono, tree.app.clone()));
+        assert!(tree.since.is_some(), "stopped before it was spawned");
+        if std::mem::replace(&mut tree.asked, true) {
+            return;
+        }
+        if tree.leader {
+            if let Some(takes) = tree.script.obeys {
+                let exit = tree.script.obeys_with.clone();
+                self.later(takes, Happening::LeaderEnds(run, exit));
+            }
+        } else if tree.leftovers {
+            if let Some(Some(takes)) = tree.script.leftovers {
+                self.later(takes, Happening::LeftoversEnd(run));
+            }
+        } else {
+            self.later(Duration::ZERO, Happening::Empty(run));
+        }
+    }
+
+    fn kill_tree(&mut self, run: RunId) {
+        self.kills.push((self.mono, run));
+        let Some(tree) = self.trees.get_mut(&run) else { return };
+        tree.script.leftovers = None;
+        if tree.leader {
+            self.later(ms(1), Happening::LeaderEnds(run, killed_by("SIGKILL")));
+        } else {
+            self.later(ms(1), Happening::LeftoversEnd(run));
+        }
+    }
+
+    fn happens(&mut self, happening: Happening) {
+        match happening {
+            Happening::Begins => self.tell(Event::Began),
+            Happening::Enters(run) => self.enters(run),
+            Happening::LeaderEnds(run, exit) => {
+                let tree = self.trees.get_mut(&run).unwrap();
+                if !std::mem::replace(&mut tree.leader, false) {
+                    return;
+                }
+                let leftovers = tree.script.leftovers;
+                tree.leftovers = leftovers.is_some();
+                let asked = tree.asked;
+                if tree.leftovers {
+                    // They were asked with their leader.
+                    if let (true, Some(Some(takes))) = (asked, leftovers) {
+                        self.later(takes, Happening::LeftoversEnd(run));
+                    }
+                } else {
+                    self.later(Duration::ZERO, Happening::Empty(run));
+                }
+                self.tell(Event::Exited { run, exit });
+            }
+            Happening::LeftoversEnd(run) => {
+                self.trees.get_mut(&run).unwrap().leftovers = false;
+                self.happens(Happening::Empty(run));
+            }
+            Happening::Empty(run) => {
+                let tree = self.trees.get_mut(&run).unwrap();
+                if !tree.exists() && !std::mem::replace(&mut tree.announced_empty, true) {
+                    self.tell(Event::TreeEmpty { run });
+                }
+            }
+            Happening::Answers(run) => {
+                let tree = &self.trees[&run];
+                let age = tree.since.map(|since| self.mono - since).unwrap_or_default();
+                let good = tree.leader
+                    && tree.script.ready.is_some_and(|ready| ready <= age)
+                    && tree.script.sick.is_none_or(|sick| age < sick);
+                let outcome = if good { Ok(()) } else { Err("connection refused".to_owned()) };
+                self.tell(Event::Probed { run, outcome });
+            }
+            Happening::Sampled(run) => {
+                let tree = &self.trees[&run];
+                if !tree.exists() {
+                    return;
+                }
+                let age = self.mono - tree.since.unwrap();
+                let bytes = 50 * 1024 * 1024 + tree.script.leaks * age.as_secs();
+                self.later(secs(1), Happening::Sampled(run));
+                self.tell(Event::MemorySampled { run, bytes });
+            }
+        }
+    }
+
+    fn enters(&mut self, run: RunId) {
+        let tree = self.trees.get_mut(&run).unwrap();
+        let name = tree.app.clone();
+        let port = self.core.config().app(&name).and_then(|app| app.port);
+        let holder = port.and_then(|port| self.ports.get(&port)).cloned();
+        let refusal = match (holder, &tree.script.refused) {
+            (Some(holder), _) => Some(SpawnRefusal::PortHeld { holder }),
+            (None, Some(reason)) => Some(SpawnRefusal::Failed { reason: reason.clone() }),
+            (None, None) => None,
+        };
+        if let Some(refusal) = refusal {
+            tree.leader = false;
+            tree.announced_empty = true;
+            return self.tell(Event::SpawnRefused { run, refusal });
+        }
+        tree.since = Some(self.mono);
+        let (ends, leaks) = (tree.script.ends.clone(), tree.script.leaks);
+        if let Some((after, exit)) = ends {
+            self.later(after, Happening::LeaderEnds(run, exit));
+        }
+        if leaks > 0 {
+            self.later(secs(1), Happening::Sampled(run));
+        }
+        let pid = i32::try_from(4000 + run.0).unwrap();
+        self.tell(Event::Spawned { run, pid });
+    }
+}
