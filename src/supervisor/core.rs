@@ -163,7 +163,8 @@ impl Supervisor {
         let ending = Ending {
             cause,
             since: now.mono,
-            kill_at: Some(now.mono + config.kill_timeout),
+            kill_at: now.mono + config.kill_timeout,
+            killed: false,
             leader,
             online_for: instance.state.uptime(now).unwrap_or_default(),
             start_after: false,

@@ -112,8 +112,9 @@ pub(super) enum Wait {
 pub(super) struct Ending {
     pub(super) cause: Cause,
     pub(super) since: Duration,
-    /// What is left is killed then; none when that was done.
-    pub(super) kill_at: Option<Duration>,
+    /// What is left is killed then, and again while something is left.
+    pub(super) kill_at: Duration,
+    pub(super) killed: bool,
     pub(super) leader: Option<LeaderExit>,
     /// How long it had been online.
     pub(super) online_for: Duration,
@@ -277,7 +278,7 @@ impl Instance {
                 Some(watch.deadline().map_or(*at, |ask| ask.min(*at)))
             }
             State::Online { watch, .. } => watch.deadline(),
-            State::Ending { ending, .. } => ending.kill_at,
+            State::Ending { ending, .. } => Some(ending.kill_at),
             State::Backoff { until, .. } => Some(*until),
             State::Errored { retry_at, .. } => *retry_at,
             State::Waiting { wait: Wait::Port { retry_at }, .. } => Some(*retry_at),

@@ -9,9 +9,13 @@ use super::instance::{Cause, Due, State, Wait, waits_for};
 use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
 use jiff::SignedDuration;
+use std::time::Duration;
 
 /// A calendar that is corrected by less than this keeps its schedules, so that none fires twice.
 const WALL_SLACK: SignedDuration = SignedDuration::from_secs(60);
+
+/// What forks while it is killed can survive one round.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     pub(super) fn reconcile(&mut self, now: Now) {
@@ -58,7 +62,7 @@ impl Supervisor {
                 self.announce(Some((i, 0)), EventKind::Skipped, None, message);
             }
             if cron_restart && self.apps[i].is_ready() {
-                self.announce(Some((i, 0)), EventKind::Requested, None, "restart by cron_restart".to_owned());
+                self.announce(Some((i, 0)), EventKind::Requested, None, "restart requested by cron_restart".to_owned());
                 self.apps[i].generation += 1;
                 self.apps[i].replaced_for = ExitReason::Restart;
             }
@@ -188,11 +192,17 @@ impl Supervisor {
         let out_of_time = self.is_out_of_time(now);
         let instance = self.instance_mut(place);
         let State::Ending { live, ending } = &mut instance.state else { return false };
-        let Some(kill_at) = ending.kill_at.filter(|at| *at <= now.mono || out_of_time) else { return false };
-        ending.kill_at = None;
+        let due = ending.kill_at <= now.mono || (out_of_time && !ending.killed);
+        if !due {
+            return false;
+        }
         let run = live.run;
-        let waited = seconds(kill_at.min(now.mono).saturating_sub(ending.since));
-        self.announce(Some(place), EventKind::Stopping, None, format!("did not end within {waited}: killed"));
+        let again = std::mem::replace(&mut ending.killed, true);
+        ending.kill_at = now.mono + KILL_AGAIN;
+        let waited = seconds(now.mono.saturating_sub(ending.since));
+        if !again {
+            self.announce(Some(place), EventKind::Stopping, None, format!("did not end within {waited}: killed"));
+        }
         self.push(Effect::Kill { run });
         true
     }

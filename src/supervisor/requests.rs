@@ -19,7 +19,7 @@ impl Supervisor {
             core.want(i, true, by);
             core.wake(i);
             core.pull_in_dependencies(i, by);
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "start".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "start requested".to_owned());
             Item::waiting(&name, core.online_goal(i, "started", now))
         });
         self.reply_when_done(id, items, wait);
@@ -34,7 +34,7 @@ impl Supervisor {
             if already {
                 return Item::done(&name, "was already stopped".to_owned());
             }
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "stop".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "stop requested".to_owned());
             Item::waiting(&name, Goal::Stopped { asked: now.mono })
         });
         self.reply_when_done(id, items, wait);
@@ -47,7 +47,7 @@ impl Supervisor {
             core.want(i, true, by);
             core.pull_in_dependencies(i, by);
             core.renew(i, ExitReason::Restart);
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart requested".to_owned());
             Item::waiting(&name, core.online_goal(i, verb, now))
         });
         self.reply_when_done(id, items, wait);
@@ -57,7 +57,7 @@ impl Supervisor {
         let items = self.for_each(apps, |core, i| {
             core.apps[i].restarts = 0;
             core.retry(i);
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "reset".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "reset requested".to_owned());
             Item::done(&core.apps[i].config.name, "counters and backoff are reset".to_owned())
         });
         self.reply_when_done(id, items, true);
@@ -73,7 +73,7 @@ impl Supervisor {
                     .hint(format!("infissi-ctl start {name}"));
                 return Item::failed(&name, refusal);
             }
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), format!("signal {signal}"));
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), format!("signal {signal} requested"));
             for run in runs {
                 core.push(Effect::Signal { run, signal });
             }

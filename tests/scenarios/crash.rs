@@ -228,3 +228,15 @@ fn a_start_while_a_crashed_tree_still_ends_is_heeded() {
         assert_eq!((world.status("queue"), world.spawns.len()), (Status::Online, 2));
     }
 }
+
+#[test]
+fn the_first_word_on_how_it_ended_counts() {
+    let mut world = World::of([worker("queue")]);
+    world.script("queue", [Script { leftovers: Some(Some(secs(1))), ..Script::good() }]);
+    world.advance(secs(3));
+    let run = world.run("queue");
+    world.crash("queue", code(7));
+    world.tell(Event::Exited { run, exit: LeaderExit::UNKNOWN });
+    world.advance(secs(2));
+    assert_eq!(world.app("queue").last_exit.unwrap().code, Some(7));
+}

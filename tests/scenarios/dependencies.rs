@@ -11,12 +11,13 @@ fn depending(app: AppConfig, on: &[&str]) -> AppConfig {
     app.with(|app| app.depends_on = on.iter().map(|name| (*name).to_owned()).collect())
 }
 
+/// Listed neither in the order in which they start nor in that in which they stop.
 fn stack() -> [AppConfig; 3] {
-    [depending(web("front", 3000), &["api"]), depending(web("api", 4000), &["db"]), worker("db")]
+    [depending(web("api", 4000), &["db"]), worker("db"), depending(web("front", 3000), &["api"])]
 }
 
 fn all() -> Vec<String> {
-    vec!["front".to_owned(), "api".to_owned(), "db".to_owned()]
+    vec!["api".to_owned(), "db".to_owned(), "front".to_owned()]
 }
 
 fn stop_order(world: &World) -> Vec<&str> {
@@ -63,7 +64,7 @@ fn a_start_revives_what_it_needs_and_what_gave_up() {
 #[test]
 fn stopping_all_ends_dependents_first() {
     let mut world = World::up(stack());
-    let stop = world.ask("bob", Request::Stop { apps: vec!["db".into(), "api".into(), "front".into()], wait: true });
+    let stop = world.ask("bob", Request::Stop { apps: all(), wait: true });
     let results = world.results(stop);
     assert!(results.iter().all(|result| result.error.is_none()));
     assert_eq!(stop_order(&world), ["front", "api", "db"]);
@@ -101,7 +102,7 @@ fn stopping_what_others_need_leaves_them_running() {
 #[test]
 fn what_is_needed_by_something_that_ends_slowly_is_still_probed_and_nothing_spins() {
     let mut apps = stack();
-    apps[1] = depending(crate::configs::probed("api", 4000), &["db"]);
+    apps[0] = depending(crate::configs::probed("api", 4000), &["db"]);
     let mut world = World::of(apps);
     world.script("front", [Script::stubborn()]);
     world.advance(secs(3));

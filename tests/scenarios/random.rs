@@ -74,8 +74,8 @@ fn scripts() -> impl Strategy<Value = Script> {
     let obeys = prop::option::weighted(0.8, (0..3000u64).prop_map(ms));
     let leftovers = prop::option::weighted(0.2, prop::option::of((0..3000u64).prop_map(ms)));
     let leaks = prop_oneof![3 => Just(0), 1 => Just(20 * MIB)];
-    (refused, ready, sick, ends, obeys, leftovers, leaks, 0..300u64).prop_map(
-        |(refused, ready, sick, ends, obeys, leftovers, leaks, spawn)| Script {
+    (refused, ready, sick, ends, obeys, leftovers, leaks, (0..300u64, 0..3u32)).prop_map(
+        |(refused, ready, sick, ends, obeys, leftovers, leaks, (spawn, survives))| Script {
             spawn_takes: ms(spawn),
             refused,
             ready,
@@ -84,6 +84,7 @@ fn scripts() -> impl Strategy<Value = Script> {
             obeys,
             leftovers,
             leaks,
+            survives,
             ..Script::good()
         },
     )
@@ -118,6 +119,7 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
                         app.schedule = Some(cron("*/2 * * * *", "UTC"));
                         app.timeout = Some(secs(50));
                         app.cron_restart = None;
+                        app.port = nightly.then(|| port(place));
                     }
                 }
                 if command {
