@@ -11,7 +11,7 @@
 use super::Now;
 use super::backoff::Streak;
 use super::event::{LeaderExit, RunId};
-use super::health::{Watch, check_of, settles_after};
+use super::health::{Check, Watch, settles_after};
 use crate::api::{ExitReason, Health, LastExit, Status};
 use crate::config::AppConfig;
 use jiff::Timestamp;
@@ -181,7 +181,7 @@ impl State {
 impl Due {
     /// For a process that was spawned, or whose configuration changed, just now.
     pub(super) fn of(app: &AppConfig, now: Now) -> Due {
-        match check_of(app) {
+        match Check::of(app) {
             Some(_) => Due::GivesUp(now.mono + app.health.start_timeout),
             None => Due::Settles(now.mono + settles_after(app)),
         }

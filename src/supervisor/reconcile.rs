@@ -4,16 +4,17 @@ use super::Now;
 use super::app::App;
 use super::core::{Place, Supervisor};
 use super::effect::Effect;
-use super::health::{check_of, starting_interval};
+use super::event::RunId;
+use super::health::{Check, STARTING_INTERVAL};
 use super::instance::{Cause, Due, State, Wait, waits_for};
 use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
+use crate::config::AppConfig;
 use jiff::SignedDuration;
 use std::time::Duration;
 
 /// A calendar that is corrected by less than this keeps its schedules, so that none fires twice.
 const WALL_SLACK: SignedDuration = SignedDuration::from_secs(60);
-
 /// What forks while it is killed can survive one round.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -163,7 +164,7 @@ impl Supervisor {
             }
             State::Starting { live, watch, .. } => {
                 let run = live.run;
-                let ask = watch.ask(now, starting_interval());
+                let ask = watch.ask(now, STARTING_INTERVAL);
                 self.probe_if(ask, run, &config);
                 false
             }
@@ -182,8 +183,8 @@ impl Supervisor {
         }
     }
 
-    fn probe_if(&mut self, ask: bool, run: super::RunId, config: &crate::config::AppConfig) {
-        if let Some(check) = check_of(config).filter(|_| ask) {
+    fn probe_if(&mut self, ask: bool, run: RunId, config: &AppConfig) {
+        if let Some(check) = Check::of(config).filter(|_| ask) {
             self.push(Effect::Probe { run, check });
         }
     }
@@ -197,10 +198,10 @@ impl Supervisor {
             return false;
         }
         let run = live.run;
-        let again = std::mem::replace(&mut ending.killed, true);
+        let first = !std::mem::replace(&mut ending.killed, true);
         ending.kill_at = now.mono + KILL_AGAIN;
-        let waited = seconds(now.mono.saturating_sub(ending.since));
-        if !again {
+        if first {
+            let waited = seconds(now.mono.saturating_sub(ending.since));
             self.announce(Some(place), EventKind::Stopping, None, format!("did not end within {waited}: killed"));
         }
         self.push(Effect::Kill { run });
@@ -224,11 +225,12 @@ impl Supervisor {
     }
 
     fn forget_removed(&mut self) {
-        let (gone, kept) = std::mem::take(&mut self.apps).into_iter().partition(|app| app.removed && app.is_at_rest());
-        self.apps = kept;
-        let gone: Vec<App> = gone;
+        let is_gone = |app: &App| app.removed && app.is_at_rest();
+        let gone: Vec<String> =
+            self.apps.iter().filter(|app| is_gone(app)).map(|app| app.config.name.clone()).collect();
+        self.apps.retain(|app| !is_gone(app));
         for app in gone {
-            self.push(Effect::CloseLogs { app: app.config.name.clone() });
+            self.push(Effect::CloseLogs { app });
         }
     }
 

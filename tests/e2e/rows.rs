@@ -216,8 +216,24 @@ fn row_13_an_app_gets_what_is_declared_and_edits_apply_at_the_next_start() {
     assert!(first.contains("LANG=C.UTF-8\n") && first.contains("INFISSI_APP=web\n"), "{first}");
     assert!(!first.contains("LEAKED_SECRET"), "{first}");
     let allowed = [
-        "BOTH", "DECLARED", "FROM_FILE", "HOME", "INFISSI_APP", "INFISSI_INSTANCE", "INFISSI_RUN", "INFISSI_SLOT",
-        "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TZ", "USER", "_", "SHLVL", "OLDPWD",
+        "BOTH",
+        "DECLARED",
+        "FROM_FILE",
+        "HOME",
+        "INFISSI_APP",
+        "INFISSI_INSTANCE",
+        "INFISSI_RUN",
+        "INFISSI_SLOT",
+        "LANG",
+        "LOGNAME",
+        "PATH",
+        "PWD",
+        "SHELL",
+        "TZ",
+        "USER",
+        "_",
+        "SHLVL",
+        "OLDPWD",
     ];
     for line in first.lines() {
         let name = line.split('=').next().unwrap();
