@@ -10,7 +10,8 @@ use std::io::Write;
 
 pub(crate) fn apply(session: &mut Session, dry_run: bool) -> Result<u8, Failure> {
     let body = ApplyBody { dry_run };
-    let reply = wait_for::<ApplyReply>(session, "applying", &[], routes::APPLY, &body);
+    let path = format!("{}?wait=true", routes::APPLY);
+    let reply = wait_for::<ApplyReply>(session, "applying", &[], &path, &body);
     let reply = match reply {
         Ok(Some(reply)) => reply,
         Ok(None) => return Ok(130),

@@ -189,8 +189,15 @@ impl LogThread {
                 Command::Open(settings) => self.open(settings),
                 Command::Forget(app) => self.forget(&app),
                 Command::Attach { source, app, pipes } => self.attach(source, app, pipes),
-                Command::Finish { source, done } => self.finish(source, done),
-                Command::Tail { app, done } => done(self.tail(&app)),
+                Command::Finish { source, done } => {
+                    self.finish(source, done);
+                    // Whoever asks next sees what the run said last.
+                    self.drain_finishing();
+                }
+                Command::Tail { app, done } => {
+                    self.catch_up(&app);
+                    done(self.tail(&app));
+                }
                 Command::Flush { app, done } => done(self.flush(&app)),
                 Command::Stats { app, done } => done(self.apps.get(&app).map(AppLog::stats)),
                 Command::Subscribe(feed) => self.subscribe(feed),
@@ -257,6 +264,17 @@ impl LogThread {
         }
         let deadline = read_clocks().mono + FINISH_TIME;
         source.finish = Some(Finish { deadline, bytes_left: FINISH_BYTES, done });
+    }
+
+    /// An app that has just failed said why a moment ago: it may still lie in its pipes.
+    fn catch_up(&mut self, app: &str) {
+        let of_app = self.sources.iter().filter(|(_, source)| &*source.app == app);
+        let ids: Vec<SourceId> = of_app.map(|(id, _)| *id).collect();
+        for id in ids {
+            for stream in STREAMS {
+                self.drain(id, stream);
+            }
+        }
     }
 
     fn tail(&self, app: &str) -> Vec<TailLine> {
