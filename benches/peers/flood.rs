@@ -139,10 +139,11 @@ fn supervised(peer: &dyn Peer, dir: &Path, keeping: Keeping) -> Flood {
 }
 
 fn ends_with_the_last_line(path: &Path) -> bool {
-    let mut end = [0; 64];
+    const END: u64 = 64;
     let Ok(file) = File::open(path) else { return false };
     let size = file.metadata().map_or(0, |meta| meta.len());
-    let read = file.read_at(&mut end, size.saturating_sub(end.len() as u64)).unwrap_or(0);
+    let mut end = [0; END as usize];
+    let read = file.read_at(&mut end, size.saturating_sub(END)).unwrap_or(0);
     memchr::memmem::find(&end[..read], LAST).is_some()
 }
 

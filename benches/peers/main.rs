@@ -23,7 +23,10 @@ mod workshop;
 use figures::Table;
 use workshop::Workshop;
 
-const SECTIONS: [(&str, fn(&Workshop) -> Vec<Table>); 4] =
+/// Sections that can be asked for by name.
+type Section = (&'static str, fn(&Workshop) -> Vec<Table>);
+
+const SECTIONS: [Section; 4] =
     [("list", list::measure), ("apps", apps::measure), ("respawn", respawn::measure), ("flood", flood::measure)];
 
 fn main() {
