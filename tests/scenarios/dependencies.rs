@@ -143,3 +143,15 @@ fn a_dependency_that_joins_later_is_heeded_from_then_on() {
     world.results(stop);
     assert_eq!(stop_order(&world), ["front", "db"]);
 }
+
+#[test]
+fn what_crashes_while_it_waits_for_its_turn_to_be_restarted_is_restarted_all_the_same() {
+    let mut world = World::of(stack());
+    world.script("front", [Script { obeys: Some(secs(5)), ..Script::good() }, Script::good()]);
+    world.advance(secs(5));
+    let restart = world.ask("cyd", Request::Restart { apps: all(), wait: true });
+    world.advance(secs(1));
+    world.crash("db", code(1));
+    assert!(world.results(restart).iter().all(|result| result.error.is_none()));
+    assert_eq!(world.app("db").restarts, 0, "it was to be a new one anyway");
+}
