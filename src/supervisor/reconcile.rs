@@ -202,7 +202,7 @@ impl Supervisor {
         ending.kill_at = now.mono + KILL_AGAIN;
         if first {
             let waited = seconds(now.mono.saturating_sub(ending.since));
-            self.announce(Some(place), EventKind::Stopping, None, format!("did not end within {waited}: killed"));
+            self.announce(Some(place), EventKind::Killed, None, format!("did not end within {waited}: killed"));
         }
         self.push(Effect::Kill { run });
         true
