@@ -211,7 +211,7 @@ impl Supervisor {
     /// Those it depends on that are not ready.
     fn unready_dependencies(&self, i: usize) -> Vec<String> {
         let needed = &self.apps[i].config.depends_on;
-        let ready = |name: &String| self.app(name).is_some_and(App::is_ready);
+        let ready = |name: &String| self.app(name).is_some_and(App::is_enough);
         needed.iter().filter(|name| !ready(name)).cloned().collect()
     }
 

@@ -4,7 +4,7 @@ use crate::configs::{With, config, job, ms, secs, web, worker};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, Status};
-use infissi::config::AppConfig;
+use infissi::config::{AppConfig, Autorestart};
 use infissi::supervisor::Request;
 
 fn depending(app: AppConfig, on: &[&str]) -> AppConfig {
@@ -122,6 +122,15 @@ fn who_waits_for_an_app_whose_dependency_does_not_come_is_told() {
     assert_eq!(failure.message, "front is not up yet: it waits for api to be ready");
     world.script("db", [Script::good()]);
     world.until("front online", |world| world.status("front") == Status::Online);
+}
+
+#[test]
+fn what_had_a_thing_to_do_and_has_done_it_is_enough_for_who_depends_on_it() {
+    let once = |name| worker(name).with(|app| app.autorestart = Autorestart::OnFailure);
+    let mut world = World::of([depending(web("front", 3000), &["migrate"]), once("migrate")]);
+    world.script("migrate", [Script::crashes(ms(300), code(0))]);
+    world.until("front online", |world| world.status("front") == Status::Online);
+    assert_eq!((world.status("migrate"), spawn_order(&world)), (Status::Stopped, vec!["migrate", "front"]));
 }
 
 #[test]
