@@ -7,3 +7,4 @@
 mod machine;
 mod rows;
 mod server;
+mod socket;
