@@ -168,7 +168,8 @@ fn every_refusal_has_its_exit_code_in_words_and_in_json() {
 
 #[test]
 fn a_failed_restart_shows_the_last_lines_and_how_it_ended() {
-    let error = json!({ "code": "failed", "message": "it exited before it was ready", "hint": "infissi-ctl show web" });
+    let error =
+        json!({ "code": "failed", "message": "web is not up: it exited with code 1", "hint": "infissi-ctl show web" });
     let lines = json!([{ "stream": "err", "line": "Error: \u{1b}[2Jout of luck" }]);
     let results = json!([{ "app": "web", "message": "failed", "error": error, "last_lines": lines }]);
     let mut detail = web();
@@ -186,7 +187,7 @@ fn a_failed_restart_shows_the_last_lines_and_how_it_ended() {
     assert_eq!(said.code, 1);
     assert_eq!(
         said.err,
-        "✗ web: it exited before it was ready\n  last exit: exited with 1\n  ! Error: \u{fffd}[2Jout of luck\n  \
+        "✗ web is not up: it exited with code 1\n  last exit: exited with 1\n  ! Error: \u{fffd}[2Jout of luck\n  \
          next: infissi-ctl show web\n"
     );
     let said = supervisor.ctl("restart web --json");

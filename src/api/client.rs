@@ -89,9 +89,10 @@ impl ClientError {
         let message = with_causes(&self);
         let (code, hint) = match self {
             ClientError::Refused(refused) => return refused.body,
-            ClientError::NoSocket { .. } | ClientError::NotRunning { .. } => {
-                (RefusalCode::NoSupervisor, "start it: `systemctl start infissi`, or `infissi-supervisord` by hand")
-            }
+            ClientError::NoSocket { .. } | ClientError::NotRunning { .. } => (
+                RefusalCode::NoSupervisor,
+                "start it: `systemctl start infissi-supervisor`, or `infissi-supervisord` by hand",
+            ),
             ClientError::NoPermission { .. } => {
                 (RefusalCode::NoSupervisor, "run infissi-ctl as the user that the supervisor runs as, or with sudo")
             }

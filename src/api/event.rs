@@ -30,6 +30,8 @@ pub enum EventKind {
     Online,
     /// It is being stopped.
     Stopping,
+    /// It did not end in time and was killed.
+    Killed,
     /// Its tree is empty, as asked.
     Stopped,
     /// It ended without being asked.

@@ -54,7 +54,7 @@ impl Sources {
     /// Reads `path` and what its `[supervisor] include` names.
     ///
     /// # Errors
-    /// When the main file cannot be read. A faulty include is told by [`parse`](super::parse), with everything else.
+    /// When the main file cannot be read. A faulty include is told by [`parse`](super::parse()), with everything else.
     pub fn read(path: &Path) -> Result<Sources, Mistakes> {
         let mut reading = Reading { sources: Sources { files: Vec::new(), unread: Vec::new() }, seen: Vec::new() };
         reading.file(path, Wanted::Main)?;

@@ -105,7 +105,8 @@ pub(crate) fn print_results(session: &mut Session, results: &[ActionResult]) -> 
             None => writeln!(session.out, "{} {}: {}", session.look.done(), result.app, printable(&result.message))?,
             Some(error) => {
                 session.out.flush()?;
-                writeln!(session.err, "{} {}: {}", session.look.failed(), result.app, printable(&error.message))?;
+                // A failure's message names its app: it also stands alone, as the error of a single request.
+                writeln!(session.err, "{} {}", session.look.failed(), printable(&error.message))?;
                 print_last_exit(session, &result.app)?;
                 print_last_lines(session, &result.last_lines)?;
                 if let Some(hint) = &error.hint {

@@ -63,8 +63,9 @@ fn examine(session: &mut Session) -> Result<Vec<Finding>, Failure> {
     let supervisor = match answer {
         Ok(supervisor) => supervisor,
         Err(Failure::Answered(body)) => {
+            let nobody = body.error.code == RefusalCode::NoSupervisor;
             let silent = Finding { verdict: Verdict::Bad, what: body.error.message, next: body.error.hint };
-            return Ok(vec![silent, file(session)]);
+            return Ok(std::iter::once(silent).chain(nobody.then(|| file(session))).collect());
         }
         Err(failure) => return Err(failure),
     };

@@ -48,10 +48,10 @@ pub(crate) fn meaning(words: &[OsString]) -> Meaning {
         ),
         "startup" => usage(
             "systemd starts the supervisor at boot, and the supervisor its apps",
-            "sudo systemctl enable --now infissi".to_owned(),
+            "sudo systemctl enable --now infissi-supervisor".to_owned(),
         ),
         "unstartup" => {
-            usage("systemd starts the supervisor at boot", "sudo systemctl disable --now infissi".to_owned())
+            usage("systemd starts the supervisor at boot", "sudo systemctl disable --now infissi-supervisor".to_owned())
         }
         "delete" | "del" => usage(
             "an app goes when it goes from supervisor.toml",
@@ -182,7 +182,7 @@ mod tests {
             ("delete web", "[apps.web]"),
             ("scale web 4", "instances = 4 in [apps.web]"),
             ("sendSignal SIGHUP web", "infissi-ctl signal web SIGHUP"),
-            ("startup", "systemctl enable --now infissi"),
+            ("startup", "systemctl enable --now infissi-supervisor"),
             ("env web", "infissi-ctl exec web -- env"),
         ] {
             let (code, _, hint) = answer(line);

@@ -38,6 +38,7 @@ pub(super) fn event(record: &EventRecord) {
     let pid = pid.map(|pid| format!(" [{pid}]")).unwrap_or_default();
     match kind {
         EventKind::Exited
+        | EventKind::Killed
         | EventKind::Backoff
         | EventKind::Errored
         | EventKind::Breach

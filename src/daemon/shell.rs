@@ -161,7 +161,7 @@ impl Shell {
     fn request(&mut self, id: RequestId, by: String, request: Request) {
         match &request {
             Request::Apply { config, .. } => self.shared.set_config(config.clone()),
-            Request::Shutdown => {
+            Request::Shutdown { .. } => {
                 let patience = self.core.config().supervisor.shutdown_timeout + LAST_PATIENCE;
                 self.exit_by.get_or_insert(clock::now().mono + patience);
             }
@@ -182,7 +182,9 @@ impl Shell {
             }
             Signal::Shutdown => {
                 let id = self.shared.next_request();
-                self.request(id, "a signal".to_owned(), Request::Shutdown);
+                // Ctrl-C once more: the operator has no more patience.
+                let hurry = self.exit_by.is_some();
+                self.request(id, "a signal".to_owned(), Request::Shutdown { hurry });
             }
             Signal::Apply => super::apply::by_signal(self.shared.clone()),
             Signal::Reopen => self.shared.logs.reopen(),

@@ -95,6 +95,15 @@ impl App {
         self.desired && self.instances.iter().all(|instance| instance.is_online_in(self.generation))
     }
 
+    /// May what depends on it start? Also when it had a thing to do and has done it.
+    pub(super) fn is_enough(&self) -> bool {
+        let finished = |instance: &Instance| {
+            let clean = instance.last_exit.as_ref().is_some_and(|exit| exit.code == Some(0));
+            matches!(instance.state, State::Resting { done: true }) && clean
+        };
+        self.is_ready() || (self.desired && self.instances.iter().all(finished))
+    }
+
     /// Is any of its trees to be ended or ending?
     pub(super) fn is_leaving(&self, wanted: bool) -> bool {
         self.instances.iter().any(|instance| match &instance.state {

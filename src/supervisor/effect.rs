@@ -23,7 +23,7 @@ pub enum Effect {
         run: RunId,
         signal: i32,
     },
-    /// End what is left of the tree.
+    /// End what is left of the tree; comes again each second until `TreeEmpty`.
     Kill {
         run: RunId,
     },

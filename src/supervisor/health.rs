@@ -6,7 +6,7 @@ use crate::config::{AppConfig, ProbeKind};
 use std::time::Duration;
 
 /// While an instance starts it is asked this often (FIELD: a rollover's wait is made of these).
-const STARTING_INTERVAL: Duration = Duration::from_millis(250);
+pub(super) const STARTING_INTERVAL: Duration = Duration::from_millis(250);
 /// A worker without a probe is online when it has run this long.
 const WORKER_SETTLES: Duration = Duration::from_secs(1);
 
@@ -17,6 +17,20 @@ pub enum Check {
     Port(u16),
     /// The probe of its configuration; the timeout bounds one answer.
     Probe { kind: ProbeKind, port: Option<u16>, timeout: Duration },
+}
+
+impl Check {
+    /// What is looked at for this app; none for a worker without a probe, and for a job.
+    pub fn of(app: &AppConfig) -> Option<Check> {
+        if app.is_job() {
+            return None;
+        }
+        match (&app.health.probe, app.port) {
+            (Some(kind), port) => Some(Check::Probe { kind: kind.clone(), port, timeout: app.health.timeout }),
+            (None, Some(port)) => Some(Check::Port(port)),
+            (None, None) => None,
+        }
+    }
 }
 
 /// The answers so far, and when to ask next.
@@ -40,18 +54,6 @@ pub(super) enum Verdict {
     BecameUnhealthy,
 }
 
-/// What is looked at for this app; none for a worker without a probe.
-pub(super) fn check_of(app: &AppConfig) -> Option<Check> {
-    if app.is_job() {
-        return None;
-    }
-    match (&app.health.probe, app.port) {
-        (Some(kind), port) => Some(Check::Probe { kind: kind.clone(), port, timeout: app.health.timeout }),
-        (None, Some(port)) => Some(Check::Port(port)),
-        (None, None) => None,
-    }
-}
-
 /// When an app without any check counts as online, after its spawn.
 pub(super) fn settles_after(app: &AppConfig) -> Duration {
     if app.is_job() { Duration::ZERO } else { WORKER_SETTLES }
@@ -60,7 +62,7 @@ pub(super) fn settles_after(app: &AppConfig) -> Duration {
 impl Watch {
     /// For an instance that was spawned just now.
     pub(super) fn starting(app: &AppConfig, now: Now) -> Watch {
-        let ask_at = check_of(app).map(|_| now.mono + STARTING_INTERVAL / 2);
+        let ask_at = Check::of(app).map(|_| now.mono + STARTING_INTERVAL / 2);
         Watch { ask_at, asking: false, good: 0, bad: 0, health: Health::Unknown, last_failure: None }
     }
 
@@ -69,7 +71,7 @@ impl Watch {
         self.asking = false;
         self.good = 0;
         self.bad = 0;
-        self.health = if check_of(app).is_some() { Health::Healthy } else { Health::Unknown };
+        self.health = if Check::of(app).is_some() { Health::Healthy } else { Health::Unknown };
         self.rearm(app, now);
         self
     }
@@ -77,7 +79,7 @@ impl Watch {
     /// The configuration changed under it: a probe that is gone says nothing any more.
     pub(super) fn rearm(&mut self, app: &AppConfig, now: Now) {
         self.ask_at = app.health.probe.as_ref().filter(|_| !app.is_job()).map(|_| now.mono + app.health.interval);
-        if check_of(app).is_none() {
+        if Check::of(app).is_none() {
             self.health = Health::Unknown;
         }
     }
@@ -121,19 +123,7 @@ impl Watch {
     }
 }
 
-/// How often to ask an instance that starts.
-pub(super) fn starting_interval() -> Duration {
-    STARTING_INTERVAL
-}
-
 /// Good answers in a row that make it online; the built-in check is believed at once.
 pub(super) fn good_needed(app: &AppConfig) -> u32 {
     if app.health.probe.is_some() { app.health.healthy } else { 1 }
-}
-
-impl Check {
-    /// What is looked at for this app; none for a worker without a probe, and for a job.
-    pub fn of(app: &AppConfig) -> Option<Check> {
-        check_of(app)
-    }
 }

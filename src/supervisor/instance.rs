@@ -11,7 +11,7 @@
 use super::Now;
 use super::backoff::Streak;
 use super::event::{LeaderExit, RunId};
-use super::health::{Watch, check_of, settles_after};
+use super::health::{Check, Watch, settles_after};
 use crate::api::{ExitReason, Health, LastExit, Status};
 use crate::config::AppConfig;
 use jiff::Timestamp;
@@ -112,11 +112,14 @@ pub(super) enum Wait {
 pub(super) struct Ending {
     pub(super) cause: Cause,
     pub(super) since: Duration,
-    /// What is left is killed then; none when that was done.
-    pub(super) kill_at: Option<Duration>,
+    /// What is left is killed then, and again while something is left.
+    pub(super) kill_at: Duration,
+    pub(super) killed: bool,
     pub(super) leader: Option<LeaderExit>,
     /// How long it had been online.
     pub(super) online_for: Duration,
+    /// Somebody asked for a start meanwhile: it runs again, however it ended.
+    pub(super) start_after: bool,
 }
 
 /// Why it ends.
@@ -178,7 +181,7 @@ impl State {
 impl Due {
     /// For a process that was spawned, or whose configuration changed, just now.
     pub(super) fn of(app: &AppConfig, now: Now) -> Due {
-        match check_of(app) {
+        match Check::of(app) {
             Some(_) => Due::GivesUp(now.mono + app.health.start_timeout),
             None => Due::Settles(now.mono + settles_after(app)),
         }
@@ -275,7 +278,7 @@ impl Instance {
                 Some(watch.deadline().map_or(*at, |ask| ask.min(*at)))
             }
             State::Online { watch, .. } => watch.deadline(),
-            State::Ending { ending, .. } => ending.kill_at,
+            State::Ending { ending, .. } => Some(ending.kill_at),
             State::Backoff { until, .. } => Some(*until),
             State::Errored { retry_at, .. } => *retry_at,
             State::Waiting { wait: Wait::Port { retry_at }, .. } => Some(*retry_at),

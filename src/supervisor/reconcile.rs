@@ -4,14 +4,19 @@ use super::Now;
 use super::app::App;
 use super::core::{Place, Supervisor};
 use super::effect::Effect;
-use super::health::{check_of, starting_interval};
+use super::event::RunId;
+use super::health::{Check, STARTING_INTERVAL};
 use super::instance::{Cause, Due, State, Wait, waits_for};
 use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
+use crate::config::AppConfig;
 use jiff::SignedDuration;
+use std::time::Duration;
 
 /// A calendar that is corrected by less than this keeps its schedules, so that none fires twice.
 const WALL_SLACK: SignedDuration = SignedDuration::from_secs(60);
+/// What forks while it is killed can survive one round.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
 
 impl Supervisor {
     pub(super) fn reconcile(&mut self, now: Now) {
@@ -58,7 +63,7 @@ impl Supervisor {
                 self.announce(Some((i, 0)), EventKind::Skipped, None, message);
             }
             if cron_restart && self.apps[i].is_ready() {
-                self.announce(Some((i, 0)), EventKind::Requested, None, "restart by cron_restart".to_owned());
+                self.announce(Some((i, 0)), EventKind::Requested, None, "restart requested by cron_restart".to_owned());
                 self.apps[i].generation += 1;
                 self.apps[i].replaced_for = ExitReason::Restart;
             }
@@ -159,7 +164,7 @@ impl Supervisor {
             }
             State::Starting { live, watch, .. } => {
                 let run = live.run;
-                let ask = watch.ask(now, starting_interval());
+                let ask = watch.ask(now, STARTING_INTERVAL);
                 self.probe_if(ask, run, &config);
                 false
             }
@@ -178,8 +183,8 @@ impl Supervisor {
         }
     }
 
-    fn probe_if(&mut self, ask: bool, run: super::RunId, config: &crate::config::AppConfig) {
-        if let Some(check) = check_of(config).filter(|_| ask) {
+    fn probe_if(&mut self, ask: bool, run: RunId, config: &AppConfig) {
+        if let Some(check) = Check::of(config).filter(|_| ask) {
             self.push(Effect::Probe { run, check });
         }
     }
@@ -188,11 +193,17 @@ impl Supervisor {
         let out_of_time = self.is_out_of_time(now);
         let instance = self.instance_mut(place);
         let State::Ending { live, ending } = &mut instance.state else { return false };
-        let Some(kill_at) = ending.kill_at.filter(|at| *at <= now.mono || out_of_time) else { return false };
-        ending.kill_at = None;
+        let due = ending.kill_at <= now.mono || (out_of_time && !ending.killed);
+        if !due {
+            return false;
+        }
         let run = live.run;
-        let waited = seconds(kill_at.min(now.mono).saturating_sub(ending.since));
-        self.announce(Some(place), EventKind::Stopping, None, format!("did not end within {waited}: killed"));
+        let first = !std::mem::replace(&mut ending.killed, true);
+        ending.kill_at = now.mono + KILL_AGAIN;
+        if first {
+            let waited = seconds(now.mono.saturating_sub(ending.since));
+            self.announce(Some(place), EventKind::Killed, None, format!("did not end within {waited}: killed"));
+        }
         self.push(Effect::Kill { run });
         true
     }
@@ -200,7 +211,7 @@ impl Supervisor {
     /// Those it depends on that are not ready.
     fn unready_dependencies(&self, i: usize) -> Vec<String> {
         let needed = &self.apps[i].config.depends_on;
-        let ready = |name: &String| self.app(name).is_some_and(App::is_ready);
+        let ready = |name: &String| self.app(name).is_some_and(App::is_enough);
         needed.iter().filter(|name| !ready(name)).cloned().collect()
     }
 
@@ -214,11 +225,12 @@ impl Supervisor {
     }
 
     fn forget_removed(&mut self) {
-        let (gone, kept) = std::mem::take(&mut self.apps).into_iter().partition(|app| app.removed && app.is_at_rest());
-        self.apps = kept;
-        let gone: Vec<App> = gone;
+        let is_gone = |app: &App| app.removed && app.is_at_rest();
+        let gone: Vec<String> =
+            self.apps.iter().filter(|app| is_gone(app)).map(|app| app.config.name.clone()).collect();
+        self.apps.retain(|app| !is_gone(app));
         for app in gone {
-            self.push(Effect::CloseLogs { app: app.config.name.clone() });
+            self.push(Effect::CloseLogs { app });
         }
     }
 

@@ -19,7 +19,7 @@ impl Supervisor {
             core.want(i, true, by);
             core.wake(i);
             core.pull_in_dependencies(i, by);
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "start".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "start requested".to_owned());
             Item::waiting(&name, core.online_goal(i, "started", now))
         });
         self.reply_when_done(id, items, wait);
@@ -34,7 +34,7 @@ impl Supervisor {
             if already {
                 return Item::done(&name, "was already stopped".to_owned());
             }
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "stop".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "stop requested".to_owned());
             Item::waiting(&name, Goal::Stopped { asked: now.mono })
         });
         self.reply_when_done(id, items, wait);
@@ -47,7 +47,7 @@ impl Supervisor {
             core.want(i, true, by);
             core.pull_in_dependencies(i, by);
             core.renew(i, ExitReason::Restart);
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart requested".to_owned());
             Item::waiting(&name, core.online_goal(i, verb, now))
         });
         self.reply_when_done(id, items, wait);
@@ -57,7 +57,7 @@ impl Supervisor {
         let items = self.for_each(apps, |core, i| {
             core.apps[i].restarts = 0;
             core.retry(i);
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "reset".to_owned());
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "reset requested".to_owned());
             Item::done(&core.apps[i].config.name, "counters and backoff are reset".to_owned())
         });
         self.reply_when_done(id, items, true);
@@ -73,7 +73,7 @@ impl Supervisor {
                     .hint(format!("infissi-ctl start {name}"));
                 return Item::failed(&name, refusal);
             }
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), format!("signal {signal}"));
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), format!("signal {signal} requested"));
             for run in runs {
                 core.push(Effect::Signal { run, signal });
             }
@@ -93,11 +93,18 @@ impl Supervisor {
         self.wake(i);
     }
 
-    /// It is to run: what rested because it was done runs again, too.
+    /// It is to run: what rested because it was done runs again, and so does what is just ending.
     pub(super) fn wake(&mut self, i: usize) {
         for instance in &mut self.apps[i].instances {
-            if let State::Resting { done } = &mut instance.state {
-                *done = false;
+            match &mut instance.state {
+                State::Resting { done } => *done = false,
+                State::Ending { ending, .. } => ending.start_after = true,
+                State::Waiting { .. }
+                | State::Spawning { .. }
+                | State::Starting { .. }
+                | State::Online { .. }
+                | State::Backoff { .. }
+                | State::Errored { .. } => {}
             }
         }
         self.retry(i);

@@ -161,7 +161,7 @@ impl Supervisor {
         app.remember(exit.clone());
         let outdated = live.generation < app.generation;
         let asked = matches!(ending.cause, Cause::Asked(_));
-        let by_plan = asked || outdated || !wanted || app.config.is_job();
+        let by_plan = asked || ending.start_after || outdated || !wanted || app.config.is_job();
         app.instances[place.1].last_exit = Some(exit);
         if by_plan {
             let message = match ending.cause {

@@ -215,3 +215,28 @@ fn a_process_that_the_core_does_not_know_is_killed() {
     world.tell(Event::Spawned { run: RunId(99), pid: 1234 });
     assert_eq!(world.kills.last().unwrap().1, RunId(99));
 }
+
+#[test]
+fn a_start_while_a_crashed_tree_still_ends_is_heeded() {
+    for start in [true, false] {
+        let mut world = World::of([worker("queue").with(|app| app.autorestart = Autorestart::Never)]);
+        world.script("queue", [Script { leftovers: Some(None), ..Script::good() }, Script::good()]);
+        world.advance(secs(3));
+        world.crash("queue", code(1));
+        let asked = if start { world.start("queue") } else { world.restart("queue") };
+        world.done(asked);
+        assert_eq!((world.status("queue"), world.spawns.len()), (Status::Online, 2));
+    }
+}
+
+#[test]
+fn the_first_word_on_how_it_ended_counts() {
+    let mut world = World::of([worker("queue")]);
+    world.script("queue", [Script { leftovers: Some(Some(secs(1))), ..Script::good() }]);
+    world.advance(secs(3));
+    let run = world.run("queue");
+    world.crash("queue", code(7));
+    world.tell(Event::Exited { run, exit: LeaderExit::UNKNOWN });
+    world.advance(secs(2));
+    assert_eq!(world.app("queue").last_exit.unwrap().code, Some(7));
+}

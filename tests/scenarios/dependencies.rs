@@ -4,19 +4,20 @@ use crate::configs::{With, config, job, ms, secs, web, worker};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, Status};
-use infissi::config::AppConfig;
+use infissi::config::{AppConfig, Autorestart};
 use infissi::supervisor::Request;
 
 fn depending(app: AppConfig, on: &[&str]) -> AppConfig {
     app.with(|app| app.depends_on = on.iter().map(|name| (*name).to_owned()).collect())
 }
 
+/// Listed neither in the order in which they start nor in that in which they stop.
 fn stack() -> [AppConfig; 3] {
-    [depending(web("front", 3000), &["api"]), depending(web("api", 4000), &["db"]), worker("db")]
+    [depending(web("api", 4000), &["db"]), worker("db"), depending(web("front", 3000), &["api"])]
 }
 
 fn all() -> Vec<String> {
-    vec!["front".to_owned(), "api".to_owned(), "db".to_owned()]
+    vec!["api".to_owned(), "db".to_owned(), "front".to_owned()]
 }
 
 fn stop_order(world: &World) -> Vec<&str> {
@@ -63,7 +64,7 @@ fn a_start_revives_what_it_needs_and_what_gave_up() {
 #[test]
 fn stopping_all_ends_dependents_first() {
     let mut world = World::up(stack());
-    let stop = world.ask("bob", Request::Stop { apps: vec!["db".into(), "api".into(), "front".into()], wait: true });
+    let stop = world.ask("bob", Request::Stop { apps: all(), wait: true });
     let results = world.results(stop);
     assert!(results.iter().all(|result| result.error.is_none()));
     assert_eq!(stop_order(&world), ["front", "api", "db"]);
@@ -101,7 +102,7 @@ fn stopping_what_others_need_leaves_them_running() {
 #[test]
 fn what_is_needed_by_something_that_ends_slowly_is_still_probed_and_nothing_spins() {
     let mut apps = stack();
-    apps[1] = depending(crate::configs::probed("api", 4000), &["db"]);
+    apps[0] = depending(crate::configs::probed("api", 4000), &["db"]);
     let mut world = World::of(apps);
     world.script("front", [Script::stubborn()]);
     world.advance(secs(3));
@@ -124,6 +125,15 @@ fn who_waits_for_an_app_whose_dependency_does_not_come_is_told() {
 }
 
 #[test]
+fn what_had_a_thing_to_do_and_has_done_it_is_enough_for_who_depends_on_it() {
+    let once = |name| worker(name).with(|app| app.autorestart = Autorestart::OnFailure);
+    let mut world = World::of([depending(web("front", 3000), &["migrate"]), once("migrate")]);
+    world.script("migrate", [Script::crashes(ms(300), code(0))]);
+    world.until("front online", |world| world.status("front") == Status::Online);
+    assert_eq!((world.status("migrate"), spawn_order(&world)), (Status::Stopped, vec!["migrate", "front"]));
+}
+
+#[test]
 fn an_armed_job_counts_as_ready() {
     let mut world = World::of([depending(web("front", 3000), &["backup"]), job("backup", "0 2 * * *")]);
     world.until("front online", |world| world.status("front") == Status::Online);
@@ -141,4 +151,16 @@ fn a_dependency_that_joins_later_is_heeded_from_then_on() {
     let stop = world.ask("bob", Request::Stop { apps: vec!["db".into(), "front".into()], wait: true });
     world.results(stop);
     assert_eq!(stop_order(&world), ["front", "db"]);
+}
+
+#[test]
+fn what_crashes_while_it_waits_for_its_turn_to_be_restarted_is_restarted_all_the_same() {
+    let mut world = World::of(stack());
+    world.script("front", [Script { obeys: Some(secs(5)), ..Script::good() }, Script::good()]);
+    world.advance(secs(5));
+    let restart = world.ask("cyd", Request::Restart { apps: all(), wait: true });
+    world.advance(secs(1));
+    world.crash("db", code(1));
+    assert!(world.results(restart).iter().all(|result| result.error.is_none()));
+    assert_eq!(world.app("db").restarts, 0, "it was to be a new one anyway");
 }

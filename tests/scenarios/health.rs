@@ -76,3 +76,17 @@ fn a_probe_removed_while_it_starts_does_not_leave_it_waiting_for_answers() {
     world.advance(secs(2));
     assert_eq!((world.status("queue"), world.spawns.len()), (Status::Online, 1));
 }
+
+#[test]
+fn a_bad_probe_in_between_starts_the_count_anew() {
+    let mut world = World::of([probed("current", 3000)]);
+    world.script("current", [Script::never_ready()]);
+    world.advance(secs(2));
+    let run = world.run("current");
+    for outcome in [Ok(()), Err("not yet".to_owned()), Ok(())] {
+        world.tell(Event::Probed { run, outcome });
+    }
+    assert_eq!(world.status("current"), Status::Starting);
+    world.tell(Event::Probed { run, outcome: Ok(()) });
+    assert_eq!(world.status("current"), Status::Online);
+}

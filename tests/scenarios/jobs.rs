@@ -4,7 +4,7 @@ use crate::configs::{With, cron, job, ms, secs, web, worker};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, Status};
-use infissi::supervisor::Request;
+use infissi::supervisor::{Event, Request};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -203,6 +203,7 @@ fn a_calendar_that_steps_back_a_little_does_not_run_a_job_twice() {
     world.script("backup", [takes(ms(100))]);
     world.advance(secs(11));
     world.set_wall("2026-06-01T12:59:59Z");
+    world.tell(Event::Tick);
     world.advance(secs(120));
     assert_eq!(world.spawns.len(), 1);
 }
@@ -239,4 +240,21 @@ fn a_job_may_be_run_without_waiting_for_the_reply() {
     assert!(world.reply(id).is_some());
     world.advance(secs(1));
     assert_eq!(world.spawns.len(), 1);
+}
+
+#[test]
+fn a_job_whose_port_is_held_while_it_is_looked_at_slowly_is_answered_and_nothing_spins() {
+    let mut world = World::of([job("backup", "0 2 * * *").with(|app| app.port = Some(3000))]);
+    world.hold_port(3000, "port 3000 is held by pid 77");
+    world.script("backup", [Script { spawn_takes: secs(6), ..Script::good() }]);
+    let restart = world.restart("backup");
+    assert_eq!(world.failure(restart).message, "backup is not up yet: port 3000 is held by pid 77");
+}
+
+#[test]
+fn a_new_schedule_counts_from_the_apply_on() {
+    let mut world = World::of([job("backup", "0 2 * * *")]);
+    let apply = world.apply([job("backup", "0 15 * * *")]);
+    world.done(apply);
+    assert_eq!(world.app("backup").next_at.unwrap().to_string(), "2026-06-01T15:00:00Z");
 }

@@ -27,7 +27,7 @@ enum Act {
     Shutdown,
     Abandon(usize),
     Pass(u64),
-    Script(usize, Script),
+    Script(usize, Box<Script>),
     Crash(usize),
     HoldPort(usize),
     FreePort(usize),
@@ -53,7 +53,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => Just(Act::Shutdown),
         1 => any::<usize>().prop_map(Act::Abandon),
         12 => prop_oneof![0..50u64, 50..2000u64, 2000..70_000u64].prop_map(Act::Pass),
-        4 => (app.clone(), scripts()).prop_map(|(app, script)| Act::Script(app, script)),
+        4 => (app.clone(), scripts()).prop_map(|(app, script)| Act::Script(app, Box::new(script))),
         3 => app.clone().prop_map(Act::Crash),
         2 => app.clone().prop_map(Act::HoldPort),
         2 => app.clone().prop_map(Act::FreePort),
@@ -74,8 +74,8 @@ fn scripts() -> impl Strategy<Value = Script> {
     let obeys = prop::option::weighted(0.8, (0..3000u64).prop_map(ms));
     let leftovers = prop::option::weighted(0.2, prop::option::of((0..3000u64).prop_map(ms)));
     let leaks = prop_oneof![3 => Just(0), 1 => Just(20 * MIB)];
-    (refused, ready, sick, ends, obeys, leftovers, leaks, 0..300u64).prop_map(
-        |(refused, ready, sick, ends, obeys, leftovers, leaks, spawn)| Script {
+    (refused, ready, sick, ends, obeys, leftovers, leaks, (0..300u64, 0..3u32)).prop_map(
+        |(refused, ready, sick, ends, obeys, leftovers, leaks, (spawn, survives))| Script {
             spawn_takes: ms(spawn),
             refused,
             ready,
@@ -84,6 +84,7 @@ fn scripts() -> impl Strategy<Value = Script> {
             obeys,
             leftovers,
             leaks,
+            survives,
             ..Script::good()
         },
     )
@@ -118,6 +119,7 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
                         app.schedule = Some(cron("*/2 * * * *", "UTC"));
                         app.timeout = Some(secs(50));
                         app.cron_restart = None;
+                        app.port = nightly.then(|| port(place));
                     }
                 }
                 if command {
@@ -179,7 +181,7 @@ impl Play {
             }
             Act::Shutdown => {
                 self.ending = true;
-                self.ask(Request::Shutdown);
+                self.ask(Request::Shutdown { hurry: false });
             }
             Act::Abandon(pick) => {
                 let open: Vec<_> = self.ids.iter().filter(|id| world.reply(**id).is_none()).copied().collect();
@@ -188,7 +190,7 @@ impl Play {
                 }
             }
             Act::Pass(span) => world.advance(ms(span)),
-            Act::Script(app, script) => world.script(NAMES[app], [script]),
+            Act::Script(app, script) => world.script(NAMES[app], [*script]),
             Act::Crash(app) => {
                 if !world.core.runs(NAMES[app]).is_empty() {
                     world.crash(NAMES[app], code(1));
@@ -245,23 +247,28 @@ impl Play {
             let wanted = world.core.desired().get(name).copied().unwrap_or(false) && !self.ending;
             match app.filter(|_| wanted) {
                 None => assert_eq!(world.living(name), 0, "{name} should not run\n{}", world.story()),
-                Some(app) => assert!(is_fine(world, app, &view), "{app:?}\n{}", world.story()),
+                Some(app) => assert!(is_fine(world, &self.configs, app, &view), "{app:?}\n{}", world.story()),
             }
         }
     }
 }
 
 /// Is it as up as its configuration and its own past let it be?
-fn is_fine(world: &World, app: &AppStatus, view: &[AppStatus]) -> bool {
+fn is_fine(world: &World, configs: &[Arc<Config>], app: &AppStatus, view: &[AppStatus]) -> bool {
     let config = world.core.config().app(&app.name).unwrap();
+    // A change of these rules does not start what came to rest under others.
+    let ever = |rule: &dyn Fn(&AppConfig) -> bool| {
+        configs.iter().filter_map(|config| config.app(&app.name)).any(|app| rule(app))
+    };
     let gave_up = |status| match status {
         Status::Errored => {
-            (config.autorestart == Autorestart::Never || config.max_restarts > 0) && app.next_at.is_none()
+            ever(&|app| app.autorestart == Autorestart::Never || app.max_restarts > 0) && app.next_at.is_none()
         }
-        Status::Stopped => config.autorestart != Autorestart::Always,
+        Status::Stopped => ever(&|app| app.autorestart != Autorestart::Always),
         Status::Starting | Status::Online | Status::Stopping | Status::Backoff | Status::Waiting => false,
     };
-    let unready = |name: &String| view.iter().any(|other| &other.name == name && other.status != Status::Online);
+    let ready = |other: &AppStatus| other.instances.iter().all(|instance| instance.status == Status::Online);
+    let unready = |name: &String| view.iter().any(|other| &other.name == name && !ready(other));
     config.is_job()
         || app.instances.len() == usize::from(config.instances)
             && app.instances.iter().all(|instance| match instance.status {

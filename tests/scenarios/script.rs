@@ -21,6 +21,8 @@ pub(crate) struct Script {
     pub(crate) obeys_with: LeaderExit,
     /// What it leaves when its leader ended, and how long that takes to end when asked.
     pub(crate) leftovers: Option<Option<Duration>>,
+    /// So many kills it survives, by forking meanwhile.
+    pub(crate) survives: u32,
     /// Bytes it grows by each second.
     pub(crate) leaks: u64,
 }
@@ -37,6 +39,7 @@ impl Script {
             obeys: Some(ms(50)),
             obeys_with: code(143),
             leftovers: None,
+            survives: 0,
             leaks: 0,
         }
     }

@@ -106,6 +106,16 @@ fn spawn_failures_do_not_lengthen_the_backoff_of_a_later_crash() {
 }
 
 #[test]
+fn a_spawn_that_worked_makes_the_next_refusal_a_first_one() {
+    let mut world = World::of([worker("queue")]);
+    let no = || Script::refused("no");
+    world.script("queue", [no(), no(), no(), Script::crashes(secs(2), crate::script::code(1)), no(), Script::good()]);
+    world.advance(secs(60));
+    let gaps: Vec<_> = world.spawns.windows(2).map(|pair| pair[1].at - pair[0].at - ms(1)).collect();
+    assert_eq!(gaps, [ms(100), ms(200), ms(400), ms(2100), ms(100)]);
+}
+
+#[test]
 fn a_held_port_is_named_and_waited_for() {
     let mut world = World::of([web("current", 3000)]);
     world.hold_port(3000, "port 3000 is held by pid 77 (node old.js)");

@@ -3,7 +3,7 @@
 use crate::configs::{With, ms, probed, secs, web, worker};
 use crate::script::{Script, code};
 use crate::world::World;
-use infissi::api::{ExitReason, RefusalCode, Status};
+use infissi::api::{EventKind, ExitReason, RefusalCode, Status};
 use infissi::supervisor::Request;
 
 #[test]
@@ -34,6 +34,20 @@ fn what_ignores_the_signal_is_killed_after_kill_timeout() {
     assert_eq!(world.kills.len(), 1);
     assert_eq!(world.kills[0].0 - asked, secs(5));
     assert_eq!(world.app("current").last_exit.unwrap().reason, ExitReason::Stop);
+}
+
+#[test]
+fn what_survives_a_kill_by_forking_is_killed_again() {
+    let mut world = World::of([web("current", 3000).with(|app| app.kill_timeout = secs(5))]);
+    world.script("current", [Script { survives: 2, ..Script::stubborn() }]);
+    world.advance(secs(3));
+    let stop = world.stop("current");
+    assert_eq!(world.done(stop), "stopped in 7 s");
+    assert_eq!(world.kills.len(), 3);
+    assert_eq!(
+        world.said("current", EventKind::Stopping),
+        ["is asked to end (stop)", "did not end within 5 s: killed"]
+    );
 }
 
 #[test]

@@ -71,7 +71,7 @@ fn no_socket_and_nobody_behind_it_are_told_apart() {
         assert!(error.is_unreachable());
         let body = error.into_body();
         assert_eq!(body.error.code, RefusalCode::NoSupervisor);
-        assert!(body.error.hint.unwrap().contains("systemctl start infissi"));
+        assert!(body.error.hint.unwrap().contains("systemctl start infissi-supervisor"));
     }
 }
 
