@@ -10,8 +10,6 @@ use std::ffi::{OsStr, OsString};
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// An app that binds its port itself is to be reached from outside, as it was before.
 const ANY_ADDRESS: &str = "0.0.0.0";
-/// The variable by which a process is known to belong to a run, whatever became of its parents.
-pub(super) const MARK: &str = "INFISSI_RUN";
 
 /// The instance that an environment or a command line is for.
 #[derive(Debug, Clone, Copy)]

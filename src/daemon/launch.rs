@@ -1,7 +1,7 @@
 //! From an app's configuration to a process: whose it is, what it finds, where it lives; every refusal in words.
 
 use super::children::Children;
-use super::environment::{InstanceName, MARK, command_line, environment};
+use super::environment::{InstanceName, command_line, environment};
 use super::runs::Run;
 use crate::api::Slot;
 use crate::config::{AppConfig, parse_dotenv};
@@ -10,7 +10,7 @@ use crate::linux::identity::{Identity, read_file_as};
 use crate::linux::limits::Nofile;
 use crate::linux::pipe::OutputPipe;
 use crate::linux::ports::{self, Holder};
-use crate::linux::proc::ProcessId;
+use crate::linux::proc::{MARK, ProcessId};
 use crate::linux::spawn::Launch;
 use crate::linux::tree::Tree;
 use crate::logs::{Capture, SourceId};

@@ -68,6 +68,8 @@ pub(super) struct Beginning {
     pub config: Arc<Config>,
     pub applied: AppliedConfig,
     pub warnings: Vec<String>,
+    /// Why the state could not be saved at the start.
+    pub unsaved: Option<String>,
 }
 
 impl Shared {
@@ -83,7 +85,7 @@ impl Shared {
             applying: tokio::sync::Mutex::new(()),
             config: RwLock::new(begin.config),
             applied: RwLock::new(begin.applied),
-            warnings: Mutex::new(Warnings { lasting: begin.warnings, state: None }),
+            warnings: Mutex::new(Warnings { lasting: begin.warnings, state: begin.unsaved }),
             tails: Mutex::default(),
             saved: Mutex::new(begin.saved),
             notices,
@@ -146,6 +148,11 @@ impl Shared {
             tracing::warn!("{warning}");
             warnings.state = Some(warning.to_owned());
         }
+    }
+
+    /// The disk has something to catch up with.
+    pub(super) fn state_is_unsaved(&self) -> bool {
+        self.warnings.lock().unwrap_or_else(PoisonError::into_inner).state.is_some()
     }
 
     pub(super) fn state_is_well(&self) {

@@ -19,6 +19,8 @@ use tracing::{debug, trace, warn};
 const ENDING_LOOK: Duration = Duration::from_millis(100);
 /// A disk that takes no state for so long does not keep an app from starting.
 const SAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a disk that took no state is tried again.
+const SAVE_RETRY: Duration = Duration::from_secs(10);
 /// After `shutdown_timeout`, what cannot be killed is left behind.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,8 @@ pub(super) struct Shell {
     /// Not yet performed: what stands behind a save waits for it.
     queue: VecDeque<Effect>,
     saving_since: Option<Duration>,
+    /// The last save failed.
+    save_again_at: Option<Duration>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     endings: HashMap<RunId, EndingTree>,
     exit_by: Option<Duration>,
@@ -53,6 +57,7 @@ impl Shell {
         asks: mpsc::Receiver<Ask>,
         signals: Signals,
     ) -> Shell {
+        let save_again_at = shared.state_is_unsaved().then(|| clock::now().mono + SAVE_RETRY);
         Shell {
             core,
             shared,
@@ -61,6 +66,7 @@ impl Shell {
             signals,
             queue: VecDeque::new(),
             saving_since: None,
+            save_again_at,
             replies: HashMap::new(),
             endings: HashMap::new(),
             exit_by: None,
@@ -91,7 +97,7 @@ impl Shell {
         let now = clock::now();
         let looks = (!self.endings.is_empty()).then_some(now.mono + ENDING_LOOK);
         let save = self.saving_since.map(|since| since + SAVE_PATIENCE);
-        let due = [self.core.deadline(now), looks, save, self.exit_by].into_iter().flatten().min();
+        let due = [self.core.deadline(now), looks, save, self.save_again_at, self.exit_by].into_iter().flatten().min();
         // A day is as good as never, and a clock is looked at again then.
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(now.mono))
     }
@@ -101,6 +107,9 @@ impl Shell {
         if self.saving_since.is_some_and(|since| since + SAVE_PATIENCE <= now.mono) {
             self.saving_since = None;
             self.shared.warn_state("the disk has not taken the desired state in 2 s; going on without");
+        }
+        if self.save_again_at.is_some_and(|at| at <= now.mono) {
+            self.queue.push_front(Effect::SaveDesired(self.core.desired()));
         }
         if self.exit_by.is_some_and(|at| at <= now.mono) {
             warn!("some processes cannot be ended; leaving them behind");
@@ -120,7 +129,10 @@ impl Shell {
                 self.saving_since = None;
                 match result {
                     Ok(()) => self.shared.state_is_well(),
-                    Err(error) => self.shared.warn_state(&format!("the desired state is not saved: {error}")),
+                    Err(error) => {
+                        self.save_again_at = Some(clock::now().mono + SAVE_RETRY);
+                        self.shared.warn_state(&format!("the desired state is not saved: {error}"));
+                    }
                 }
             }
         }
@@ -149,7 +161,7 @@ impl Shell {
     fn request(&mut self, id: RequestId, by: String, request: Request) {
         match &request {
             Request::Apply { config, .. } => self.shared.set_config(config.clone()),
-            Request::Shutdown => {
+            Request::Shutdown { .. } => {
                 let patience = self.core.config().supervisor.shutdown_timeout + LAST_PATIENCE;
                 self.exit_by.get_or_insert(clock::now().mono + patience);
             }
@@ -170,7 +182,9 @@ impl Shell {
             }
             Signal::Shutdown => {
                 let id = self.shared.next_request();
-                self.request(id, "a signal".to_owned(), Request::Shutdown);
+                // Ctrl-C once more: the operator has no more patience.
+                let hurry = self.exit_by.is_some();
+                self.request(id, "a signal".to_owned(), Request::Shutdown { hurry });
             }
             Signal::Apply => super::apply::by_signal(self.shared.clone()),
             Signal::Reopen => self.shared.logs.reopen(),
@@ -214,6 +228,7 @@ impl Shell {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::SaveDesired(desired) => {
+                self.save_again_at = None;
                 self.saving_since = Some(clock::now().mono);
                 let shared = self.shared.clone();
                 tokio::task::spawn_blocking(move || shared.notify(Notice::Saved(shared.save_desired(desired))));

@@ -105,14 +105,12 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     if fresh && let Err(error) = state.save_applied(&applied.sources, applied.at) {
         warnings.push(format!("the applied configuration is not kept for the next start: {error}"));
     }
-    if let Err(error) = state.save(&saved) {
-        warnings.push(format!("the state is not saved: {error}"));
-    }
+    let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
     let cgroups = Cgroups::discover(&saved.id).map_err(|why| info!("process trees are kept by session: {why}")).ok();
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
     end_strays(&saved.id, cgroups.as_ref());
     let nofile = Nofile::raise_own().ok();
-    for warning in &warnings {
+    for warning in warnings.iter().chain(&unsaved) {
         warn!("{warning}");
     }
     let events = Arc::new(Events::new());
@@ -121,7 +119,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
     let launcher = Launcher { state_id: saved.id.clone(), cgroups, nofile, own, children: Children::default() };
     let config = Arc::new(config);
-    let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings };
+    let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(IDLE_THREAD)

@@ -1,8 +1,7 @@
 //! A process held by a descriptor: what is done through it never reaches a recycled pid.
 #![expect(unsafe_code, reason = "neither std nor nix offers the pidfd calls")]
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// Opens a descriptor to the process `pid`, closed on exec; it becomes readable when the process has ended.
@@ -33,25 +32,6 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// When `pid` started, in clock ticks after boot: field 22 of `/proc/PID/stat`, proc_pid_stat(5).
-///
-/// # Errors
-/// When there is no such process.
-pub fn start_time(pid: i32) -> io::Result<u64> {
-    // The kernel tells no length, and one read of this much is cheaper than growing into it: 52 numbers and a name.
-    let mut stat = [0; 2048];
-    let length = File::open(format!("/proc/{pid}/stat"))?.read(&mut stat)?;
-    stat.get(..length).and_then(start_time_in).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))
-}
-
-/// The name in field 2 may hold anything, parentheses and spaces too: what counts begins after the last `)`.
-fn start_time_in(stat: &[u8]) -> Option<u64> {
-    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let fields = std::str::from_utf8(stat.get(name_end + 1..)?).ok()?;
-    // The first one here is field 3.
-    fields.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,13 +42,6 @@ mod tests {
         let own = i32::try_from(std::process::id()).unwrap();
         let pidfd = pidfd_open(own).unwrap();
         pidfd_send_signal(pidfd.as_fd(), 0).unwrap();
-    }
-
-    #[test]
-    fn the_start_time_is_found_behind_any_name() {
-        let stat = b"7 (a) S 1 (b) S 1 7 7 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 4711 8192 0\n";
-        assert_eq!(start_time_in(stat), Some(4711));
-        assert_eq!(start_time_in(b"7 (a"), None);
     }
 
     #[test]

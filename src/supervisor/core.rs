@@ -133,7 +133,7 @@ impl Supervisor {
     }
 
     fn requested(&mut self, id: RequestId, by: &str, request: Request, now: Now) {
-        if self.shutdown.is_some() && !matches!(request, Request::Shutdown | Request::Stop { .. }) {
+        if self.shutdown.is_some() && !matches!(request, Request::Shutdown { .. } | Request::Stop { .. }) {
             return self.push(Effect::Reply { id, reply: Reply::Refused(shutting_down()) });
         }
         match request {
@@ -143,7 +143,7 @@ impl Supervisor {
             Request::Reset { apps } => self.reset(id, by, &apps),
             Request::Signal { apps, signal } => self.signal(id, by, &apps, signal),
             Request::Apply { config, wait } => self.apply(id, by, &config, wait, now),
-            Request::Shutdown => self.begin_shutdown(id, by, now),
+            Request::Shutdown { hurry } => self.begin_shutdown(id, by, hurry, now),
         }
     }
 

@@ -65,8 +65,10 @@ pub enum Request {
         config: Arc<Config>,
         wait: bool,
     },
-    /// Stop everything, dependents first, and end.
-    Shutdown,
+    /// Stop everything, dependents first, and end. `hurry`: whoever asked will not wait, what still runs is killed.
+    Shutdown {
+        hurry: bool,
+    },
 }
 
 /// How a leader ended.

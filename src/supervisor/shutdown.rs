@@ -17,12 +17,14 @@ pub(super) struct Shutdown {
 }
 
 impl Supervisor {
-    pub(super) fn begin_shutdown(&mut self, id: RequestId, by: &str, now: Now) {
+    pub(super) fn begin_shutdown(&mut self, id: RequestId, by: &str, hurry: bool, now: Now) {
+        let patience = if hurry { Duration::ZERO } else { self.config.supervisor.shutdown_timeout };
+        let kill_at = now.mono + patience;
         if let Some(shutdown) = &mut self.shutdown {
+            shutdown.kill_at = shutdown.kill_at.min(kill_at);
             return shutdown.asked.push(id);
         }
         self.announce(None, EventKind::Supervisor, Some(by), "shuts down".to_owned());
-        let kill_at = now.mono + self.config.supervisor.shutdown_timeout;
         self.shutdown = Some(Shutdown { kill_at, asked: vec![id], exited: false });
     }
 

@@ -279,7 +279,7 @@ impl Server {
 
     /// The text of a log file: `web-combined.log`.
     pub(crate) fn log(&self, file: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.path("logs").join(file)).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&fs::read(self.log_dir().join(file)).unwrap_or_default()).into_owned()
     }
 
     pub(crate) fn own_log(&self) -> String {
@@ -310,6 +310,15 @@ impl Server {
         self.wait_until(&format!("{name} to be {status}"), || self.status(name) == status);
     }
 
+    /// Waits until the app is online with another process than this one.
+    #[track_caller]
+    pub(crate) fn wait_for_another(&self, name: &str, pid: i32) -> i32 {
+        let online = |app: &Value| app["status"] == "online" && app["pid"] != pid;
+        let app =
+            self.wait_for(&format!("{name} to be online after pid {pid}"), || Some(self.app(name)).filter(online));
+        i32::try_from(app["pid"].as_i64().unwrap()).unwrap()
+    }
+
     #[track_caller]
     fn fail(&self, what: &str) -> ! {
         let apps = self.try_get(routes::APPS).map(|apps| format!("{apps:#}")).unwrap_or_default();
@@ -319,9 +328,43 @@ impl Server {
         panic!("waited in vain for {what}\n--- apps\n{apps}\n--- the supervisor's log\n{}", last.join("\n"));
     }
 
+    /// `infissi-ctl` as another user of the machine, in these groups.
+    #[track_caller]
+    pub(crate) fn ctl_as(&self, uid: u32, groups: &[u32], words: &[&str]) -> Output {
+        let ctl = self.path("infissi-ctl");
+        if !ctl.exists() {
+            // The checkout may be where this user cannot go.
+            fs::copy(CTL, &ctl).unwrap();
+        }
+        let mut setpriv = command("setpriv");
+        setpriv.args([format!("--reuid={uid}"), format!("--regid={uid}")]);
+        match groups {
+            [] => setpriv.arg("--clear-groups"),
+            groups => {
+                setpriv.arg(format!("--groups={}", groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",")))
+            }
+        };
+        Program::start(setpriv.arg(ctl).arg("--socket").arg(self.socket()).args(words)).end()
+    }
+
+    /// Where a key of `[supervisor]` says, else where every story has it.
+    fn place(&self, key: &str, usual: &str) -> PathBuf {
+        let said =
+            self.setup.keys.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"'));
+        self.path(said.unwrap_or(usual))
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.place("state_dir", "state")
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.place("log_dir", "logs")
+    }
+
     /// Names the state directory in the mark of every process.
     pub(crate) fn state_id(&self) -> String {
-        let state = fs::read_to_string(self.path("state/state.json")).unwrap_or_default();
+        let state = fs::read_to_string(self.state_dir().join("state.json")).unwrap_or_default();
         let state: Value = serde_json::from_str(&state).unwrap_or_default();
         state["id"].as_str().unwrap_or_default().to_owned()
     }

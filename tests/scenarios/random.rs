@@ -181,7 +181,7 @@ impl Play {
             }
             Act::Shutdown => {
                 self.ending = true;
-                self.ask(Request::Shutdown);
+                self.ask(Request::Shutdown { hurry: false });
             }
             Act::Abandon(pick) => {
                 let open: Vec<_> = self.ids.iter().filter(|id| world.reply(**id).is_none()).copied().collect();

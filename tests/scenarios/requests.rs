@@ -87,7 +87,7 @@ fn requests(app: &AppConfig, wait: bool) -> Vec<(&'static str, Request, End)> {
         ("apply in place", apply(Some(in_place)), End::Either),
         ("apply anew", apply(Some(anew)), End::Either),
         ("apply without it", apply(None), End::Gone),
-        ("shutdown", Request::Shutdown, End::Over),
+        ("shutdown", Request::Shutdown { hurry: false }, End::Over),
     ]
 }
 

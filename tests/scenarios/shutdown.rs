@@ -49,6 +49,20 @@ fn its_timeout_kills_what_is_left() {
 }
 
 #[test]
+fn who_asks_again_in_a_hurry_has_what_is_left_killed_at_once() {
+    let mut world = World::of([worker("queue").with(|app| app.kill_timeout = secs(600))]);
+    world.script("queue", [Script::stubborn()]);
+    world.advance(secs(5));
+    let asked = world.mono;
+    world.shutdown();
+    world.advance(secs(2));
+    assert_eq!(world.exits, 0);
+    world.ask("eve", Request::Shutdown { hurry: true });
+    world.until("its end", |world| world.exits == 1);
+    assert_eq!(((world.mono - asked).as_secs(), world.kills.len()), (2, 1));
+}
+
+#[test]
 fn meanwhile_other_requests_are_refused() {
     let mut world = World::up([web("current", 3000)]);
     let waiting = world.restart("current");

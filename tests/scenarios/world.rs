@@ -154,7 +154,7 @@ impl World {
     }
 
     pub(crate) fn shutdown(&mut self) -> RequestId {
-        self.ask("eve", Request::Shutdown)
+        self.ask("eve", Request::Shutdown { hurry: false })
     }
 
     pub(crate) fn abandon(&mut self, id: RequestId) {

@@ -101,7 +101,7 @@ pub(super) async fn apply(
 
 pub(super) async fn shutdown(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     admit(&shared, &caller, Need::Change, "the supervisor")?;
-    act(&shared, &caller, Request::Shutdown).await
+    act(&shared, &caller, Request::Shutdown { hurry: false }).await
 }
 
 /// # Errors

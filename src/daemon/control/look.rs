@@ -16,7 +16,7 @@ use crate::daemon::notice::{AppView, Ask};
 use crate::daemon::shared::Shared;
 use crate::daemon::{clock, probes};
 use crate::linux::memory;
-use crate::linux::proc::ProcTable;
+use crate::linux::proc::{MARK, ProcTable};
 use crate::supervisor::Check;
 use axum::extract::{Extension, State};
 use std::sync::Arc;
@@ -184,7 +184,7 @@ pub(super) async fn exec(
             .env
             .into_iter()
             // The command is the caller's, not the supervisor's: it is not to be ended as a stray.
-            .filter(|(name, _)| name != crate::daemon::environment::MARK)
+            .filter(|(name, _)| name != MARK)
             .map(|(name, value)| (text(name), text(value)))
             .collect(),
     }))

@@ -145,7 +145,9 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
         let Some(item) = item else { return Ok(()) };
         let mut text = Vec::new();
         push_item(item, grep.as_ref(), &mut text);
-        while let Some(item) = follower.try_next().filter(|_| text.len() < PIECE) {
+        while text.len() < PIECE
+            && let Some(item) = follower.try_next()
+        {
             push_item(item, grep.as_ref(), &mut text);
         }
         if !text.is_empty() {

@@ -24,7 +24,8 @@ pub use error::LaunchError;
 use super::exit::wait_for_end;
 use super::identity::Identity;
 use super::limits::Nofile;
-use super::pidfd::{pidfd_send_signal, start_time};
+use super::pidfd::pidfd_send_signal;
+use super::proc::ProcessId;
 use child::{Report, Stage};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -86,12 +87,10 @@ pub fn launch(launch: Launch<'_>, record: impl FnOnce(&Launched)) -> Result<Laun
     let (pid, pidfd) = clone(&plan, &descriptors, launch.cgroup).map_err(|source| plan.explain_clone(source))?;
     // Ours must be closed, or the gate would never read as ended.
     drop(descriptors);
-    let start_time = match start_time(pid) {
-        Ok(start_time) => start_time,
-        Err(source) => {
-            end(pidfd.as_fd());
-            return Err(LaunchError::step("read the start time of the process", source));
-        }
+    let Some(ProcessId { start_time, .. }) = ProcessId::of(pid) else {
+        end(pidfd.as_fd());
+        let gone = io::Error::from_raw_os_error(libc::ESRCH);
+        return Err(LaunchError::step("read the start time of the process", gone));
     };
     let launched = Launched { pid, start_time, pidfd };
     let not_yet = EndUnlessStarted(launched.pidfd.as_fd());
