@@ -5,10 +5,12 @@ use super::arguments::Arguments;
 use super::children::Children;
 use super::events::Events;
 use super::launch::{Launcher, sentence};
-use super::shared::{AppliedConfig, Beginning, Shared, log_happening};
+use super::outputs::log_happening;
+use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
 use super::state::StateDir;
+use super::users::Users;
 use super::{clock, control, own_log, sampler};
 use crate::api::EventKind;
 use crate::config::{Caller, Mistakes, Places, Sources, find, supervisor_only};
@@ -117,7 +119,8 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let telling = events.clone();
     let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
-    let launcher = Launcher { state_id: saved.id.clone(), cgroups, nofile, own, children: Children::default() };
+    let users = Users::new(own);
+    let launcher = Launcher { state_id: saved.id.clone(), cgroups, nofile, users, children: Children::default() };
     let config = Arc::new(config);
     let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -11,7 +11,7 @@ use crate::api::{
 };
 use crate::config::{AppConfig, ProbeKind, Sources};
 use crate::daemon::environment::InstanceName;
-use crate::daemon::log_place::{log_files, log_settings};
+use crate::daemon::log_place::log_files;
 use crate::daemon::notice::{AppView, Ask};
 use crate::daemon::shared::Shared;
 use crate::daemon::{clock, probes};
@@ -25,13 +25,13 @@ use tokio::sync::oneshot;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     let config = shared.config();
-    if !caller.may_everywhere(Need::Look) && !caller.owns_an_app(&config, &shared.launcher) {
+    if !caller.may_look_at_something(&config, &shared.launcher.users) {
         admit(&shared, &caller, Need::Look, "the apps")?;
     }
     let mut apps = statuses(&shared).await?;
     apps.retain(|status| {
         let app = config.app(&status.name);
-        app.map_or(caller.may_everywhere(Need::Look), |app| caller.may(Need::Look, app, &shared.launcher))
+        app.map_or(caller.may_everywhere(Need::Look), |app| caller.may(Need::Look, app, &shared.launcher.users))
     });
     Ok(json(&apps))
 }
@@ -59,17 +59,20 @@ pub(super) async fn show(
     let app = one(&shared, &caller, Need::Look, &name)?;
     let AppView { mut status, exits, probe_failure } = view(&shared, &app.name).await?;
     shared.runs.fill_in(&mut status, clock::now().mono, &ProcTable::new());
-    let settings = log_settings(&app, &shared.places.log_dir, &shared.launcher);
-    let [combined, out, error] = log_files(&settings).map(|path| path.display().to_string());
+    let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
     let dropped = stats.await.ok().flatten().map_or(0, |stats| stats.dropped_lines);
-    let instance = InstanceName { app: &app, slot: status.slot, index: 0 };
-    let setting = shared.launcher.setting(instance, "");
+    let (launching, of) = (shared.clone(), (app.clone(), status.slot));
+    let setting = tokio::task::spawn_blocking(move || {
+        let instance = InstanceName { app: &of.0, slot: of.1, index: 0 };
+        launching.launcher.setting(instance, "").map_err(Some)
+    });
+    let setting = setting.await.unwrap_or(Err(None));
     let detail = AppDetail {
         command: app.command.clone(),
         cwd: app.cwd.display().to_string(),
-        user: shared.launcher.user_of(&app).ok().map(|user| user.name),
+        user: shared.launcher.users.known_of(&app.name).map(|user| user.name),
         env_names: setting
             .map(|setting| setting.env.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect())
             .unwrap_or_default(),
@@ -79,7 +82,7 @@ pub(super) async fn show(
         schedule: app.schedule.as_ref().map(|cron| cron.text().to_owned()),
         probe_failure,
         exits,
-        last_lines: shared.tail(&app.name),
+        last_lines: shared.outputs.tail(&app.name),
         processes: shared.runs.processes(&app.name),
         log_lines_dropped: dropped,
         next_steps: next_steps(&status),
@@ -89,7 +92,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
-    if !caller.owns_an_app(&shared.config(), &shared.launcher) {
+    if !caller.may_look_at_something(&shared.config(), &shared.launcher.users) {
         admit(&shared, &caller, Need::Look, "the supervisor")?;
     }
     let applied = shared.applied();
@@ -107,7 +110,11 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
             path: applied.path.display().to_string(),
             applied_at: applied.at,
             changed: !same && applied.faulty.is_none(),
-            faulty: applied.faulty,
+            // The mistakes quote the file, other people's stanzas among it.
+            faulty: applied.faulty.map(|mistakes| match caller.may_everywhere(Need::Look) {
+                true => mistakes,
+                false => "the configuration has mistakes".to_owned(),
+            }),
         },
         socket: shared.places.socket.display().to_string(),
         state_dir: shared.places.state_dir.display().to_string(),

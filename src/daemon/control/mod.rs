@@ -13,8 +13,7 @@ mod streams;
 
 use super::shared::Shared;
 use crate::linux::peer::Peer;
-use admission::Caller;
-use axum::Extension;
+use admission::Visitor;
 use axum::body::Body;
 use axum::http::Request;
 use hyper::server::conn::http1;
@@ -68,22 +67,22 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
         let Ok(peer) = Peer::of(&stream) else { continue };
         let place = places.take(peer.uid);
         let evicted = place.evicted();
-        let caller = Caller::new(peer, &shared.config().supervisor.control, shared.launcher.own.uid);
-        let router = router.clone().layer(Extension(caller));
+        let (router, shared, visitor) = (router.clone(), shared.clone(), Visitor::new(peer));
         tokio::spawn(async move {
             tokio::select! {
-                () = connection(stream, router, &place) => {}
+                () = connection(stream, router, &place, (&shared, &visitor)) => {}
                 () = evicted => {}
             }
         });
     }
 }
 
-async fn connection(stream: UnixStream, router: axum::Router, place: &Place) {
-    let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
+async fn connection(stream: UnixStream, router: axum::Router, place: &Place, (shared, visitor): (&Shared, &Visitor)) {
+    let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let at_work = place.at_work();
         let router = router.clone();
         async move {
+            request.extensions_mut().insert(visitor.caller(shared).await);
             let response = router.oneshot(request.map(Body::new)).await;
             response.map(|response| response.map(|body| at_work.until_sent(body)))
         }
