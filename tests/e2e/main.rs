@@ -4,6 +4,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod config;
+mod jobs;
+mod lifecycle;
 mod machine;
+mod probes;
 mod rows;
 mod server;
+mod spawn;
+mod trees;

@@ -35,6 +35,10 @@ pub(crate) struct Setup {
     /// Whose supervisor it is: none is ours.
     uid: Option<u32>,
     env: Vec<(String, String)>,
+    /// Files beside the configuration.
+    files: Vec<(String, String)>,
+    /// What a shell does before it becomes the supervisor.
+    shell: Option<String>,
 }
 
 impl Setup {
@@ -47,6 +51,18 @@ impl Setup {
     #[must_use]
     pub(crate) fn env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn file(mut self, path: &str, text: &str) -> Setup {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn shell(mut self, before: &str) -> Setup {
+        self.shell = Some(before.to_owned());
         self
     }
 
@@ -67,12 +83,20 @@ impl Setup {
         for file in ["package.json", "server.js"] {
             fs::copy(Path::new(DEMO).join(file), demo.join(file)).unwrap();
         }
+        for (path, text) in &server.setup.files {
+            server.write(path, text);
+        }
         server.configure(apps);
         if let Some(uid) = server.setup.uid {
             // The checkout may be where this user cannot go.
             fs::copy(SUPERVISOR, server.path("infissi-supervisord")).unwrap();
             for path in [server.path(""), demo.clone(), server.path("supervisor.toml")] {
                 chown(path, Some(uid), Some(uid)).unwrap();
+            }
+            for (file, _) in &server.setup.files {
+                for path in server.path(file).ancestors().take_while(|path| *path != server.dir.path()) {
+                    chown(path, Some(uid), Some(uid)).unwrap();
+                }
             }
         }
         server
@@ -107,7 +131,9 @@ impl Server {
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) {
-        fs::write(self.path(path), text).unwrap();
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// Starts a supervisor on what is there and waits until it answers.
@@ -138,7 +164,14 @@ impl Server {
                 supervisor.uid(uid).gid(uid);
                 supervisor
             }
-            None => command(SUPERVISOR),
+            None => match &self.setup.shell {
+                Some(before) => {
+                    let mut shell = command("sh");
+                    shell.args(["-c", &format!("{before}\nexec \"$0\" \"$@\""), SUPERVISOR]);
+                    shell
+                }
+                None => command(SUPERVISOR),
+            },
         };
         supervisor.arg("--config").arg(self.path("supervisor.toml")).current_dir(self.dir.path());
         for name in ["INFISSI_CONFIG", "INFISSI_SOCKET", "NOTIFY_SOCKET", "NO_COLOR"] {
