@@ -173,7 +173,7 @@ fn a_user_that_does_not_exist_concerns_one_app_and_a_plain_users_supervisor_beco
     assert!(server.app("lost")["reason"].as_str().unwrap().contains("no-such-user-here"));
     server.wait_status("well", "online");
     drop(server);
-    let server = Setup::default().as_nobody().start(&apps);
+    let server = Setup::default().by_nobody().start(&apps);
     server.wait_status("other", "errored");
     let reason = server.app("other")["reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("daemon") && reason.contains("nobody"), "{reason}");

@@ -44,7 +44,7 @@ fn a_job_waits_for_its_time_runs_when_asked_and_is_done_with_zero() {
     server.wait_status("job", "waiting");
     let next = server.app("job")["next_at"].as_str().unwrap().to_owned();
     assert!(next.contains("-01-01T01:00:00"), "three o'clock in Kyiv: {next}");
-    let runs = || std::fs::read_to_string(server.path("runs")).unwrap_or_default().lines().count();
+    let runs = || server.lines_of("runs");
     assert_eq!(runs(), 0);
     server.ctl(&["restart", "job"]).ok();
     server.wait_until("it to be done", || server.status("job") == "waiting" && runs() == 1);

@@ -43,7 +43,7 @@ fn after_kill_minus_nine_a_new_supervisor_ends_what_runs_and_starts_it_afresh() 
     };
     story(Setup::default());
     if is_root() {
-        story(Setup::default().as_nobody());
+        story(Setup::default().by_nobody());
     }
 }
 

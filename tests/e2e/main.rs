@@ -10,6 +10,8 @@ mod lifecycle;
 mod machine;
 mod probes;
 mod rows;
+mod rows_of_logs;
 mod server;
+mod socket;
 mod spawn;
 mod trees;

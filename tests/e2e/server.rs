@@ -21,6 +21,13 @@ pub(crate) const NOBODY: u32 = 65534;
 /// How long an orderly end may take before it is a fault of the supervisor.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The demo app by `npm start` on a port.
+pub(crate) fn demo(name: &str, port: u16, more: &str) -> String {
+    format!(
+        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
+    )
+}
+
 pub(crate) struct Server {
     dir: TempDir,
     setup: Setup,
@@ -68,7 +75,7 @@ impl Setup {
 
     /// The whole supervisor runs as `nobody`: no cgroups, no other users.
     #[must_use]
-    pub(crate) fn as_nobody(mut self) -> Setup {
+    pub(crate) fn by_nobody(mut self) -> Setup {
         self.uid = Some(NOBODY);
         self
     }
@@ -287,15 +294,6 @@ impl Server {
         shown["processes"].as_array().unwrap().iter().map(row).collect()
     }
 
-    /// The pid of the app's one process whose command line contains these words.
-    #[track_caller]
-    pub(crate) fn process(&self, name: &str, words: &str) -> i32 {
-        let tree = self.tree(name);
-        let found: Vec<i32> = tree.iter().filter(|(_, line)| line.contains(words)).map(|(pid, _)| *pid).collect();
-        assert_eq!(found.len(), 1, "processes of {name} with {words:?}: {tree:#?}");
-        found[0]
-    }
-
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
         let events = self.json(&["events"]);
@@ -313,6 +311,11 @@ impl Server {
     /// The text of a log file: `web-combined.log`.
     pub(crate) fn log(&self, file: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.log_dir().join(file)).unwrap_or_default()).into_owned()
+    }
+
+    /// The lines of a file that an app writes beside the configuration.
+    pub(crate) fn lines_of(&self, file: &str) -> usize {
+        fs::read_to_string(self.path(file)).unwrap_or_default().lines().count()
     }
 
     pub(crate) fn own_log(&self) -> String {

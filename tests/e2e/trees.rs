@@ -20,7 +20,7 @@ wait
 fn both_ways(story: impl Fn(Setup)) {
     story(Setup::default());
     if is_root() {
-        story(Setup::default().as_nobody());
+        story(Setup::default().by_nobody());
     }
 }
 

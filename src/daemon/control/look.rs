@@ -3,6 +3,7 @@
 use super::actions::admit;
 use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
+use super::asking::Selector;
 use super::selector::select;
 use crate::api::{
     AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, ProbeReply, Refusal, RefusalCode, Slot,
@@ -17,7 +18,7 @@ use crate::daemon::{clock, probes};
 use crate::linux::memory;
 use crate::linux::proc::{MARK, ProcTable};
 use crate::supervisor::Check;
-use axum::extract::{Extension, Path, State};
+use axum::extract::{Extension, State};
 use std::sync::Arc;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::oneshot;
@@ -53,7 +54,7 @@ pub(super) async fn statuses(shared: &Arc<Shared>) -> Result<Vec<AppStatus>, Ref
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Look, &name)?;
     let AppView { mut status, exits, probe_failure } = view(&shared, &app.name).await?;
@@ -126,7 +127,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
 pub(super) async fn probe(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(selector): Path<String>,
+    Selector(selector): Selector,
 ) -> Answer {
     let mut replies = Vec::new();
     for app in select(&shared, &caller, Need::Look, &selector)? {
@@ -162,7 +163,7 @@ async fn probe_app(shared: &Arc<Shared>, app: &Arc<AppConfig>) -> ProbeReply {
 pub(super) async fn exec(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Change, &name)?;
     let launching = shared.clone();

@@ -72,7 +72,8 @@ fn unknown(word: &str, apps: &[Arc<AppConfig>]) -> Refusal {
         Some((_, name)) => refusal(format!("there is no app {word}")).hint(format!("did you mean {name}?")),
         None => {
             let names: Vec<&str> = apps.iter().map(|app| app.name.as_str()).collect();
-            refusal(format!("there is no app {word}")).hint(format!("there are {}", names.join(", ")))
+            let are = if names.len() == 1 { "is only" } else { "are" };
+            refusal(format!("there is no app {word}")).hint(format!("there {are} {}", names.join(", ")))
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::actions::admit;
 use super::admission::{Caller, Need};
 use super::answer::{Answer, Gone, Lines, line, lines};
-use super::asking::query;
+use super::asking::{Selector, query};
 use super::selector::select;
 use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
@@ -11,7 +11,7 @@ use crate::daemon::log_place::log_settings;
 use crate::daemon::shared::{Shared, stream};
 use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ static READERS: AtomicUsize = AtomicUsize::new(0);
 pub(super) async fn app_logs(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(selector): Path<String>,
+    Selector(selector): Selector,
     RawQuery(asked): RawQuery,
 ) -> Answer {
     logs(shared, caller, &selector, asked.as_deref())
