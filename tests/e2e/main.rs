@@ -4,7 +4,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod config;
+mod contention;
+mod jobs;
+mod lifecycle;
 mod machine;
+mod memory;
+mod probes;
 mod rows;
+mod rows_of_logs;
 mod server;
 mod socket;
+mod spawn;
+mod trees;
+mod trust;
