@@ -6,8 +6,8 @@ use super::answer::{Answer, json};
 use super::asking::Selector;
 use super::selector::select;
 use crate::api::{
-    AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, ProbeReply, Refusal, RefusalCode, Slot,
-    Status, SupervisorStatus,
+    AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, Overview, ProbeReply, Refusal,
+    RefusalCode, Slot, Status, SupervisorStatus,
 };
 use crate::config::{AppConfig, ProbeKind, Sources};
 use crate::daemon::environment::InstanceName;
@@ -24,16 +24,45 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::oneshot;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+    Ok(json(&visible(&shared, &caller).await?))
+}
+
+pub(super) async fn overview(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+    // The files are read on another thread while the apps are measured here.
+    let (config, apps) = tokio::join!(config_status(&shared, &caller), visible(&shared, &caller));
+    Ok(json(&Overview { apps: apps?, config, warnings: shared.warnings() }))
+}
+
+/// The apps that the caller may see.
+async fn visible(shared: &Arc<Shared>, caller: &Caller) -> Result<Vec<AppStatus>, Refusal> {
     let config = shared.config();
     if !caller.may_look_at_something(&config, &shared.launcher.users) {
-        admit(&shared, &caller, Need::Look, "the apps")?;
+        admit(shared, caller, Need::Look, "the apps")?;
     }
-    let mut apps = statuses(&shared).await?;
+    let mut apps = statuses(shared).await?;
     apps.retain(|status| {
         let app = config.app(&status.name);
         app.map_or(caller.may_everywhere(Need::Look), |app| caller.may(Need::Look, app, &shared.launcher.users))
     });
-    Ok(json(&apps))
+    Ok(apps)
+}
+
+/// Which configuration is in force, and whether the files still say the same.
+async fn config_status(shared: &Shared, caller: &Caller) -> ConfigStatus {
+    let applied = shared.applied();
+    let path = applied.path.clone();
+    let now = tokio::task::spawn_blocking(move || Sources::read(&path)).await;
+    let same = matches!(now, Ok(Ok(ref sources)) if *sources == applied.sources);
+    ConfigStatus {
+        path: applied.path.display().to_string(),
+        applied_at: applied.at,
+        changed: !same && applied.faulty.is_none(),
+        // The mistakes quote the file, other people's stanzas among it.
+        faulty: applied.faulty.map(|mistakes| match caller.may_everywhere(Need::Look) {
+            true => mistakes,
+            false => "the configuration has mistakes".to_owned(),
+        }),
+    }
 }
 
 /// Every app, measured.
@@ -95,10 +124,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
     if !caller.may_look_at_something(&shared.config(), &shared.launcher.users) {
         admit(&shared, &caller, Need::Look, "the supervisor")?;
     }
-    let applied = shared.applied();
-    let path = applied.path.clone();
-    let now = tokio::task::spawn_blocking(move || Sources::read(&path)).await;
-    let same = matches!(now, Ok(Ok(ref sources)) if *sources == applied.sources);
+    let config = config_status(&shared, &caller).await;
     let host = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
     let uptime = clock::now().mono.saturating_sub(shared.began);
     Ok(json(&SupervisorStatus {
@@ -106,16 +132,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
         pid: i32::try_from(std::process::id()).unwrap_or_default(),
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         memory_bytes: memory::own().unwrap_or_default(),
-        config: ConfigStatus {
-            path: applied.path.display().to_string(),
-            applied_at: applied.at,
-            changed: !same && applied.faulty.is_none(),
-            // The mistakes quote the file, other people's stanzas among it.
-            faulty: applied.faulty.map(|mistakes| match caller.may_everywhere(Need::Look) {
-                true => mistakes,
-                false => "the configuration has mistakes".to_owned(),
-            }),
-        },
+        config,
         socket: shared.places.socket.display().to_string(),
         state_dir: shared.places.state_dir.display().to_string(),
         log_dir: shared.places.log_dir.display().to_string(),
