@@ -16,5 +16,6 @@ mod rows_of_logs;
 mod server;
 mod socket;
 mod spawn;
+mod starts;
 mod trees;
 mod trust;
