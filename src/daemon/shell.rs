@@ -1,6 +1,7 @@
 //! The loop: the world becomes events, effects become acts.
 
 use super::clock;
+use super::endings::Endings;
 use super::launch::{Landing, Order};
 use super::notice::{AppView, Ask, Notice};
 use super::runs::Run;
@@ -15,10 +16,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
 
-/// How often a tree that ends is looked at when nothing announces itself.
-const ENDING_LOOK: Duration = Duration::from_millis(100);
 /// A disk that takes no state for so long does not keep an app from starting.
 const SAVE_PATIENCE: Duration = Duration::from_secs(2);
+/// How often a disk that took no state is tried again.
+const SAVE_RETRY: Duration = Duration::from_secs(10);
 /// After `shutdown_timeout`, what cannot be killed is left behind.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -31,18 +32,12 @@ pub(super) struct Shell {
     /// Not yet performed: what stands behind a save waits for it.
     queue: VecDeque<Effect>,
     saving_since: Option<Duration>,
+    /// The last save failed.
+    save_again_at: Option<Duration>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
-    endings: HashMap<RunId, EndingTree>,
+    endings: Endings,
     exit_by: Option<Duration>,
     done: bool,
-}
-
-/// A tree that is asked to end.
-struct EndingTree {
-    run: Arc<Run>,
-    signal: i32,
-    signalled: Signalled,
-    kill: bool,
 }
 
 impl Shell {
@@ -53,6 +48,7 @@ impl Shell {
         asks: mpsc::Receiver<Ask>,
         signals: Signals,
     ) -> Shell {
+        let save_again_at = shared.state_is_unsaved().then(|| clock::now().mono + SAVE_RETRY);
         Shell {
             core,
             shared,
@@ -61,8 +57,9 @@ impl Shell {
             signals,
             queue: VecDeque::new(),
             saving_since: None,
+            save_again_at,
             replies: HashMap::new(),
-            endings: HashMap::new(),
+            endings: Endings::default(),
             exit_by: None,
             done: false,
         }
@@ -89,9 +86,11 @@ impl Shell {
     /// How long nothing is due.
     fn sleep(&self) -> Duration {
         let now = clock::now();
-        let looks = (!self.endings.is_empty()).then_some(now.mono + ENDING_LOOK);
         let save = self.saving_since.map(|since| since + SAVE_PATIENCE);
-        let due = [self.core.deadline(now), looks, save, self.exit_by].into_iter().flatten().min();
+        let due = [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by]
+            .into_iter()
+            .flatten()
+            .min();
         // A day is as good as never, and a clock is looked at again then.
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(now.mono))
     }
@@ -101,6 +100,9 @@ impl Shell {
         if self.saving_since.is_some_and(|since| since + SAVE_PATIENCE <= now.mono) {
             self.saving_since = None;
             self.shared.warn_state("the disk has not taken the desired state in 2 s; going on without");
+        }
+        if self.save_again_at.is_some_and(|at| at <= now.mono) {
+            self.queue.push_front(Effect::SaveDesired(self.core.desired()));
         }
         if self.exit_by.is_some_and(|at| at <= now.mono) {
             warn!("some processes cannot be ended; leaving them behind");
@@ -120,7 +122,10 @@ impl Shell {
                 self.saving_since = None;
                 match result {
                     Ok(()) => self.shared.state_is_well(),
-                    Err(error) => self.shared.warn_state(&format!("the desired state is not saved: {error}")),
+                    Err(error) => {
+                        self.save_again_at = Some(clock::now().mono + SAVE_RETRY);
+                        self.shared.warn_state(&format!("the desired state is not saved: {error}"));
+                    }
                 }
             }
         }
@@ -216,6 +221,7 @@ impl Shell {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::SaveDesired(desired) => {
+                self.save_again_at = None;
                 self.saving_since = Some(clock::now().mono);
                 let shared = self.shared.clone();
                 tokio::task::spawn_blocking(move || shared.notify(Notice::Saved(shared.save_desired(desired))));
@@ -224,7 +230,10 @@ impl Shell {
                 let shared = self.shared.clone();
                 let order = Order { run, app, slot, index };
                 tokio::task::spawn_blocking(move || {
-                    let landing = shared.launcher.launch(&order, &shared.logs).map(Box::new);
+                    let landing = shared.launcher.launch(&order, |user, output| {
+                        shared.take_output(order.run, &order.app, user, output);
+                    });
+                    let landing = landing.map(Box::new);
                     shared.notify(Notice::Landed { run, landing });
                 });
             }
@@ -242,7 +251,10 @@ impl Shell {
                     shared.notify(Notice::Probed { run, outcome });
                 });
             }
-            Effect::OpenLogs { app } => self.shared.open_logs(&app),
+            Effect::OpenLogs { app } => {
+                let shared = self.shared.clone();
+                tokio::task::spawn_blocking(move || shared.open_logs(&app));
+            }
             Effect::CloseLogs { app } => self.shared.close_logs(&app),
             Effect::Announce(announcement) => self.shared.events.add(announcement, clock::now().wall),
             Effect::Reply { id, reply } => {
@@ -273,38 +285,24 @@ impl Shell {
 
     fn stop(&mut self, id: RunId, signal: i32) {
         let Some(run) = self.shared.runs.get(id) else { return };
-        let mut ending = EndingTree { run, signal, signalled: Signalled::default(), kill: false };
-        if ending.run.is_over() {
-            return self.over(&ending.run.clone());
+        if run.is_over() {
+            return self.over(&run);
         }
-        ending.run.tree.signal_politely(signal, &mut ending.signalled);
-        self.endings.insert(id, ending);
+        self.endings.stop(run, signal, clock::now().mono);
     }
 
     fn kill(&mut self, id: RunId) {
-        if let Some(ending) = self.endings.get_mut(&id) {
-            ending.kill = true;
-            ending.run.tree.kill();
+        if let Some(run) = self.shared.runs.get(id) {
+            self.endings.kill(run, clock::now().mono);
         }
         self.look_at_endings();
     }
 
-    /// Which of the trees that end are empty? The others get what is due to them.
     fn look_at_endings(&mut self) {
-        let over: Vec<RunId> =
-            self.endings.iter().filter(|(_, ending)| ending.run.is_over()).map(|(id, _)| *id).collect();
-        for id in over {
-            if let Some(ending) = self.endings.remove(&id) {
-                self.over(&ending.run);
-            }
+        for run in self.endings.over() {
+            self.over(&run);
         }
-        for ending in self.endings.values_mut() {
-            if ending.kill {
-                ending.run.tree.kill();
-            } else {
-                ending.run.tree.signal_left_behind(ending.signal, &mut ending.signalled);
-            }
-        }
+        self.endings.press_on(clock::now().mono);
     }
 
     fn over(&mut self, run: &Arc<Run>) {

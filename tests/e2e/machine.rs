@@ -1,18 +1,19 @@
 //! The machine that the stories play on: time, ports, processes, HTTP, small disks.
 
 use infissi::linux::{proc, strays};
-use nix::mount::{MsFlags, mount, umount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// How long anything may take: machines are slow, and a story that works does not wait for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -96,6 +97,11 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     proc::stat(pid).is_some_and(|stat| stat.is_alive())
 }
 
+/// What it alone has in memory, bytes.
+pub(crate) fn private_memory(pid: i32) -> u64 {
+    proc::statm(pid).unwrap().private()
+}
+
 pub(crate) fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
@@ -153,10 +159,6 @@ impl Program {
         Program { child, stdout, stderr, readers }
     }
 
-    pub(crate) fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
-    }
-
     pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.stdout.lock().unwrap()).into_owned()
     }
@@ -198,18 +200,18 @@ fn listen(mut from: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> th
     })
 }
 
-/// A small disk that can really be full.
+/// A small disk that can really be full. To be made before the server whose files it holds, so that it goes after it.
 pub(crate) struct SmallDisk {
-    path: PathBuf,
+    dir: TempDir,
 }
 
 impl SmallDisk {
     /// None where this machine does not let us mount.
-    pub(crate) fn mount(path: &Path, bytes: u64) -> Option<SmallDisk> {
-        std::fs::create_dir_all(path).unwrap();
+    pub(crate) fn mount(bytes: u64) -> Option<SmallDisk> {
+        let dir = tempfile::Builder::new().prefix("infissi-disk-").tempdir().unwrap();
         let size = format!("size={bytes},mode=755");
-        match mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), Some(size.as_str())) {
-            Ok(()) => Some(SmallDisk { path: path.to_owned() }),
+        match mount(Some("tmpfs"), dir.path(), Some("tmpfs"), MsFlags::empty(), Some(size.as_str())) {
+            Ok(()) => Some(SmallDisk { dir }),
             Err(error) => {
                 skip(&format!("no small disk can be mounted here: {error}"));
                 None
@@ -217,22 +219,27 @@ impl SmallDisk {
         }
     }
 
-    /// Takes all that is left, until the ballast is removed.
-    pub(crate) fn fill(&self) -> PathBuf {
-        let ballast = self.path.join("ballast");
-        let mut file = std::fs::File::create(&ballast).unwrap();
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Takes all that is left.
+    pub(crate) fn fill(&self) {
+        let mut file = std::fs::File::create(self.path().join("ballast")).unwrap();
         for size in [64 * 1024, 4096, 512, 1] {
             while file.write_all(&vec![b'x'; size]).is_ok() {}
         }
-        ballast
+    }
+
+    pub(crate) fn make_room(&self) {
+        std::fs::remove_file(self.path().join("ballast")).unwrap();
     }
 }
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Whoever still writes there has been ended by now; a mount that stays is the test's own failure.
-        if let Err(error) = umount(&self.path) {
-            skip(&format!("{} is still mounted: {error}", self.path.display()));
+        if let Err(error) = umount2(self.dir.path(), MntFlags::MNT_DETACH) {
+            skip(&format!("{} is still mounted: {error}", self.dir.path().display()));
         }
     }
 }

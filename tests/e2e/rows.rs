@@ -1,47 +1,39 @@
-//! What PM2 got wrong, row by row of the field notes, and what happens here instead.
+//! What PM2 got wrong, row by row of the field notes, and what happens here instead. The rows about logs have their own
+//! file.
 
-use crate::machine::{accepts, free_port, get, is_alive, signal};
-use crate::server::{Server, Setup};
+use crate::machine::{SmallDisk, accepts, free_port, get, is_alive, is_root, private_memory, signal};
+use crate::server::{NOBODY, Server, Setup, demo};
 use nix::sys::signal::Signal;
+use nix::unistd::{Group, User};
+use std::fs;
 use std::time::Duration;
-
-/// The demo app by `npm start` on a port.
-fn demo(name: &str, port: u16, more: &str) -> String {
-    format!(
-        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
-    )
-}
 
 #[test]
 fn row_01_a_leak_below_npm_is_seen_and_the_app_replaced_within_two_seconds_of_crossing() {
     let port = free_port();
-    let server = Server::start(&demo("web", port, "max_memory_restart = \"220M\""));
+    let server = Server::start(&demo("web", port, "max_memory_restart = \"100M\""));
     server.wait_status("web", "online");
-    let (leader, node) = (server.pid("web"), server.process("web", "server.js"));
+    let (leader, node) = (server.pid("web"), server.node("web"));
     assert_ne!(leader, node, "npm leads, node is below it");
     let shown = server.app("web")["memory_bytes"].as_u64().unwrap();
     let both = private_memory(leader) + private_memory(node);
-    assert!(shown > private_memory(leader) + (10 << 20), "{shown} is the leader's alone");
-    assert!(shown.abs_diff(both) < (40 << 20), "{shown} is not the tree's {both}");
+    assert!(shown > private_memory(leader) + (2 << 20), "{shown} is the leader's alone");
+    assert!(shown.abs_diff(both) < (16 << 20), "{shown} is not the tree's {both}");
 
-    get(port, "/leak?mb=400&rate=40").unwrap();
+    get(port, "/leak?mb=600&rate=40").unwrap();
     server.wait_until("the breach", || !server.events_of("web", "breach").is_empty());
     let breach = &server.events_of("web", "breach")[0];
-    // 40 MB/s: what passes the limit by more than 2 s of leaking was noticed too late.
+    // 40 MB/s: what passed the limit by more than 2 s of leaking was noticed too late.
     let message = breach["message"].as_str().unwrap();
-    let bytes: f64 = message.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
-    assert!(bytes < 220.0 + 2.0 * 40.0 + 20.0, "{message}");
+    let megabytes: f64 =
+        message.split_whitespace().find_map(|word| word.parse().ok()).unwrap_or_else(|| panic!("{message}"));
+    assert!(megabytes < 100.0 + 2.0 * 40.0 + 20.0, "{message}");
 
-    server.wait_until("a new process", || server.status("web") == "online" && server.pid("web") != leader);
+    server.wait_for_another("web", leader);
     let app = server.app("web");
     assert_eq!(app["last_exit"]["reason"], "memory", "{app:#}");
     assert_eq!(app["restarts"], 1, "{app:#}");
     assert!(!is_alive(leader) && !is_alive(node));
-}
-
-/// What it alone has in memory, bytes: what the figure of its tree has to contain.
-fn private_memory(pid: i32) -> u64 {
-    infissi::linux::proc::statm(pid).unwrap().private()
 }
 
 #[test]
@@ -53,7 +45,7 @@ fn row_02_killing_the_npm_wrapper_leaves_no_orphan_on_the_port() {
     assert!(tree.len() >= 2, "{tree:?}");
     let npm = server.pid("web");
     signal(npm, Signal::SIGKILL);
-    server.wait_until("another npm to be online", || server.status("web") == "online" && server.pid("web") != npm);
+    server.wait_for_another("web", npm);
     for (pid, command) in tree {
         assert!(!is_alive(pid), "{pid} ({command}) is left over");
     }
@@ -119,19 +111,19 @@ fn row_05_a_crash_loop_backs_off_and_recovers_when_the_cause_is_mended() {
     let backing_off: Vec<String> = server.events_of("web", "backoff").iter().map(ToString::to_string).collect();
     assert!(backing_off.len() >= 5, "{backing_off:#?}");
     // 50 + 100 + 200 + 400 + … ms: in a hot loop there would be thousands.
-    let (spawns, uptime) = (server.log_lines("../spawns"), server.uptime());
+    let (spawns, uptime) = (server.lines_of("spawns"), server.uptime());
     let most = 5 + uptime.as_millis() / 400;
     assert!(spawns as u128 <= most, "{spawns} spawns in {uptime:?}, at most {most}: {backing_off:#?}");
 
     server.write("mended", "");
     server.wait_status("web", "online");
-    let pid = server.pid("web");
     let restarts = server.app("web")["restarts"].as_u64();
     server.wait_until("a healthy spell", || server.app("web")["uptime_ms"].as_u64() > Some(1_100));
-    signal(pid, Signal::SIGKILL);
+    let before = server.events_of("web", "backoff").len();
+    signal(server.pid("web"), Signal::SIGKILL);
     server.wait_until("the restart", || server.app("web")["restarts"].as_u64() > restarts);
-    let last = server.events_of("web", "backoff").len();
-    assert_eq!(last, backing_off.len().max(last), "after a healthy spell the restart is immediate");
+    server.wait_status("web", "online");
+    assert_eq!(server.events_of("web", "backoff").len(), before, "after a healthy spell the restart is immediate");
 }
 
 #[test]
@@ -141,59 +133,16 @@ fn row_05_max_restarts_gives_up_and_a_start_tries_again() {
          max_restarts = 2\nbackoff = { initial = \"10ms\", max = \"20ms\" }",
     );
     server.wait_status("web", "errored");
-    assert_eq!(server.log_lines("../spawns"), 3, "the first start and two restarts");
+    assert_eq!(server.lines_of("spawns"), 3, "the first start and two restarts");
     let app = server.show("web");
     assert!(app["reason"].as_str().unwrap().contains("gave up after 2 restarts"), "{app:#}");
     assert!(app["last_lines"].to_string().contains("no database"), "{app:#}");
     assert!(app["next_steps"].to_string().contains("infissi-ctl restart web"), "{app:#}");
     assert_eq!(server.ctl(&["start", "web"]).code, 1);
-    assert!(server.log_lines("../spawns") > 3);
+    assert!(server.lines_of("spawns") > 3);
 }
 
-#[test]
-fn row_09_the_last_lines_before_an_exit_or_a_crash_are_in_the_file_whole_and_stamped_once() {
-    let script = "process.stdout.write('first half, '); process.stdout.write('second half\\n');\
-                  process.stdout.write(Buffer.from([0xff, 0xfe, 0x80, 0x0a]));\
-                  for (let i = 0; i < 3000; i++) console.log('line ' + i + ' '.padEnd(80, '.'));\
-                  console.error('the very last words'); process.exit(9)";
-    let server = Setup::default().prepare("");
-    server.write("app.js", script);
-    server.configure("[apps.web]\ncommand = \"node app.js\"\nautorestart = false");
-    let mut server = server;
-    server.run();
-    server.wait_status("web", "errored");
-    let bytes = std::fs::read(server.path("logs/web-combined.log")).unwrap();
-    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-    assert_eq!(lines.len(), 3000 + 3 + 1, "each line once, and a newline at the end");
-    for line in &lines[..lines.len() - 1] {
-        assert_eq!((line[4], line[10], line[29]), (b'-', b'T', b' '), "{:?}", String::from_utf8_lossy(line));
-    }
-    let text: Vec<&[u8]> = lines[..lines.len() - 1].iter().map(|line| &line[30..]).collect();
-    assert!(text.contains(&b"first half, second half".as_slice()));
-    assert!(text.contains(&[0xff, 0xfe, 0x80].as_slice()), "bytes that are no UTF-8 are kept as they are");
-    assert!(text.iter().any(|line| line.starts_with(b"line 2999 ")), "process.exit lost nothing");
-    assert!(server.log("web-error.log").ends_with(" the very last words\n"));
-    let shown = server.ctl(&["logs", "web", "--raw", "-n", "5000", "--no-follow"]).ok().stdout;
-    assert_eq!(shown.lines().count(), 3003);
-    assert!(server.show("web")["last_lines"].to_string().contains("the very last words"));
-}
-
-#[test]
-fn row_09_a_line_without_an_end_and_an_uncaught_exception_are_kept_too() {
-    let port = free_port();
-    let server = Server::start(&format!(
-        "{}[apps.half]\ncommand = [\"sh\", \"-c\", \"printf 'no newline'; kill -9 $$\"]\nautorestart = false",
-        demo("web", port, "backoff = { initial = \"1h\", max = \"1h\" }\nmin_uptime = \"1h\"")
-    ));
-    server.wait_status("half", "errored");
-    assert!(server.log("half-out.log").ends_with(" no newline\n"), "{:?}", server.log("half-out.log"));
-    server.wait_status("web", "online");
-    get(port, "/crash");
-    server.wait_status("web", "backoff");
-    let errors = server.log("web-error.log");
-    assert!(errors.contains("last words before the crash") && errors.contains("Error: crashed on request"), "{errors}");
-}
-
+/// The file that is written to: `NAME-out.log`; a rotated one has its time in the name.
 #[test]
 fn row_13_an_app_gets_what_is_declared_and_edits_apply_at_the_next_start() {
     let setup = Setup::default().env("LEAKED_SECRET", "from the shell").env("LANG", "C.UTF-8");
@@ -209,7 +158,7 @@ fn row_13_an_app_gets_what_is_declared_and_edits_apply_at_the_next_start() {
     server.configure(&apps("first"));
     server.run();
     server.wait_status("web", "online");
-    let env = |server: &Server| std::fs::read_to_string(server.path("env.txt")).unwrap();
+    let env = |server: &Server| fs::read_to_string(server.path("env.txt")).unwrap();
     let first = env(&server);
     assert!(first.contains("\nDECLARED=first\n") || first.starts_with("DECLARED=first\n"), "{first}");
     assert!(first.contains("FROM_FILE=one two\n") && first.contains("BOTH=from env\n"), "{first}");
@@ -249,14 +198,99 @@ fn row_13_an_app_gets_what_is_declared_and_edits_apply_at_the_next_start() {
     assert!(env(&server).contains("DECLARED=second\n"), "{applied:#?}\n{}", server.own_log());
     let shown = server.ctl(&["--json", "show", "web"]).ok().stdout;
     assert!(shown.contains("DECLARED") && !shown.contains("changed"), "names, never values: {shown}");
-    let saved = std::fs::read_to_string(server.path("state/state.json")).unwrap();
+    let saved = fs::read_to_string(server.path("state/state.json")).unwrap();
     assert!(!saved.contains("from the shell"), "{saved}");
 }
 
+#[test]
+fn row_14_a_full_disk_empties_no_state_and_keeps_no_app_from_starting() {
+    let Some(disk) = is_root().then(|| SmallDisk::mount(256 * 1024)).flatten() else { return };
+    let sleeper = "command = \"sleep 600\"\nbackoff = { initial = \"10ms\", max = \"100ms\" }";
+    let apps = format!("[apps.web]\n{sleeper}\n[apps.other]\n{sleeper}\nautostart = false");
+    let mut server = Setup::default().keys(&format!("state_dir = \"{}\"", disk.path().display())).start(&apps);
+    server.wait_status("web", "online");
+    server.ctl(&["start", "other"]).ok();
+    let state = fs::read(disk.path().join("state.json")).unwrap();
+
+    disk.fill();
+    server.ctl(&["stop", "other"]).ok();
+    server.wait_until("a warning", || server.get("/v1/supervisor")["warnings"].to_string().contains("not saved"));
+    let list = server.ctl(&["list"]).ok();
+    assert!(list.said().contains("not saved") && list.said().contains("No space left"), "{list:#?}");
+    assert_eq!(fs::read(disk.path().join("state.json")).unwrap(), state, "the state before is whole");
+    let pid = server.pid("web");
+    signal(pid, Signal::SIGKILL);
+    server.wait_for_another("web", pid);
+
+    // A power cut now: the state of before counts.
+    server.kill_supervisor();
+    server.run();
+    server.wait_status("web", "online");
+    server.wait_status("other", "online");
+    let warned = |server: &Server| server.get("/v1/supervisor")["warnings"].to_string().contains("not saved");
+    assert!(warned(&server));
+    server.ctl(&["stop", "other"]).ok();
+    disk.make_room();
+    server.wait_until("the state to be saved after all", || !warned(&server));
+    server.kill_supervisor();
+    server.run();
+    server.wait_status("web", "online");
+    assert_eq!(server.status("other"), "stopped");
+}
+
+#[test]
+fn row_16_a_second_supervisor_on_the_same_state_is_refused_and_told_who_is_first() {
+    let server = Server::start("[apps.web]\ncommand = \"sleep 600\"");
+    server.wait_status("web", "online");
+    let pid = server.pid("web");
+    let second = server.supervisor(&[]);
+    assert_eq!(second.code, 1, "{second:#?}");
+    assert!(second.stderr.contains(&server.supervisor_pid().to_string()), "{second:#?}");
+    assert_eq!((server.status("web").as_str(), server.pid("web")), ("online", pid), "the first is not disturbed");
+}
+
+#[test]
+fn row_16_strangers_are_told_what_they_would_need_and_everybody_else_may_what_is_theirs() {
+    if !is_root() {
+        return;
+    }
+    let user = |name: &str| User::from_name(name).unwrap().unwrap().uid.as_raw();
+    let (admin, owner, group) = (user("daemon"), user("bin"), Group::from_name("mail").unwrap().unwrap().gid.as_raw());
+    let server = Setup::default()
+        .keys("control = { group = \"mail\", admins = [\"daemon\"] }")
+        .start("[apps.theirs]\ncommand = \"sleep 600\"\nuser = \"bin\"\n[apps.web]\ncommand = \"sleep 600\"\n");
+    server.wait_until("both to be online", || server.status("theirs") == "online" && server.status("web") == "online");
+
+    for words in [&["list"] as &[&str], &["logs", "web"], &["restart", "web"], &["events"], &["shutdown"], &["apply"]] {
+        let refused = server.ctl_as(NOBODY, &[], words);
+        assert_eq!(refused.code, 5, "{words:?}: {refused:#?}");
+        assert!(refused.stderr.contains("nobody may not"), "{words:?}: {refused:#?}");
+        assert!(
+            refused.stderr.contains("mail") || refused.stderr.contains("control.admins"),
+            "{words:?}: {refused:#?}"
+        );
+    }
+    let pid = server.pid("web");
+    assert!(server.ctl_as(NOBODY, &[group], &["list"]).ok().stdout.contains("web"), "the group may look");
+    assert_eq!(server.ctl_as(NOBODY, &[group], &["restart", "web"]).code, 5, "and not change");
+    assert_eq!(server.pid("web"), pid);
+    server.ctl_as(admin, &[], &["restart", "web"]).ok();
+    assert_ne!(server.pid("web"), pid);
+
+    let list = server.ctl_as(owner, &[], &["list"]).ok().stdout;
+    assert!(list.contains("theirs") && !list.contains("web"), "{list}");
+    server.ctl_as(owner, &[], &["restart", "theirs"]).ok();
+    server.ctl_as(owner, &[], &["logs", "theirs", "--no-follow"]).ok();
+    let refused = server.ctl_as(owner, &[], &["stop", "web"]);
+    assert_eq!(refused.code, 5, "{refused:#?}");
+    assert_eq!(server.status("web"), "online");
+}
+
 impl Server {
-    /// The lines of a file below the log directory.
-    fn log_lines(&self, file: &str) -> usize {
-        self.log(file).lines().count()
+    /// The pid of the server below npm and its shell.
+    fn node(&self, name: &str) -> i32 {
+        let tree = self.tree(name);
+        tree.iter().find(|(_, command)| command == "node server.js").unwrap_or_else(|| panic!("{tree:?}")).0
     }
 
     fn uptime(&self) -> Duration {

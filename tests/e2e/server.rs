@@ -21,6 +21,13 @@ pub(crate) const NOBODY: u32 = 65534;
 /// How long an orderly end may take before it is a fault of the supervisor.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The demo app by `npm start` on a port.
+pub(crate) fn demo(name: &str, port: u16, more: &str) -> String {
+    format!(
+        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
+    )
+}
+
 pub(crate) struct Server {
     dir: TempDir,
     setup: Setup,
@@ -35,6 +42,10 @@ pub(crate) struct Setup {
     /// Whose supervisor it is: none is ours.
     uid: Option<u32>,
     env: Vec<(String, String)>,
+    /// Files beside the configuration.
+    files: Vec<(String, String)>,
+    /// What a shell does before it becomes the supervisor.
+    shell: Option<String>,
 }
 
 impl Setup {
@@ -50,9 +61,21 @@ impl Setup {
         self
     }
 
+    #[must_use]
+    pub(crate) fn file(mut self, path: &str, text: &str) -> Setup {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn shell(mut self, before: &str) -> Setup {
+        self.shell = Some(before.to_owned());
+        self
+    }
+
     /// The whole supervisor runs as `nobody`: no cgroups, no other users.
     #[must_use]
-    pub(crate) fn as_nobody(mut self) -> Setup {
+    pub(crate) fn by_nobody(mut self) -> Setup {
         self.uid = Some(NOBODY);
         self
     }
@@ -67,12 +90,20 @@ impl Setup {
         for file in ["package.json", "server.js"] {
             fs::copy(Path::new(DEMO).join(file), demo.join(file)).unwrap();
         }
+        for (path, text) in &server.setup.files {
+            server.write(path, text);
+        }
         server.configure(apps);
         if let Some(uid) = server.setup.uid {
             // The checkout may be where this user cannot go.
             fs::copy(SUPERVISOR, server.path("infissi-supervisord")).unwrap();
             for path in [server.path(""), demo.clone(), server.path("supervisor.toml")] {
                 chown(path, Some(uid), Some(uid)).unwrap();
+            }
+            for (file, _) in &server.setup.files {
+                for path in server.path(file).ancestors().take_while(|path| *path != server.dir.path()) {
+                    chown(path, Some(uid), Some(uid)).unwrap();
+                }
             }
         }
         server
@@ -107,7 +138,9 @@ impl Server {
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) {
-        fs::write(self.path(path), text).unwrap();
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// Starts a supervisor on what is there and waits until it answers.
@@ -138,7 +171,14 @@ impl Server {
                 supervisor.uid(uid).gid(uid);
                 supervisor
             }
-            None => command(SUPERVISOR),
+            None => match &self.setup.shell {
+                Some(before) => {
+                    let mut shell = command("sh");
+                    shell.args(["-c", &format!("{before}\nexec \"$0\" \"$@\""), SUPERVISOR]);
+                    shell
+                }
+                None => command(SUPERVISOR),
+            },
         };
         supervisor.arg("--config").arg(self.path("supervisor.toml")).current_dir(self.dir.path());
         for name in ["INFISSI_CONFIG", "INFISSI_SOCKET", "NOTIFY_SOCKET", "NO_COLOR"] {
@@ -254,15 +294,6 @@ impl Server {
         shown["processes"].as_array().unwrap().iter().map(row).collect()
     }
 
-    /// The pid of the app's one process whose command line contains these words.
-    #[track_caller]
-    pub(crate) fn process(&self, name: &str, words: &str) -> i32 {
-        let tree = self.tree(name);
-        let found: Vec<i32> = tree.iter().filter(|(_, line)| line.contains(words)).map(|(pid, _)| *pid).collect();
-        assert_eq!(found.len(), 1, "processes of {name} with {words:?}: {tree:#?}");
-        found[0]
-    }
-
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
         let events = self.json(&["events"]);
@@ -279,7 +310,12 @@ impl Server {
 
     /// The text of a log file: `web-combined.log`.
     pub(crate) fn log(&self, file: &str) -> String {
-        String::from_utf8_lossy(&fs::read(self.path("logs").join(file)).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(&fs::read(self.log_dir().join(file)).unwrap_or_default()).into_owned()
+    }
+
+    /// The lines of a file that an app writes beside the configuration.
+    pub(crate) fn lines_of(&self, file: &str) -> usize {
+        fs::read_to_string(self.path(file)).unwrap_or_default().lines().count()
     }
 
     pub(crate) fn own_log(&self) -> String {
@@ -310,6 +346,15 @@ impl Server {
         self.wait_until(&format!("{name} to be {status}"), || self.status(name) == status);
     }
 
+    /// Waits until the app is online with another process than this one.
+    #[track_caller]
+    pub(crate) fn wait_for_another(&self, name: &str, pid: i32) -> i32 {
+        let online = |app: &Value| app["status"] == "online" && app["pid"] != pid;
+        let app =
+            self.wait_for(&format!("{name} to be online after pid {pid}"), || Some(self.app(name)).filter(online));
+        i32::try_from(app["pid"].as_i64().unwrap()).unwrap()
+    }
+
     #[track_caller]
     fn fail(&self, what: &str) -> ! {
         let apps = self.try_get(routes::APPS).map(|apps| format!("{apps:#}")).unwrap_or_default();
@@ -319,9 +364,43 @@ impl Server {
         panic!("waited in vain for {what}\n--- apps\n{apps}\n--- the supervisor's log\n{}", last.join("\n"));
     }
 
+    /// `infissi-ctl` as another user of the machine, in these groups.
+    #[track_caller]
+    pub(crate) fn ctl_as(&self, uid: u32, groups: &[u32], words: &[&str]) -> Output {
+        let ctl = self.path("infissi-ctl");
+        if !ctl.exists() {
+            // The checkout may be where this user cannot go.
+            fs::copy(CTL, &ctl).unwrap();
+        }
+        let mut setpriv = command("setpriv");
+        setpriv.args([format!("--reuid={uid}"), format!("--regid={uid}")]);
+        match groups {
+            [] => setpriv.arg("--clear-groups"),
+            groups => {
+                setpriv.arg(format!("--groups={}", groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",")))
+            }
+        };
+        Program::start(setpriv.arg(ctl).arg("--socket").arg(self.socket()).args(words)).end()
+    }
+
+    /// Where a key of `[supervisor]` says, else where every story has it.
+    fn place(&self, key: &str, usual: &str) -> PathBuf {
+        let said =
+            self.setup.keys.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"'));
+        self.path(said.unwrap_or(usual))
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.place("state_dir", "state")
+    }
+
+    pub(crate) fn log_dir(&self) -> PathBuf {
+        self.place("log_dir", "logs")
+    }
+
     /// Names the state directory in the mark of every process.
     pub(crate) fn state_id(&self) -> String {
-        let state = fs::read_to_string(self.path("state/state.json")).unwrap_or_default();
+        let state = fs::read_to_string(self.state_dir().join("state.json")).unwrap_or_default();
         let state: Value = serde_json::from_str(&state).unwrap_or_default();
         state["id"].as_str().unwrap_or_default().to_owned()
     }

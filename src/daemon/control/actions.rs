@@ -2,18 +2,19 @@
 
 use super::admission::{Caller, Need};
 use super::answer::{Answer, actions as answer_actions, json};
-use super::asking::{body, query};
+use super::asking::{Selector, body, query};
 use super::selector::select;
 use crate::api::{ActionQuery, ActionResult, ApplyBody, OutputLine, Refusal, RefusalCode, SignalBody};
 use crate::config::AppConfig;
 use crate::daemon::apply;
 use crate::daemon::notice::Ask;
-use crate::daemon::shared::{Shared, output_line};
+use crate::daemon::outputs::output_line;
+use crate::daemon::shared::Shared;
 use crate::linux::signal::{signal_name, signal_number};
 use crate::supervisor::{Reply, Request, RequestId};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -21,36 +22,38 @@ use tokio::sync::oneshot;
 /// How long a failure waits for the log thread's last lines.
 const TAIL_PATIENCE: Duration = Duration::from_secs(2);
 
-type Of = (State<Arc<Shared>>, Extension<Caller>, Path<String>, RawQuery);
+type Of = (State<Arc<Shared>>, Extension<Caller>, Selector, RawQuery);
 
-pub(super) async fn start((State(shared), Extension(caller), Path(selector), RawQuery(asked)): Of) -> Answer {
+pub(super) async fn start((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
     let ActionQuery { wait, .. } = query(asked.as_deref())?;
     let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
     act(&shared, &caller, Request::Start { apps, wait }).await
 }
 
-pub(super) async fn stop((State(shared), Extension(caller), Path(selector), RawQuery(asked)): Of) -> Answer {
+pub(super) async fn stop((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
     let ActionQuery { wait, .. } = query(asked.as_deref())?;
     let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
     act(&shared, &caller, Request::Stop { apps, wait }).await
 }
 
-pub(super) async fn restart((State(shared), Extension(caller), Path(selector), RawQuery(asked)): Of) -> Answer {
+pub(super) async fn restart((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
     // Without a proxy every restart is a hard one.
     let ActionQuery { wait, hard: _ } = query(asked.as_deref())?;
     let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
     act(&shared, &caller, Request::Restart { apps, wait }).await
 }
 
-pub(super) async fn reset((State(shared), Extension(caller), Path(selector), RawQuery(_)): Of) -> Answer {
+pub(super) async fn reset((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
+    let ActionQuery { .. } = query(asked.as_deref())?;
     let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
     act(&shared, &caller, Request::Reset { apps }).await
 }
 
 pub(super) async fn signal(
-    (State(shared), Extension(caller), Path(selector), RawQuery(_)): Of,
+    (State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of,
     sent: Result<Bytes, BytesRejection>,
 ) -> Answer {
+    let ActionQuery { .. } = query(asked.as_deref())?;
     let SignalBody { signal } = body(sent)?;
     let number = signal_number(&signal).ok_or_else(|| {
         Refusal::new(RefusalCode::Usage, format!("{signal:?} is no signal")).hint("write HUP, SIGUSR2 or a number")
@@ -60,7 +63,8 @@ pub(super) async fn signal(
     act(&shared, &caller, Request::Signal { apps, signal: number }).await
 }
 
-pub(super) async fn flush((State(shared), Extension(caller), Path(selector), RawQuery(_)): Of) -> Answer {
+pub(super) async fn flush((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
+    let ActionQuery { .. } = query(asked.as_deref())?;
     let mut results = Vec::new();
     for app in select(&shared, &caller, Need::Change, &selector)? {
         let (done, flushed) = oneshot::channel();
@@ -138,7 +142,7 @@ pub(super) async fn last_lines(shared: &Shared, app: &str) -> Vec<OutputLine> {
     shared.logs.tail(Arc::from(app), move |lines| drop(done.send(lines)));
     match tokio::time::timeout(TAIL_PATIENCE, lines).await {
         Ok(Ok(lines)) => lines.into_iter().map(output_line).collect(),
-        Ok(Err(_)) | Err(_) => shared.tail(app),
+        Ok(Err(_)) | Err(_) => shared.outputs.tail(app),
     }
 }
 

@@ -2,10 +2,13 @@
 
 use super::{actions, look, metrics, streams};
 use crate::api::{Refusal, RefusalCode};
-use crate::daemon::control::answer::{Answer, json};
+use crate::daemon::control::answer::{Answer, Refused, json};
+use crate::daemon::control::asking::OPENAPI;
 use crate::daemon::shared::Shared;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json as value};
 use std::sync::Arc;
@@ -130,14 +133,16 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
     }
 }
 
-async fn no_such_route(uri: axum::http::Uri) -> Answer {
+async fn no_such_route(uri: Uri) -> Answer {
     let refusal = Refusal::new(RefusalCode::NotFound, format!("there is no {}", uri.path()));
-    Err(refusal.hint("GET /v1/openapi.json lists what there is").into())
+    Err(refusal.hint(OPENAPI).into())
 }
 
-async fn no_such_method(method: axum::http::Method, uri: axum::http::Uri) -> Answer {
-    let refusal = Refusal::new(RefusalCode::Usage, format!("{} does not take {method}", uri.path()));
-    Err(refusal.hint("GET /v1/openapi.json lists what there is").into())
+async fn no_such_method(method: Method, uri: Uri) -> Response {
+    let refusal = Refusal::new(RefusalCode::Usage, format!("{} does not take {method}", uri.path())).hint(OPENAPI);
+    let mut response = Refused::from(refusal).into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
 }
 
 async fn openapi() -> Answer {

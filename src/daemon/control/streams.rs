@@ -3,15 +3,15 @@
 use super::actions::admit;
 use super::admission::{Caller, Need};
 use super::answer::{Answer, Gone, Lines, line, lines};
-use super::asking::query;
+use super::asking::{Selector, query};
 use super::selector::select;
 use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
-use crate::daemon::log_place::log_settings;
-use crate::daemon::shared::{Shared, stream};
+use crate::daemon::outputs::stream;
+use crate::daemon::shared::Shared;
 use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
-use axum::extract::{Extension, Path, RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -36,7 +36,7 @@ static READERS: AtomicUsize = AtomicUsize::new(0);
 pub(super) async fn app_logs(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
-    Path(selector): Path<String>,
+    Selector(selector): Selector,
     RawQuery(asked): RawQuery,
 ) -> Answer {
     logs(shared, caller, &selector, asked.as_deref())
@@ -79,7 +79,7 @@ impl Wanted {
         let default = asked.since.is_none().then_some(DEFAULT_LINES);
         let names = apps.iter().map(|app| Arc::from(app.name.as_str())).collect();
         let filter = FollowerFilter { apps: Some(names), stream: only };
-        let settings = apps.iter().map(|app| log_settings(app, &shared.places.log_dir, &shared.launcher));
+        let settings = apps.iter().filter_map(|app| shared.outputs.settings(&app.name));
         Ok(Wanted {
             read: ReadQuery {
                 sources: settings.map(|settings| AppLogs::of(&settings)).collect(),
@@ -145,7 +145,9 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
         let Some(item) = item else { return Ok(()) };
         let mut text = Vec::new();
         push_item(item, grep.as_ref(), &mut text);
-        while let Some(item) = follower.try_next().filter(|_| text.len() < PIECE) {
+        while text.len() < PIECE
+            && let Some(item) = follower.try_next()
+        {
             push_item(item, grep.as_ref(), &mut text);
         }
         if !text.is_empty() {
