@@ -1,5 +1,6 @@
 //! The process trees that exist, by run.
 
+use super::probe_command::Asking;
 use crate::api::{AppStatus, ProcessRow, Slot};
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::{Row, Tree};
@@ -19,6 +20,8 @@ pub(super) struct Run {
     pub tree: Tree,
     /// The leader was reaped.
     pub exited: AtomicBool,
+    /// Its command probe.
+    pub asking: Asking,
     /// Its port was seen to be its own.
     pub owns_port: AtomicBool,
     /// When its CPU time was last noted, and what it was.
@@ -42,6 +45,7 @@ impl Run {
             pid: tree.leader().pid,
             tree,
             exited: AtomicBool::new(false),
+            asking: Asking::default(),
             owns_port: AtomicBool::new(false),
             cpu_then: Mutex::new((spawned, Duration::ZERO)),
         }
