@@ -6,6 +6,7 @@ use crate::linux::proc::ProcTable;
 use crate::linux::tree::{Row, Tree};
 use crate::supervisor::RunId;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,8 +23,8 @@ pub(super) struct Run {
     pub exited: AtomicBool,
     /// Its command probe.
     pub asking: Asking,
-    /// Its port was seen to be its own.
-    pub owns_port: AtomicBool,
+    /// Where one of its own processes was seen to listen.
+    address: Mutex<Option<SocketAddr>>,
     /// When its CPU time was last noted, and what it was.
     cpu_then: Mutex<(Duration, Duration)>,
 }
@@ -46,7 +47,7 @@ impl Run {
             tree,
             exited: AtomicBool::new(false),
             asking: Asking::default(),
-            owns_port: AtomicBool::new(false),
+            address: Mutex::default(),
             cpu_then: Mutex::new((spawned, Duration::ZERO)),
         }
     }
@@ -54,6 +55,15 @@ impl Run {
     /// No process is left, the leader's exit status was taken.
     pub(super) fn is_over(&self) -> bool {
         self.exited.load(Ordering::Relaxed) && self.tree.is_empty()
+    }
+
+    /// Where it can be asked on that port, once it was seen there.
+    pub(super) fn address(&self, port: u16) -> Option<SocketAddr> {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).filter(|address| address.port() == port)
+    }
+
+    pub(super) fn is_seen_at(&self, address: SocketAddr) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 
     /// From here on `cpu_percent` counts.
