@@ -22,6 +22,12 @@ pub(super) struct Saved {
     pub desired: BTreeMap<String, bool>,
 }
 
+impl Saved {
+    pub(super) fn with(&self, desired: BTreeMap<String, bool>) -> Saved {
+        Saved { version: VERSION, id: self.id.clone(), desired }
+    }
+}
+
 /// `applied.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Applied {
