@@ -8,3 +8,4 @@ mod machine;
 mod rows;
 mod server;
 mod socket;
+mod streams;
