@@ -1,6 +1,6 @@
 //! Requests that change nothing: list, show, the supervisor itself, a probe, what `exec` needs.
 
-use super::actions::admit;
+use super::actions::{TAIL_PATIENCE, admit};
 use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
 use super::asking::Selector;
@@ -22,6 +22,7 @@ use axum::extract::{Extension, State};
 use std::sync::Arc;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     let config = shared.config();
@@ -63,7 +64,8 @@ pub(super) async fn show(
     let [combined, out, error] = log_files(&settings).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
-    let dropped = stats.await.ok().flatten().map_or(0, |stats| stats.dropped_lines);
+    let stats = timeout(TAIL_PATIENCE, stats).await;
+    let dropped = stats.ok().and_then(Result::ok).flatten().map_or(0, |stats| stats.dropped_lines);
     let instance = InstanceName { app: &app, slot: status.slot, index: 0 };
     let setting = shared.launcher.setting(instance, "");
     let detail = AppDetail {
