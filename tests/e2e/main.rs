@@ -17,5 +17,6 @@ mod server;
 mod socket;
 mod spawn;
 mod starts;
+mod streams;
 mod trees;
 mod trust;
