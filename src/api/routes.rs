@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 pub const SUPERVISOR: &str = "/v1/supervisor";
 pub const APPS: &str = "/v1/apps";
+pub const OVERVIEW: &str = "/v1/overview";
 pub const APPLY: &str = "/v1/apply";
 pub const SHUTDOWN: &str = "/v1/shutdown";
 

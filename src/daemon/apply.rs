@@ -79,7 +79,7 @@ pub(super) fn by_signal(shared: Arc<Shared>) {
 }
 
 async fn load_again(shared: &Arc<Shared>) -> Result<Loaded, Refusal> {
-    let (path, is_root) = (shared.applied().path, shared.launcher.own.uid == 0);
+    let (path, is_root) = (shared.applied().path, shared.launcher.users.are_roots());
     let loaded = tokio::task::spawn_blocking(move || load(&path, is_root)).await;
     let loaded = loaded.map_err(|_| Refusal::new(RefusalCode::Failed, "the supervisor is ending"))?;
     loaded.map_err(|mistakes| {

@@ -65,7 +65,7 @@ fn start(shared: &Shared, run: &Run, command: &[String]) -> Result<Probe, String
             command: command_line(instance, command),
             cwd: setting.cwd,
             env: setting.env,
-            identity: shared.launcher.becomes(setting.user),
+            identity: shared.launcher.users.becomes(setting.user),
             stdout: pipe.write,
             stderr,
             cgroup: None,

@@ -3,16 +3,15 @@
 use super::clock;
 use super::events::Events;
 use super::launch::Launcher;
-use super::log_place::log_settings;
 use super::notice::{Ask, Notice};
-use super::runs::{Run, Runs};
+use super::outputs::Outputs;
+use super::runs::Runs;
 use super::state::{Saved, StateDir};
-use crate::api::{EventKind, OutputLine};
-use crate::config::{AppConfig, Config, Places, Sources};
-use crate::logs::{Capture, LogNotice, SourceId, Stream, TailLine};
-use crate::supervisor::{Announcement, RequestId};
+use crate::config::{Config, Places, Sources};
+use crate::logs::Capture;
+use crate::supervisor::RequestId;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +33,7 @@ pub(super) struct Shared {
     applied: RwLock<AppliedConfig>,
     /// What the operator should know, beside the events: some from the start, one about the state file.
     warnings: Mutex<Warnings>,
-    tails: Mutex<HashMap<String, Vec<OutputLine>>>,
+    pub(super) outputs: Outputs,
     saved: Mutex<Saved>,
     notices: mpsc::UnboundedSender<Notice>,
     asks: mpsc::Sender<Ask>,
@@ -86,7 +85,7 @@ impl Shared {
             config: RwLock::new(begin.config),
             applied: RwLock::new(begin.applied),
             warnings: Mutex::new(Warnings { lasting: begin.warnings, state: begin.unsaved }),
-            tails: Mutex::default(),
+            outputs: Outputs::default(),
             saved: Mutex::new(begin.saved),
             notices,
             asks,
@@ -165,53 +164,5 @@ impl Shared {
     pub(super) fn warnings(&self) -> Vec<String> {
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.lasting.iter().cloned().chain(warnings.state.clone()).collect()
-    }
-
-    pub(super) fn open_logs(&self, app: &AppConfig) {
-        self.logs.open(log_settings(app, &self.places.log_dir, &self.launcher));
-    }
-
-    pub(super) fn close_logs(&self, app: &str) {
-        self.logs.forget(Arc::from(app));
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
-    }
-
-    /// Its tree is empty: everything it wrote goes to the files, its last lines are kept for `show`.
-    pub(super) fn finish_logs(self: &Arc<Self>, run: &Run) {
-        let (shared, app) = (self.clone(), run.app.clone());
-        self.logs.finish(SourceId(run.id.0), move |lines| {
-            let mut tails = shared.tails.lock().unwrap_or_else(PoisonError::into_inner);
-            tails.insert(app, lines.into_iter().map(output_line).collect());
-        });
-    }
-
-    /// The last lines of the run that ended last.
-    pub(super) fn tail(&self, app: &str) -> Vec<OutputLine> {
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(app).cloned().unwrap_or_default()
-    }
-}
-
-/// What the log thread tells becomes a happening.
-pub(super) fn log_happening(notice: &LogNotice) -> Announcement {
-    Announcement {
-        app: Some(notice.app().to_string()),
-        kind: EventKind::Logs,
-        by: None,
-        slot: None,
-        pid: None,
-        message: notice.to_string(),
-    }
-}
-
-pub(super) fn output_line(line: TailLine) -> OutputLine {
-    let stream = stream(line.stream);
-    OutputLine { stream, line: String::from_utf8_lossy(&line.line).into_owned() }
-}
-
-/// The same word in the API's types.
-pub(super) fn stream(stream: Stream) -> crate::api::Stream {
-    match stream {
-        Stream::Out => crate::api::Stream::Out,
-        Stream::Err => crate::api::Stream::Err,
     }
 }

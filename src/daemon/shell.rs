@@ -1,6 +1,7 @@
 //! The loop: the world becomes events, effects become acts.
 
 use super::clock;
+use super::endings::Endings;
 use super::launch::{Landing, Order};
 use super::notice::{AppView, Ask, Notice};
 use super::runs::Run;
@@ -15,8 +16,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
 
-/// How often a tree that ends is looked at when nothing announces itself.
-const ENDING_LOOK: Duration = Duration::from_millis(100);
 /// A disk that takes no state for so long does not keep an app from starting.
 const SAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a disk that took no state is tried again.
@@ -36,17 +35,9 @@ pub(super) struct Shell {
     /// The last save failed.
     save_again_at: Option<Duration>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
-    endings: HashMap<RunId, EndingTree>,
+    endings: Endings,
     exit_by: Option<Duration>,
     done: bool,
-}
-
-/// A tree that is asked to end.
-struct EndingTree {
-    run: Arc<Run>,
-    signal: i32,
-    signalled: Signalled,
-    kill: bool,
 }
 
 impl Shell {
@@ -68,7 +59,7 @@ impl Shell {
             saving_since: None,
             save_again_at,
             replies: HashMap::new(),
-            endings: HashMap::new(),
+            endings: Endings::default(),
             exit_by: None,
             done: false,
         }
@@ -95,9 +86,11 @@ impl Shell {
     /// How long nothing is due.
     fn sleep(&self) -> Duration {
         let now = clock::now();
-        let looks = (!self.endings.is_empty()).then_some(now.mono + ENDING_LOOK);
         let save = self.saving_since.map(|since| since + SAVE_PATIENCE);
-        let due = [self.core.deadline(now), looks, save, self.save_again_at, self.exit_by].into_iter().flatten().min();
+        let due = [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by]
+            .into_iter()
+            .flatten()
+            .min();
         // A day is as good as never, and a clock is looked at again then.
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(now.mono))
     }
@@ -237,7 +230,10 @@ impl Shell {
                 let shared = self.shared.clone();
                 let order = Order { run, app, slot, index };
                 tokio::task::spawn_blocking(move || {
-                    let landing = shared.launcher.launch(&order, &shared.logs).map(Box::new);
+                    let landing = shared.launcher.launch(&order, |user, output| {
+                        shared.take_output(order.run, &order.app, user, output);
+                    });
+                    let landing = landing.map(Box::new);
                     shared.notify(Notice::Landed { run, landing });
                 });
             }
@@ -255,7 +251,10 @@ impl Shell {
                     shared.notify(Notice::Probed { run, outcome });
                 });
             }
-            Effect::OpenLogs { app } => self.shared.open_logs(&app),
+            Effect::OpenLogs { app } => {
+                let shared = self.shared.clone();
+                tokio::task::spawn_blocking(move || shared.open_logs(&app));
+            }
             Effect::CloseLogs { app } => self.shared.close_logs(&app),
             Effect::Announce(announcement) => self.shared.events.add(announcement, clock::now().wall),
             Effect::Reply { id, reply } => {
@@ -286,38 +285,24 @@ impl Shell {
 
     fn stop(&mut self, id: RunId, signal: i32) {
         let Some(run) = self.shared.runs.get(id) else { return };
-        let mut ending = EndingTree { run, signal, signalled: Signalled::default(), kill: false };
-        if ending.run.is_over() {
-            return self.over(&ending.run.clone());
+        if run.is_over() {
+            return self.over(&run);
         }
-        ending.run.tree.signal_politely(signal, &mut ending.signalled);
-        self.endings.insert(id, ending);
+        self.endings.stop(run, signal, clock::now().mono);
     }
 
     fn kill(&mut self, id: RunId) {
-        if let Some(ending) = self.endings.get_mut(&id) {
-            ending.kill = true;
-            ending.run.tree.kill();
+        if let Some(run) = self.shared.runs.get(id) {
+            self.endings.kill(run, clock::now().mono);
         }
         self.look_at_endings();
     }
 
-    /// Which of the trees that end are empty? The others get what is due to them.
     fn look_at_endings(&mut self) {
-        let over: Vec<RunId> =
-            self.endings.iter().filter(|(_, ending)| ending.run.is_over()).map(|(id, _)| *id).collect();
-        for id in over {
-            if let Some(ending) = self.endings.remove(&id) {
-                self.over(&ending.run);
-            }
+        for run in self.endings.over() {
+            self.over(&run);
         }
-        for ending in self.endings.values_mut() {
-            if ending.kill {
-                ending.run.tree.kill();
-            } else {
-                ending.run.tree.signal_left_behind(ending.signal, &mut ending.signalled);
-            }
-        }
+        self.endings.press_on(clock::now().mono);
     }
 
     fn over(&mut self, run: &Arc<Run>) {

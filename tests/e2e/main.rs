@@ -1,13 +1,13 @@
 //! Stories with the real binaries, real npm and real ports, each in a temporary directory of its own.
 //!
 //! They wait for conditions, never for times, and run side by side.
-
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod config;
 mod contention;
 mod jobs;
 mod lifecycle;
+mod logs;
 mod machine;
 mod memory;
 mod probes;
@@ -16,5 +16,6 @@ mod rows_of_logs;
 mod server;
 mod socket;
 mod spawn;
+mod starts;
 mod trees;
 mod trust;

@@ -7,8 +7,8 @@ use super::asking::{Selector, query};
 use super::selector::select;
 use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
-use crate::daemon::log_place::log_settings;
-use crate::daemon::shared::{Shared, stream};
+use crate::daemon::outputs::stream;
+use crate::daemon::shared::Shared;
 use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
 use axum::extract::{Extension, RawQuery, State};
@@ -79,7 +79,7 @@ impl Wanted {
         let default = asked.since.is_none().then_some(DEFAULT_LINES);
         let names = apps.iter().map(|app| Arc::from(app.name.as_str())).collect();
         let filter = FollowerFilter { apps: Some(names), stream: only };
-        let settings = apps.iter().map(|app| log_settings(app, &shared.places.log_dir, &shared.launcher));
+        let settings = apps.iter().filter_map(|app| shared.outputs.settings(&app.name));
         Ok(Wanted {
             read: ReadQuery {
                 sources: settings.map(|settings| AppLogs::of(&settings)).collect(),
