@@ -104,6 +104,8 @@ fn row_09_the_last_lines_before_an_exit_or_a_crash_are_in_the_file_whole_and_sta
     let mut server = server;
     server.run();
     server.wait_status("web", "errored");
+    // The files are not waited for by the state: they follow it at once.
+    server.wait_until("all lines", || server.log("web-combined.log").lines().count() >= 3003);
     let bytes = fs::read(server.path("logs/web-combined.log")).unwrap();
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     assert_eq!(lines.len(), 3000 + 3 + 1, "each line once, and a newline at the end");
@@ -128,12 +130,14 @@ fn row_09_a_line_without_an_end_and_an_uncaught_exception_are_kept_too() {
         demo("web", port, "backoff = { initial = \"1h\", max = \"1h\" }\nmin_uptime = \"1h\"")
     ));
     server.wait_status("half", "errored");
-    assert!(server.log("half-out.log").ends_with(" no newline\n"), "{:?}", server.log("half-out.log"));
+    server.wait_until("the half line", || server.log("half-out.log").ends_with(" no newline\n"));
     server.wait_status("web", "online");
     get(port, "/crash");
     server.wait_status("web", "backoff");
-    let errors = server.log("web-error.log");
-    assert!(errors.contains("last words before the crash") && errors.contains("Error: crashed on request"), "{errors}");
+    server.wait_until("both words", || {
+        let errors = server.log("web-error.log");
+        errors.contains("last words before the crash") && errors.contains("Error: crashed on request")
+    });
 }
 
 #[test]
