@@ -341,6 +341,14 @@ impl Server {
         found.unwrap()
     }
 
+    /// Why the app is in this status. While it is tried again there is none for a moment.
+    #[track_caller]
+    pub(crate) fn wait_reason(&self, name: &str, status: &str) -> String {
+        let there = |app: &Value| app["status"] == status && app["reason"].is_string();
+        let app = self.wait_for(&format!("{name} to be {status}"), || Some(self.app(name)).filter(there));
+        app["reason"].as_str().unwrap().to_owned()
+    }
+
     #[track_caller]
     pub(crate) fn wait_status(&self, name: &str, status: &str) {
         self.wait_until(&format!("{name} to be {status}"), || self.status(name) == status);
