@@ -5,8 +5,18 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod cli;
+mod config;
+mod contention;
+mod jobs;
+mod lifecycle;
 mod logs;
 mod machine;
+mod memory;
+mod probes;
 mod rows;
+mod rows_of_logs;
 mod server;
 mod socket;
+mod spawn;
+mod trees;
+mod trust;
