@@ -5,6 +5,7 @@
 
 mod config;
 mod contention;
+mod health;
 mod jobs;
 mod lifecycle;
 mod logs;

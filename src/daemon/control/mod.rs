@@ -10,6 +10,7 @@ mod places;
 mod routes;
 mod selector;
 mod streams;
+mod unprobed;
 
 use super::shared::Shared;
 use crate::linux::peer::Peer;
