@@ -13,6 +13,7 @@ mod environment;
 mod events;
 mod exit_watch;
 mod launch;
+mod leftovers;
 mod log_place;
 mod notice;
 mod own_log;

@@ -18,6 +18,8 @@ use tracing::{debug, trace, warn};
 
 /// How often a tree that ends is looked at when nothing announces itself.
 const ENDING_LOOK: Duration = Duration::from_millis(100);
+/// How long it is tried to remove an empty tree's cgroup; at the end of the supervisor they go in any case.
+const CGROUP_PATIENCE: Duration = Duration::from_secs(2);
 /// A disk that takes no state for so long does not keep an app from starting.
 pub(super) const SAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a disk that took no state is tried again.
@@ -41,6 +43,8 @@ pub(super) struct Shell {
     save_again_at: Option<Duration>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     endings: HashMap<RunId, EndingTree>,
+    /// Their trees are empty, their cgroups could not be removed yet.
+    emptied: Vec<Emptied>,
     exit_by: Option<Duration>,
     done: bool,
 }
@@ -57,6 +61,12 @@ struct EndingTree {
     signal: i32,
     signalled: Signalled,
     kill: bool,
+}
+
+/// A cgroup to be removed: busy for a moment after its last process died.
+struct Emptied {
+    run: Arc<Run>,
+    until: Duration,
 }
 
 impl Shell {
@@ -80,6 +90,7 @@ impl Shell {
             save_again_at,
             replies: HashMap::new(),
             endings: HashMap::new(),
+            emptied: Vec::new(),
             exit_by: None,
             done: false,
         }
@@ -106,7 +117,8 @@ impl Shell {
     /// How long nothing is due.
     fn sleep(&self) -> Duration {
         let now = clock::now();
-        let looks = (!self.endings.is_empty()).then_some(now.mono + ENDING_LOOK);
+        let looks = !self.endings.is_empty() || !self.emptied.is_empty();
+        let looks = looks.then_some(now.mono + ENDING_LOOK);
         let save = self.saving.map(|saving| saving.since + SAVE_PATIENCE);
         let due = [self.core.deadline(now), looks, save, self.save_again_at, self.exit_by].into_iter().flatten().min();
         // A day is as good as never, and a clock is looked at again then.
@@ -183,9 +195,11 @@ impl Shell {
 
     fn request(&mut self, id: RequestId, by: String, request: Request) {
         match &request {
-            Request::Shutdown { .. } => {
-                let patience = self.core.config().supervisor.shutdown_timeout + LAST_PATIENCE;
-                self.exit_by.get_or_insert(clock::now().mono + patience);
+            Request::Shutdown { hurry } => {
+                let gentle = self.core.config().supervisor.shutdown_timeout;
+                let patience = if *hurry { LAST_PATIENCE } else { gentle + LAST_PATIENCE };
+                let by = clock::now().mono + patience;
+                self.exit_by = Some(self.exit_by.map_or(by, |before| before.min(by)));
             }
             Request::Start { .. }
             | Request::Stop { .. }
@@ -327,8 +341,20 @@ impl Shell {
         self.look_at_endings();
     }
 
+    fn remove_cgroups(&mut self) {
+        self.emptied.retain(|Emptied { run, until }| {
+            let Err(error) = run.tree.cleanup() else { return false };
+            let again = clock::now().mono < *until;
+            if !again {
+                debug!("the cgroup of run {} stays for now: {error}", run.id);
+            }
+            again
+        });
+    }
+
     /// Which of the trees that end are empty? The others get what is due to them.
     fn look_at_endings(&mut self) {
+        self.remove_cgroups();
         let over: Vec<RunId> =
             self.endings.iter().filter(|(_, ending)| ending.run.is_over()).map(|(id, _)| *id).collect();
         for id in over {
@@ -348,8 +374,8 @@ impl Shell {
     fn over(&mut self, run: &Arc<Run>) {
         self.shared.runs.remove(run.id);
         self.shared.finish_logs(run);
-        if let Err(error) = run.tree.cleanup() {
-            debug!("the cgroup of run {} stays for now: {error}", run.id);
+        if run.tree.cleanup().is_err() {
+            self.emptied.push(Emptied { run: run.clone(), until: clock::now().mono + CGROUP_PATIENCE });
         }
         self.feed(Event::TreeEmpty { run: run.id });
     }

@@ -9,7 +9,7 @@ use super::shared::{AppliedConfig, Beginning, Shared, log_happening};
 use super::shell::Shell;
 use super::signals::Signals;
 use super::state::StateDir;
-use super::{clock, control, own_log, sampler};
+use super::{clock, control, leftovers, own_log, sampler};
 use crate::api::EventKind;
 use crate::config::{Caller, Mistakes, Places, Sources, find, supervisor_only};
 use crate::linux::cgroup::Cgroups;
@@ -18,7 +18,6 @@ use crate::linux::exit::become_subreaper;
 use crate::linux::identity::Identity;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
-use crate::linux::strays;
 use crate::logs::Capture;
 use crate::supervisor::{Announcement, Supervisor};
 use jiff::Timestamp;
@@ -31,8 +30,8 @@ use tracing::{info, warn};
 
 /// Requests that wait for the loop.
 const ASKS: usize = 256;
-/// What an earlier supervisor left running has so long to end by itself.
-const STRAY_GRACE: Duration = Duration::from_secs(5);
+/// What is left in the pipes at the end is written in this time, or a disk that hangs has it.
+const LOGS_PATIENCE: Duration = Duration::from_secs(2);
 /// A thread that has nothing to do goes away after this.
 const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// Launches, probes and searches at one time.
@@ -109,7 +108,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
     let cgroups = Cgroups::discover(&saved.id).map_err(|why| info!("process trees are kept by session: {why}")).ok();
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
-    end_strays(&saved.id, cgroups.as_ref());
+    let first_run = leftovers::of_earlier(&saved.id, cgroups.as_ref());
     let nofile = Nofile::raise_own().ok();
     for warning in warnings.iter().chain(&unsaved) {
         warn!("{warning}");
@@ -118,7 +117,13 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let telling = events.clone();
     let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
-    let launcher = Launcher { state_id: saved.id.clone(), cgroups, nofile, own, children: Children::default() };
+    let launcher = Launcher {
+        state_id: saved.id.clone(),
+        cgroups: cgroups.map(Arc::new),
+        nofile,
+        own,
+        children: Children::default(),
+    };
     let config = Arc::new(config);
     let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -127,13 +132,13 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
         .max_blocking_threads(MOST_THREADS)
         .build()
         .map_err(|error| failed(format!("cannot start the event loop: {error}")))?;
-    let ended = runtime.block_on(serve(beginning));
+    let ended = runtime.block_on(serve(beginning, first_run));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     ended
 }
 
-async fn serve(beginning: Beginning) -> Result<(), Stop> {
+async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let desired = beginning.saved.desired.clone();
@@ -153,12 +158,16 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     announce_start(&shared);
     // Only systemd listens; without it there is nothing to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let core = Supervisor::new(config, &desired, 1, clock::now());
+    let core = Supervisor::new(config, &desired, first_run, clock::now());
     Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    end_strays(&shared.launcher.state_id, shared.launcher.cgroups.as_ref());
+    leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
     socket_file.remove();
-    shared.logs.stop();
+    let stopping = shared.clone();
+    let stopped = tokio::task::spawn_blocking(move || stopping.logs.stop_within(LOGS_PATIENCE)).await;
+    if !matches!(stopped, Ok(true)) {
+        warn!("the disk takes no logs; what was still in the pipes is lost");
+    }
     info!("everything is stopped");
     // The last answers are on their way.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -176,13 +185,6 @@ fn announce_start(shared: &Shared) {
         Announcement { app: None, kind: EventKind::Supervisor, by: None, slot: None, pid: None, message };
     shared.events.add(announcement, clock::now().wall);
     info!("infissi-ctl --socket {} list", shared.places.socket.display());
-}
-
-/// No process that an earlier supervisor of this state directory started may hold a port or a file.
-fn end_strays(state_id: &str, cgroups: Option<&Cgroups>) {
-    for ended in strays::end(state_id, cgroups, STRAY_GRACE) {
-        warn!("ended pid {} ({}), left by an earlier supervisor: {:?}", ended.process.pid, ended.command, ended.how);
-    }
 }
 
 fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {

@@ -1,11 +1,12 @@
 //! How a supervisor starts and ends: whose directories, after which end, with which configuration.
 
-use crate::machine::{SmallDisk, is_alive, is_root, signal};
+use crate::machine::{Program, SmallDisk, command, is_alive, is_root, signal};
 use crate::server::{Server, Setup};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 const SLEEPER: &str = "[apps.web]\ncommand = \"sleep 600\"";
 
@@ -71,4 +72,51 @@ fn an_apply_that_a_shutdown_refuses_is_not_what_the_next_supervisor_would_run() 
     assert!(refused.stderr.contains("shutting down"), "{refused:#?}");
     assert_eq!(fs::read_to_string(server.path("state/applied.json")).unwrap(), applied);
     assert_eq!(server.ended(), 0);
+}
+
+#[test]
+fn what_outlives_its_app_or_its_supervisor_is_ended_and_told_in_words() {
+    let mut server = Server::start(SLEEPER);
+    server.wait_status("web", "online");
+    let left = server.pid("web");
+    server.kill_supervisor();
+    server.run();
+    server.wait_status("web", "online");
+    let told = format!("pid {left} (sleep 600) was left by an earlier supervisor: it was asked to end, and did");
+    assert!(server.own_log().contains(&told), "{}", server.own_log());
+
+    // No tree of an app has it, and it does not listen.
+    let mark = format!("{}.77", server.state_id());
+    let mut stubborn = command("setsid");
+    stubborn.args(["sh", "-c", "trap '' TERM; echo ready; exec sleep 602"]).env("INFISSI_RUN", mark);
+    let stubborn = Program::start(&mut stubborn);
+    server.wait_until("it to stop listening", || stubborn.stdout().contains("ready"));
+    signal(server.supervisor_pid(), Signal::SIGTERM);
+    assert_eq!(server.ended(), 0);
+    assert_eq!(stubborn.end().code, 128 + Signal::SIGKILL as i32);
+    let log = server.own_log();
+    assert!(log.contains(" has outlived its app: it was killed"), "{log}");
+}
+
+#[test]
+fn an_orderly_end_leaves_no_cgroup_behind() {
+    let mut server = Server::start(SLEEPER);
+    server.wait_status("web", "online");
+    let Some(first) = cgroup(server.pid("web"), &server.state_id()) else { return };
+    server.ctl(&["restart", "web"]).ok();
+    server.wait_until("the cgroup of the first run to be removed", || !first.exists());
+    let base = first.parent().unwrap();
+    assert!(base.is_dir());
+    signal(server.supervisor_pid(), Signal::SIGTERM);
+    assert_eq!(server.ended(), 0);
+    assert!(!base.exists());
+}
+
+/// The directory of a process's cgroup below the base of a supervisor; none where it has no such cgroup.
+fn cgroup(pid: i32, state_id: &str) -> Option<PathBuf> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mounts = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(Path::new);
+    let found = mounts.iter().map(|mount| mount.join(path)).find(|path| path.join("cgroup.procs").exists());
+    found.filter(|found| found.parent().is_some_and(|base| base.ends_with(format!("infissi-{state_id}"))))
 }
