@@ -12,6 +12,7 @@ mod control;
 mod environment;
 mod events;
 mod exit_watch;
+mod last_applied;
 mod launch;
 mod leftovers;
 mod log_place;

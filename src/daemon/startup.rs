@@ -9,9 +9,9 @@ use super::shared::{AppliedConfig, Beginning, Shared, log_happening};
 use super::shell::Shell;
 use super::signals::Signals;
 use super::state::StateDir;
-use super::{clock, control, leftovers, own_log, sampler};
+use super::{clock, control, last_applied, leftovers, own_log, sampler};
 use crate::api::EventKind;
-use crate::config::{Caller, Mistakes, Places, Sources, find, supervisor_only};
+use crate::config::{Caller, Mistakes, NoConfig, Places, find};
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
@@ -20,13 +20,12 @@ use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
 use crate::logs::Capture;
 use crate::supervisor::{Announcement, Supervisor};
-use jiff::Timestamp;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Requests that wait for the loop.
 const ASKS: usize = 256;
@@ -105,6 +104,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     if fresh && let Err(error) = state.save_applied(&applied.sources, applied.at) {
         warnings.push(format!("the applied configuration is not kept for the next start: {error}"));
     }
+    point_to_state(&applied.path, &places.state_dir, &own);
     let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
     let cgroups = Cgroups::discover(&saved.id).map_err(|why| info!("process trees are kept by session: {why}")).ok();
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
@@ -136,6 +136,16 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     ended
+}
+
+/// For a start after which this file is faulty.
+fn point_to_state(path: &Path, state_dir: &Path, own: &Identity) {
+    let env = |name: &str| std::env::var_os(name);
+    if let Ok(caller) = caller(own, &env)
+        && let Err(error) = last_applied::leave_pointer(path, state_dir, &caller)
+    {
+        debug!("no pointer to the state directory: {error}");
+    }
 }
 
 async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
@@ -189,12 +199,26 @@ fn announce_start(shared: &Shared) {
 
 fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
     let env = |name: &str| std::env::var_os(name);
-    let located = find(arguments.config.as_deref(), &caller(own, &env)?)
-        .map_err(|error| Stop { why: error.to_string(), code: 2 })?;
+    let caller = caller(own, &env)?;
+    let located = match find(arguments.config.as_deref(), &caller) {
+        Ok(located) => located,
+        // One that is gone is as one that has mistakes.
+        Err(error) => {
+            let gone = applied_once(&error, &caller).filter(|_| !arguments.check);
+            return gone.ok_or_else(|| Stop { why: error.to_string(), code: 2 });
+        }
+    };
     for passed in &located.passed_over {
         let _ = writeln!(std::io::stderr(), "infissi-supervisord: {}: {}", passed.path.display(), passed.why);
     }
     std::path::absolute(&located.path).map_err(|error| failed(format!("{}: {error}", located.path.display())))
+}
+
+/// The usual file that is no longer there, if its configuration was applied once. Not the one in the working directory,
+/// where anyone may leave one.
+fn applied_once(nowhere: &NoConfig, caller: &Caller<'_>) -> Option<PathBuf> {
+    let usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
+    usual.filter(|path| last_applied::find(path, caller).is_ok()).cloned().next()
 }
 
 fn caller<'e>(own: &Identity, env: &'e dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Caller<'e>, Stop> {
@@ -213,22 +237,25 @@ fn check(path: &Path, own: &Identity) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The file is faulty: the configuration that was applied last runs, if there is one.
+/// The file is faulty: the configuration that was applied last runs, if there is one, where it said that things are.
 fn last_applied(path: PathBuf, own: &Identity, mistakes: Mistakes) -> Result<Begun, Stop> {
     let env = |name: &str| std::env::var_os(name);
-    // Where the state lies is read from as much of the file as makes sense.
-    let sources = Sources::read(&path).unwrap_or_else(|_| Sources::from_text(&path, "", own.uid));
-    let places = Places::resolve(&supervisor_only(&sources), &caller(own, &env)?);
-    let places = places.map_err(|error| failed(error.to_string()))?;
-    let (applied, mut warnings) = StateDir::new(&places.state_dir).load_applied();
-    let Some(applied) = applied.filter(|applied| applied.sources.paths().next() == Some(path.as_path())) else {
-        return Err(faulty(&mistakes));
-    };
-    let parsed = parse_sources(&applied.sources, own.uid == 0).map_err(|_| faulty(&mistakes))?;
-    warnings.extend(texts(&parsed.warnings));
-    let at: Timestamp = applied.at;
-    let applied = AppliedConfig { path, at, sources: applied.sources, faulty: Some(mistakes.to_string()) };
-    Ok(Begun { places, config: parsed.config, applied, warnings, fresh: false })
+    let caller = caller(own, &env)?;
+    let last_applied::Found { applied, state_dir } =
+        last_applied::find(&path, &caller).map_err(|troubles| unusable(&mistakes, &troubles))?;
+    let parsed = parse_sources(&applied.sources, own.uid == 0).map_err(|error| {
+        unusable(&mistakes, &[format!("the configuration that was applied last is no longer valid:\n{error}")])
+    })?;
+    let places = Places::resolve(&parsed.config.supervisor, &caller).map_err(|error| failed(error.to_string()))?;
+    // Its own [supervisor] may have moved the state, for the start after.
+    let fresh = places.state_dir != state_dir;
+    let applied = AppliedConfig { path, at: applied.at, sources: applied.sources, faulty: Some(mistakes.to_string()) };
+    Ok(Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh })
+}
+
+fn unusable(mistakes: &Mistakes, troubles: &[String]) -> Stop {
+    let Stop { why, code } = faulty(mistakes);
+    Stop { why: troubles.iter().fold(why, |why, trouble| format!("{why}\n{trouble}")), code }
 }
 
 fn faulty(mistakes: &Mistakes) -> Stop {
