@@ -1,5 +1,6 @@
 //! The control socket: HTTP and JSON for whoever the kernel says it is.
 
+mod accepting;
 mod actions;
 mod admission;
 mod answer;
@@ -14,6 +15,7 @@ mod streams;
 
 use super::shared::Shared;
 use crate::linux::peer::Peer;
+use accepting::Accepting;
 use admission::Caller;
 use axum::Extension;
 use axum::body::Body;
@@ -34,9 +36,6 @@ use tower::ServiceExt;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// No head of ours is larger, bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
-/// After a failed accept (no descriptors left), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Takes the socket's path over from a dead supervisor; the lock on the state directory says that there is no living
 /// one. Anyone may connect: who it is decides.
 ///
@@ -57,12 +56,12 @@ pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
 pub(super) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
     let router = routes::router(shared.clone());
     let places = Places::default();
+    let mut accepting = Accepting::on("the control socket");
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!("cannot accept on the control socket: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                accepting.failed(&error).await;
                 continue;
             }
         };
@@ -80,6 +79,13 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
     }
 }
 
+/// How every connection is served, but for its limits of time.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).max_header_size(LARGEST_HEAD);
+    http
+}
+
 async fn connection(stream: UnixStream, router: axum::Router, place: &Place) {
     let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
         let at_work = place.at_work();
@@ -89,10 +95,8 @@ async fn connection(stream: UnixStream, router: axum::Router, place: &Place) {
             response.map(|response| response.map(|body| at_work.until_sent(body)))
         }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+    let served = http()
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(LARGEST_HEAD)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await;
     if let Err(error) = served {
