@@ -6,7 +6,7 @@ use super::answer::{Answer, Gone, Lines, line, lines};
 use super::asking::{Selector, query};
 use super::readers::{Reader, Readers};
 use super::selector::select;
-use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
+use crate::api::{EventRecord, EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
 use crate::daemon::log_place::log_settings;
 use crate::daemon::shared::{Shared, stream};
@@ -15,7 +15,7 @@ use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
 use axum::body::Bytes;
 use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -230,8 +230,11 @@ pub(super) async fn events(
     RawQuery(asked): RawQuery,
 ) -> Answer {
     let EventsQuery { follow, after } = query(asked.as_deref())?;
-    admit(&shared, &caller, Need::Look, "the events")?;
+    if !caller.owns_an_app(&shared.config(), &shared.launcher) {
+        admit(&shared, &caller, Need::Look, "the events")?;
+    }
     let (past, mut news) = shared.events.since(after.unwrap_or(0));
+    let past = seen(past, &caller, &shared);
     let (sender, response) = lines();
     tokio::spawn(async move {
         for record in past {
@@ -246,7 +249,8 @@ pub(super) async fn events(
                 () = sender.gone() => return Err(Gone),
             };
             match record {
-                Ok(record) => sender.send(&record).await?,
+                Ok(record) if sees(&caller, record.app.as_deref(), &shared) => sender.send(&record).await?,
+                Ok(_) => {}
                 // Its numbers tell the reader that some are missing.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Ok(()),
@@ -254,4 +258,21 @@ pub(super) async fn events(
         }
     });
     Ok(response)
+}
+
+/// Those among them that this caller may see.
+fn seen(mut records: Vec<EventRecord>, caller: &Caller, shared: &Shared) -> Vec<EventRecord> {
+    // Looked up once an app: there are many records of few apps.
+    let mut known: HashMap<Option<String>, bool> = HashMap::new();
+    records.retain(|EventRecord { app, .. }| {
+        *known.entry(app.clone()).or_insert_with(|| sees(caller, app.as_deref(), shared))
+    });
+    records
+}
+
+/// May they see what happens to this app, or to the supervisor? An app that is no more is nobody's.
+fn sees(caller: &Caller, app: Option<&str>, shared: &Shared) -> bool {
+    let config = shared.config();
+    let app = app.and_then(|name| config.apps.iter().find(|app| app.name == name));
+    caller.may_everywhere(Need::Look) || app.is_some_and(|app| caller.may(Need::Look, app, &shared.launcher))
 }
