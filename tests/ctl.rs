@@ -21,7 +21,12 @@ impl Supervisor {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("supervisor.sock")).unwrap();
         let mut canned: HashMap<String, (u16, Vec<u8>)> = HashMap::new();
-        for (request, status, body) in [("GET /v1/apps", 200, json!([web()])), ("GET /v1/supervisor", 200, itself())] {
+        let overview = json!({ "apps": [web()], "config": itself()["config"], "warnings": itself()["warnings"] });
+        for (request, status, body) in [
+            ("GET /v1/apps", 200, json!([web()])),
+            ("GET /v1/overview", 200, overview),
+            ("GET /v1/supervisor", 200, itself()),
+        ] {
             canned.insert(request.to_owned(), (status, body.to_string().into_bytes()));
         }
         for (request, status, body) in answers {

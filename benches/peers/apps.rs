@@ -3,6 +3,7 @@
 use crate::figures::{Table, mb};
 use crate::peer::{Fleet, Keeping, Running};
 use crate::workshop::Workshop;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// From when all run to the first figure.
@@ -30,13 +31,20 @@ pub(crate) fn measure(workshop: &Workshop) -> Vec<Table> {
                 continue;
             }
         };
-        let rooms = [workshop.room(), workshop.room()];
-        let [two, hundred] = [2, 100].map(|apps| peer.start(rooms[usize::from(apps == 100)].path(), &fleet(apps)));
-        std::thread::sleep(SETTLE);
+        let with = |apps, room: &Path| {
+            let running = peer.start(room, &fleet(apps));
+            std::thread::sleep(SETTLE);
+            running
+        };
+        // One after the other: two of a kind would share their program's pages.
+        let room = workshop.room();
+        let two = with(2, room.path()).daemon.pss();
+        let room = workshop.room();
+        let hundred = with(100, room.path());
         let (cpu, switches) = idle(&hundred);
         table.row([
             peer.name().to_owned(),
-            format!("{:.1}", mb(two.daemon.pss())),
+            format!("{:.1}", mb(two)),
             format!("{:.1}", mb(hundred.daemon.pss())),
             format!("{cpu:.2}"),
             format!("{switches:.1}"),

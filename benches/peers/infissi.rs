@@ -58,8 +58,8 @@ fn configuration(fleet: &Fleet<'_>) -> String {
     );
     writeln!(text, "command = {:?}", fleet.command).unwrap();
     match fleet.keeping {
-        Keeping::Raw => text.push_str("logs = { timestamps = false, max_size = 0, max_total = 0 }\n"),
-        Keeping::Stamped => text.push_str("logs = { max_size = 0, max_total = 0 }\n"),
+        Keeping::Raw => text.push_str("logs = { timestamps = false, max_size = \"100G\", max_total = \"1000G\" }\n"),
+        Keeping::Stamped => text.push_str("logs = { max_size = \"100G\", max_total = \"1000G\" }\n"),
         Keeping::Default => {}
     }
     for index in 0..fleet.apps {

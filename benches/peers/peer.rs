@@ -47,7 +47,10 @@ impl Running {
     /// Waits until it has as many children as apps.
     pub(crate) fn await_children(daemon: Process, apps: usize, end: impl FnOnce() + 'static) -> Running {
         let running = Running { daemon, end: Some(Box::new(end)) };
-        process::wait_until("all apps run", Duration::from_secs(120), || running.daemon.children().len() >= apps);
+        process::wait_until("all apps run", Duration::from_secs(120), || {
+            assert!(daemon.is_alive(), "the supervisor stays");
+            daemon.children().len() >= apps
+        });
         running
     }
 }

@@ -17,7 +17,7 @@ pub use reply::{
 };
 pub use request::{ActionQuery, ApplyBody, EventsQuery, LogsQuery, SignalBody};
 pub use status::{
-    AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OutputLine, ProcessRow,
-    SupervisorStatus,
+    AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OutputLine, Overview,
+    ProcessRow, SupervisorStatus,
 };
 pub use words::{ExitReason, Health, Slot, Status, Stream};

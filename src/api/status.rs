@@ -117,6 +117,15 @@ pub struct OutputLine {
     pub line: String,
 }
 
+/// `GET /v1/overview`: what `list` shows, in one answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Overview {
+    pub apps: Vec<AppStatus>,
+    pub config: ConfigStatus,
+    /// As in [`SupervisorStatus`].
+    pub warnings: Vec<String>,
+}
+
 /// `GET /v1/supervisor`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SupervisorStatus {

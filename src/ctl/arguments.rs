@@ -33,7 +33,9 @@ pub struct GlobalOptions {
     pub no_color: bool,
 }
 
+/// Each command's own arguments are defined when it is meant, not at every start.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub enum Command {
     /// The table of all apps
     #[command(visible_aliases = ["ls", "status", "ps"], after_help = LIST_EXAMPLES)]

@@ -6,42 +6,42 @@ use super::look::{BOLD, DIM, Look};
 use super::session::Session;
 use super::table::table;
 use super::units::{distance, printable};
-use crate::api::{AppStatus, Status, SupervisorStatus, routes};
+use crate::api::{AppStatus, ConfigStatus, Overview, Status, routes};
 use jiff::Timestamp;
 
 pub(crate) fn list(session: &mut Session) -> Result<u8, Failure> {
-    let apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
     if session.json {
+        let apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
         session.print_json(&apps)?;
         return Ok(0);
     }
-    let supervisor: SupervisorStatus = session.client()?.get(routes::SUPERVISOR)?;
-    let text = text(&apps, &supervisor, clock::now(), &session.look);
+    let overview: Overview = session.client()?.get(routes::OVERVIEW)?;
+    let text = text(&overview, clock::now(), &session.look);
     session.out.write_all(text.as_bytes())?;
     Ok(0)
 }
 
 /// The whole answer of `list`, lines with ends.
-pub(crate) fn text(apps: &[AppStatus], supervisor: &SupervisorStatus, now: Timestamp, look: &Look) -> String {
-    let mut text = if apps.is_empty() { empty(supervisor) } else { table(apps, look) };
-    for note in notes(apps, supervisor, now, look) {
+pub(crate) fn text(overview: &Overview, now: Timestamp, look: &Look) -> String {
+    let mut text = if overview.apps.is_empty() { empty(&overview.config) } else { table(&overview.apps, look) };
+    for note in notes(overview, now, look) {
         text.push_str(&note);
         text.push('\n');
     }
     text
 }
 
-fn empty(supervisor: &SupervisorStatus) -> String {
+fn empty(config: &ConfigStatus) -> String {
     format!(
         "No apps yet. `infissi-ctl init DIR` looks at a project and prints the lines for it;\n\
          put them into {} and run `infissi-ctl apply`.\n",
-        supervisor.config.path
+        config.path
     )
 }
 
-fn notes(apps: &[AppStatus], supervisor: &SupervisorStatus, now: Timestamp, look: &Look) -> Vec<String> {
+fn notes(overview: &Overview, now: Timestamp, look: &Look) -> Vec<String> {
+    let Overview { apps, config, warnings } = overview;
     let mut notes: Vec<String> = apps.iter().filter_map(|app| about_app(app, now, look)).collect();
-    let config = &supervisor.config;
     if let Some(mistakes) = &config.faulty {
         notes.push(format!("{} {} has mistakes; the last applied configuration runs.", look.warning(), config.path));
         notes.extend(mistakes.trim_end().lines().map(|line| format!("  {line}")));
@@ -54,7 +54,7 @@ fn notes(apps: &[AppStatus], supervisor: &SupervisorStatus, now: Timestamp, look
             look.paint(BOLD, "infissi-ctl apply")
         ));
     }
-    notes.extend(supervisor.warnings.iter().map(|warning| format!("{} {}", look.warning(), printable(warning))));
+    notes.extend(warnings.iter().map(|warning| format!("{} {}", look.warning(), printable(warning))));
     notes
 }
 
@@ -82,12 +82,14 @@ fn about_app(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::SupervisorStatus;
     use crate::ctl::sample;
 
     const PLAIN: Look = Look { terminal: false, color: false, unicode: true, width: None, height: None };
 
     fn shown(apps: &[AppStatus], supervisor: &SupervisorStatus) -> String {
-        text(apps, supervisor, sample::at("2026-01-02T03:04:05Z"), &PLAIN)
+        let SupervisorStatus { config, warnings, .. } = supervisor.clone();
+        text(&Overview { apps: apps.to_vec(), config, warnings }, sample::at("2026-01-02T03:04:05Z"), &PLAIN)
     }
 
     #[test]

@@ -31,7 +31,8 @@ mod watch;
 
 use act::Act;
 use arguments::{ActOptions, Arguments, Command, GlobalOptions, Pm2Options, RestartOptions};
-use clap::FromArgMatches;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches};
 use failure::Failure;
 use look::Look;
 use session::Session;
@@ -57,11 +58,16 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn parse(words: &[OsString]) -> Result<Arguments, clap::Error> {
-    let mut definition = Arguments::definition();
-    if says(words, "--no-color") || says(words, "--no-colour") {
-        definition = definition.color(clap::ColorChoice::Never);
-    }
-    let arguments = Arguments::from_arg_matches(&definition.try_get_matches_from(words)?)?;
+    let plain = says(words, "--no-color") || says(words, "--no-colour");
+    let color = if plain { clap::ColorChoice::Never } else { clap::ColorChoice::Auto };
+    let matches = match Arguments::command().color(color).try_get_matches_from(words) {
+        // Only help needs the commands in their groups, and putting them there takes time.
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => {
+            Arguments::definition().color(color).try_get_matches_from(words)
+        }
+        matches => matches,
+    };
+    let arguments = Arguments::from_arg_matches(&matches?)?;
     let Some(Command::Other(other)) = &arguments.command else { return Ok(arguments) };
     let pm2::Meaning::Instead(instead) = pm2::meaning(other) else { return Ok(arguments) };
     let program = words.iter().take(1).cloned();

@@ -32,11 +32,12 @@ impl Records {
         });
         written?;
         match ended {
-            Ok(()) => {}
-            Err(ClientError::CutShort { .. }) if self.follow => {
+            // What is followed has no end of its own.
+            Ok(()) | Err(ClientError::CutShort { .. }) if self.follow => {
                 out.flush()?;
                 writeln!(session.err, "The supervisor ended the connection.")?;
             }
+            Ok(()) => {}
             Err(error) => return Err(error.into()),
         }
         self.end(&mut session.out)?;

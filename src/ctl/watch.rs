@@ -4,7 +4,7 @@ use super::clock;
 use super::failure::Failure;
 use super::list;
 use super::session::Session;
-use crate::api::{AppStatus, ErrorBody, SupervisorStatus, routes};
+use crate::api::{ErrorBody, Overview, routes};
 use crate::linux::keys::Keys;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,11 +68,9 @@ fn again_and_again(session: &mut Session) -> Result<u8, Failure> {
 }
 
 fn picture(session: &mut Session) -> Result<String, Failure> {
-    let client = session.client()?;
-    let apps: Vec<AppStatus> = client.get(routes::APPS)?;
-    let supervisor: SupervisorStatus = client.get(routes::SUPERVISOR)?;
+    let overview: Overview = session.client()?.get(routes::OVERVIEW)?;
     session.measure();
-    Ok(list::text(&apps, &supervisor, clock::now(), &session.look))
+    Ok(list::text(&overview, clock::now(), &session.look))
 }
 
 fn trouble(body: &ErrorBody) -> String {

@@ -3,6 +3,7 @@
 use super::children::Children;
 use super::environment::{InstanceName, command_line, environment};
 use super::runs::Run;
+use super::users::Users;
 use crate::api::Slot;
 use crate::config::{AppConfig, parse_dotenv};
 use crate::linux::cgroup::{Cgroup, Cgroups};
@@ -13,11 +14,9 @@ use crate::linux::ports::{self, Holder};
 use crate::linux::proc::{MARK, ProcessId};
 use crate::linux::spawn::Launch;
 use crate::linux::tree::Tree;
-use crate::logs::{Capture, SourceId};
 use crate::supervisor::{RunId, SpawnRefusal};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -34,7 +33,7 @@ pub(super) struct Launcher {
     pub cgroups: Option<Cgroups>,
     /// The limit of descriptors that apps get.
     pub nofile: Option<Nofile>,
-    pub own: Identity,
+    pub users: Users,
     pub children: Children,
 }
 
@@ -61,11 +60,16 @@ pub(super) struct Setting {
 }
 
 impl Launcher {
-    /// Starts the process of an instance and hands its output to the logs. May block on a hung disk.
+    /// Starts the process of an instance; `take_output` gets its user and the read ends of its stdout and stderr. May
+    /// block on a hung disk.
     ///
     /// # Errors
     /// Why there is no process.
-    pub(super) fn launch(&self, order: &Order, logs: &Capture) -> Result<Landing, SpawnRefusal> {
+    pub(super) fn launch(
+        &self,
+        order: &Order,
+        take_output: impl FnOnce(&Identity, [OwnedFd; 2]),
+    ) -> Result<Landing, SpawnRefusal> {
         if let Some(port) = order.app.port.filter(|port| !ports::is_free(*port)) {
             return Err(SpawnRefusal::PortHeld { holder: held(port) });
         }
@@ -82,7 +86,7 @@ impl Launcher {
             command: command_line(instance, &order.app.command),
             cwd: setting.cwd,
             env: setting.env,
-            identity: self.becomes(setting.user),
+            identity: self.users.becomes(setting.user.clone()),
             stdout: out.write,
             stderr: err.write,
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
@@ -94,7 +98,7 @@ impl Launcher {
             }
             failed(sentence(&error))
         })?;
-        logs.attach(SourceId(order.run.0), Arc::from(order.app.name.as_str()), out.read, err.read);
+        take_output(&setting.user, [out.read, err.read]);
         let leader = ProcessId { pid: launched.pid, start_time: launched.start_time };
         let tree = Tree::new(leader, mark, cgroup).with_pipes([out.inode, err.inode]);
         let run = Run::new(order.run, &order.app.name, (order.slot, order.index), tree, spawned);
@@ -107,37 +111,11 @@ impl Launcher {
     /// A fact of the machine that is against it, as a sentence.
     pub(super) fn setting(&self, instance: InstanceName<'_>, mark: &str) -> Result<Setting, String> {
         let app = instance.app;
-        let user = self.user_of(app)?;
+        let user = self.users.find(app)?;
         let env_file = self.env_file(app, &user)?;
         let mut env = environment(instance, &user, &|name| std::env::var_os(name), env_file);
         env.insert(OsString::from(MARK), OsString::from(mark));
         Ok(Setting { user, env: env.into_iter().collect(), cwd: app.cwd.clone() })
-    }
-
-    /// As whom an app runs: its `user`; else, when we are root, the owner of its directory; else ourselves.
-    ///
-    /// # Errors
-    /// There is no such user, or we cannot become it.
-    pub(super) fn user_of(&self, app: &AppConfig) -> Result<Identity, String> {
-        let root = self.own.uid == 0;
-        let user = match &app.user {
-            Some(name) => Identity::of_name(name).map_err(|error| sentence(&error))?,
-            None if root => {
-                let owner = std::fs::metadata(&app.cwd).map_err(|error| no_directory(app, &error))?.uid();
-                Identity::of_uid(owner).map_err(|error| sentence(&error))?
-            }
-            None => self.own.clone(),
-        };
-        if !root && user.uid != self.own.uid {
-            let own = &self.own.name;
-            return Err(format!("it is to run as {}, and a supervisor of {own} cannot become that user", user.name));
-        }
-        Ok(user)
-    }
-
-    /// The identity to take on, where it is not our own.
-    pub(super) fn becomes(&self, user: Identity) -> Option<Identity> {
-        (self.own.uid == 0).then_some(user)
     }
 
     /// A cgroup of its own, with its memory cap. An app runs without one rather than not at all.
@@ -163,14 +141,6 @@ impl Launcher {
             Err(error) => Err(format!("cannot read env_file {path}: {error}")),
         }
     }
-}
-
-fn no_directory(app: &AppConfig, error: &std::io::Error) -> String {
-    let cwd = app.cwd.display();
-    if error.kind() == std::io::ErrorKind::NotFound {
-        return format!("the directory {cwd} does not exist");
-    }
-    format!("cannot look at the directory {cwd}: {error}")
 }
 
 /// `port 3000 is held by pid 812 (node server.js)`

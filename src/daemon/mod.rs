@@ -1,19 +1,22 @@
 //! The shell around the decisions: one loop that turns the world into events and effects into acts.
 //!
 //! In reading order: `startup` (from a command line to a running loop), `shell` (the loop), `launch` and `environment`
-//! (processes), `exit_watch`, `probes` and `sampler` (what happens to them), `control` (the socket), `apply`, `state`.
+//! (processes), `exit_watch`, `probes` and `sampler` (what happens to them), `control` (the socket), `apply`, `state` and `writer`
+//! (what is on the disk).
 
 mod apply;
 pub mod arguments;
 mod children;
 mod clock;
 mod control;
+mod endings;
 mod environment;
 mod events;
 mod exit_watch;
 mod launch;
 mod log_place;
 mod notice;
+mod outputs;
 mod own_log;
 mod probe_command;
 mod probes;
@@ -24,5 +27,7 @@ mod shell;
 mod signals;
 mod startup;
 mod state;
+mod users;
+mod writer;
 
 pub use startup::run;

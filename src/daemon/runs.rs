@@ -1,10 +1,12 @@
 //! The process trees that exist, by run.
 
+use super::probe_command::Asking;
 use crate::api::{AppStatus, ProcessRow, Slot};
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::{Row, Tree};
 use crate::supervisor::RunId;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,8 +21,10 @@ pub(super) struct Run {
     pub tree: Tree,
     /// The leader was reaped.
     pub exited: AtomicBool,
-    /// Its port was seen to be its own.
-    pub owns_port: AtomicBool,
+    /// Its command probe.
+    pub asking: Asking,
+    /// Where one of its own processes was seen to listen.
+    address: Mutex<Option<SocketAddr>>,
     /// When its CPU time was last noted, and what it was.
     cpu_then: Mutex<(Duration, Duration)>,
 }
@@ -42,7 +46,8 @@ impl Run {
             pid: tree.leader().pid,
             tree,
             exited: AtomicBool::new(false),
-            owns_port: AtomicBool::new(false),
+            asking: Asking::default(),
+            address: Mutex::default(),
             cpu_then: Mutex::new((spawned, Duration::ZERO)),
         }
     }
@@ -50,6 +55,15 @@ impl Run {
     /// No process is left, the leader's exit status was taken.
     pub(super) fn is_over(&self) -> bool {
         self.exited.load(Ordering::Relaxed) && self.tree.is_empty()
+    }
+
+    /// Where it can be asked on that port, once it was seen there.
+    pub(super) fn address(&self, port: u16) -> Option<SocketAddr> {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).filter(|address| address.port() == port)
+    }
+
+    pub(super) fn is_seen_at(&self, address: SocketAddr) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
     }
 
     /// From here on `cpu_percent` counts.

@@ -3,17 +3,16 @@
 use super::clock;
 use super::events::Events;
 use super::launch::Launcher;
-use super::log_place::log_settings;
 use super::notice::{Ask, Notice};
-use super::runs::{Run, Runs};
+use super::outputs::Outputs;
+use super::runs::Runs;
 use super::state::{Saved, StateDir};
-use crate::api::{EventKind, OutputLine};
-use crate::config::{AppConfig, Config, Places, Sources};
-use crate::logs::{Capture, LogNotice, SourceId, Stream, TailLine};
-use crate::supervisor::{Announcement, RequestId};
+use super::writer::Writer;
+use crate::config::{Config, Places, Sources};
+use crate::logs::Capture;
+use crate::supervisor::RequestId;
 use jiff::Timestamp;
-use std::collections::{BTreeMap, HashMap};
-use std::io;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -26,16 +25,17 @@ pub(super) struct Shared {
     pub logs: Capture,
     pub events: Arc<Events>,
     pub runs: Runs,
-    pub state: StateDir,
     pub began: Duration,
+    /// `applied.json`.
+    pub applied_file: Arc<Writer<(Sources, Timestamp)>>,
     /// One `apply` at a time.
     pub applying: tokio::sync::Mutex<()>,
     config: RwLock<Arc<Config>>,
     applied: RwLock<AppliedConfig>,
     /// What the operator should know, beside the events: some from the start, one about the state file.
     warnings: Mutex<Warnings>,
-    tails: Mutex<HashMap<String, Vec<OutputLine>>>,
-    saved: Mutex<Saved>,
+    pub(super) outputs: Outputs,
+    desired_file: Arc<Writer<BTreeMap<String, bool>>>,
     notices: mpsc::UnboundedSender<Notice>,
     asks: mpsc::Sender<Ask>,
     requests: AtomicU64,
@@ -74,20 +74,21 @@ pub(super) struct Beginning {
 
 impl Shared {
     pub(super) fn new(begin: Beginning, notices: mpsc::UnboundedSender<Notice>, asks: mpsc::Sender<Ask>) -> Shared {
+        let (applied, desired, saved) = (begin.state.clone(), begin.state, begin.saved);
         Shared {
             places: begin.places,
             launcher: begin.launcher,
             logs: begin.logs,
             events: begin.events,
             runs: Runs::default(),
-            state: begin.state,
             began: clock::now().mono,
+            applied_file: Writer::new(move |(sources, at)| applied.save_applied(&sources, at)),
             applying: tokio::sync::Mutex::new(()),
             config: RwLock::new(begin.config),
             applied: RwLock::new(begin.applied),
             warnings: Mutex::new(Warnings { lasting: begin.warnings, state: begin.unsaved }),
-            tails: Mutex::default(),
-            saved: Mutex::new(begin.saved),
+            outputs: Outputs::default(),
+            desired_file: Writer::new(move |wanted| desired.save(&saved.with(wanted))),
             notices,
             asks,
             requests: AtomicU64::new(1),
@@ -132,14 +133,10 @@ impl Shared {
         let _full_or_gone = self.asks.try_send(ask);
     }
 
-    /// Durable when it returns; blocks.
-    pub(super) fn save_desired(&self, desired: BTreeMap<String, bool>) -> io::Result<()> {
-        let saved = {
-            let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-            saved.desired = desired;
-            saved.clone()
-        };
-        self.state.save(&saved)
+    /// Answered by [`Notice::Saved`] with this number once it is durable, unless a later one came before its turn.
+    pub(super) fn save_desired(self: &Arc<Self>, save: u64, desired: BTreeMap<String, bool>) {
+        let shared = self.clone();
+        self.desired_file.put(desired, move |result| shared.notify(Notice::Saved { save, result }));
     }
 
     pub(super) fn warn_state(&self, warning: &str) {
@@ -165,53 +162,5 @@ impl Shared {
     pub(super) fn warnings(&self) -> Vec<String> {
         let warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         warnings.lasting.iter().cloned().chain(warnings.state.clone()).collect()
-    }
-
-    pub(super) fn open_logs(&self, app: &AppConfig) {
-        self.logs.open(log_settings(app, &self.places.log_dir, &self.launcher));
-    }
-
-    pub(super) fn close_logs(&self, app: &str) {
-        self.logs.forget(Arc::from(app));
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
-    }
-
-    /// Its tree is empty: everything it wrote goes to the files, its last lines are kept for `show`.
-    pub(super) fn finish_logs(self: &Arc<Self>, run: &Run) {
-        let (shared, app) = (self.clone(), run.app.clone());
-        self.logs.finish(SourceId(run.id.0), move |lines| {
-            let mut tails = shared.tails.lock().unwrap_or_else(PoisonError::into_inner);
-            tails.insert(app, lines.into_iter().map(output_line).collect());
-        });
-    }
-
-    /// The last lines of the run that ended last.
-    pub(super) fn tail(&self, app: &str) -> Vec<OutputLine> {
-        self.tails.lock().unwrap_or_else(PoisonError::into_inner).get(app).cloned().unwrap_or_default()
-    }
-}
-
-/// What the log thread tells becomes a happening.
-pub(super) fn log_happening(notice: &LogNotice) -> Announcement {
-    Announcement {
-        app: Some(notice.app().to_string()),
-        kind: EventKind::Logs,
-        by: None,
-        slot: None,
-        pid: None,
-        message: notice.to_string(),
-    }
-}
-
-pub(super) fn output_line(line: TailLine) -> OutputLine {
-    let stream = stream(line.stream);
-    OutputLine { stream, line: String::from_utf8_lossy(&line.line).into_owned() }
-}
-
-/// The same word in the API's types.
-pub(super) fn stream(stream: Stream) -> crate::api::Stream {
-    match stream {
-        Stream::Out => crate::api::Stream::Out,
-        Stream::Err => crate::api::Stream::Err,
     }
 }

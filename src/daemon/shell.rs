@@ -1,6 +1,7 @@
 //! The loop: the world becomes events, effects become acts.
 
 use super::clock;
+use super::endings::Endings;
 use super::launch::{Landing, Order};
 use super::notice::{AppView, Ask, Notice};
 use super::runs::Run;
@@ -10,15 +11,14 @@ use super::{exit_watch, probes};
 use crate::linux::tree::Signalled;
 use crate::supervisor::{Effect, Event, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
 
-/// How often a tree that ends is looked at when nothing announces itself.
-const ENDING_LOOK: Duration = Duration::from_millis(100);
 /// A disk that takes no state for so long does not keep an app from starting.
-const SAVE_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const SAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a disk that took no state is tried again.
 const SAVE_RETRY: Duration = Duration::from_secs(10);
 /// After `shutdown_timeout`, what cannot be killed is left behind.
@@ -32,21 +32,22 @@ pub(super) struct Shell {
     signals: Signals,
     /// Not yet performed: what stands behind a save waits for it.
     queue: VecDeque<Effect>,
-    saving_since: Option<Duration>,
+    /// What the queue waits for.
+    saving: Option<Saving>,
+    /// The number of the last save: what becomes of those before it no longer matters.
+    last_save: u64,
     /// The last save failed.
     save_again_at: Option<Duration>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
-    endings: HashMap<RunId, EndingTree>,
+    endings: Endings,
     exit_by: Option<Duration>,
     done: bool,
 }
 
-/// A tree that is asked to end.
-struct EndingTree {
-    run: Arc<Run>,
-    signal: i32,
-    signalled: Signalled,
-    kill: bool,
+#[derive(Clone, Copy)]
+struct Saving {
+    save: u64,
+    since: Duration,
 }
 
 impl Shell {
@@ -65,10 +66,11 @@ impl Shell {
             asks,
             signals,
             queue: VecDeque::new(),
-            saving_since: None,
+            saving: None,
+            last_save: 0,
             save_again_at,
             replies: HashMap::new(),
-            endings: HashMap::new(),
+            endings: Endings::default(),
             exit_by: None,
             done: false,
         }
@@ -95,17 +97,19 @@ impl Shell {
     /// How long nothing is due.
     fn sleep(&self) -> Duration {
         let now = clock::now();
-        let looks = (!self.endings.is_empty()).then_some(now.mono + ENDING_LOOK);
-        let save = self.saving_since.map(|since| since + SAVE_PATIENCE);
-        let due = [self.core.deadline(now), looks, save, self.save_again_at, self.exit_by].into_iter().flatten().min();
+        let save = self.saving.map(|saving| saving.since + SAVE_PATIENCE);
+        let due = [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by]
+            .into_iter()
+            .flatten()
+            .min();
         // A day is as good as never, and a clock is looked at again then.
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(now.mono))
     }
 
     fn woke(&mut self) {
         let now = clock::now();
-        if self.saving_since.is_some_and(|since| since + SAVE_PATIENCE <= now.mono) {
-            self.saving_since = None;
+        if self.saving.is_some_and(|saving| saving.since + SAVE_PATIENCE <= now.mono) {
+            self.saving = None;
             self.shared.warn_state("the disk has not taken the desired state in 2 s; going on without");
         }
         if self.save_again_at.is_some_and(|at| at <= now.mono) {
@@ -125,15 +129,22 @@ impl Shell {
             Notice::Exited { run, exit } => self.exited(run, exit),
             Notice::Probed { run, outcome } => self.feed(Event::Probed { run, outcome }),
             Notice::OverLimit { run, bytes } => self.feed(Event::MemorySampled { run, bytes }),
-            Notice::Saved(result) => {
-                self.saving_since = None;
-                match result {
-                    Ok(()) => self.shared.state_is_well(),
-                    Err(error) => {
-                        self.save_again_at = Some(clock::now().mono + SAVE_RETRY);
-                        self.shared.warn_state(&format!("the desired state is not saved: {error}"));
-                    }
-                }
+            Notice::Saved { save, result } => self.saved(save, result),
+        }
+    }
+
+    fn saved(&mut self, save: u64, result: io::Result<()>) {
+        if self.saving.is_some_and(|saving| saving.save == save) {
+            self.saving = None;
+        }
+        if save != self.last_save {
+            return;
+        }
+        match result {
+            Ok(()) => self.shared.state_is_well(),
+            Err(error) => {
+                self.save_again_at = Some(clock::now().mono + SAVE_RETRY);
+                self.shared.warn_state(&format!("the desired state is not saved: {error}"));
             }
         }
     }
@@ -143,6 +154,11 @@ impl Shell {
             Ask::Request { id, by, request, reply } => {
                 self.replies.insert(id, reply);
                 self.request(id, by, request);
+            }
+            Ask::Apply { id, by, config, wait, taken, reply } => {
+                self.replies.insert(id, reply);
+                self.request(id, by, Request::Apply { config: config.clone(), wait });
+                let _applier_is_gone = taken.send(Arc::ptr_eq(self.core.config(), &config));
             }
             Ask::Abandoned { id } => {
                 if self.replies.remove(&id).is_some() {
@@ -160,7 +176,6 @@ impl Shell {
 
     fn request(&mut self, id: RequestId, by: String, request: Request) {
         match &request {
-            Request::Apply { config, .. } => self.shared.set_config(config.clone()),
             Request::Shutdown { .. } => {
                 let patience = self.core.config().supervisor.shutdown_timeout + LAST_PATIENCE;
                 self.exit_by.get_or_insert(clock::now().mono + patience);
@@ -169,9 +184,12 @@ impl Shell {
             | Request::Stop { .. }
             | Request::Restart { .. }
             | Request::Reset { .. }
-            | Request::Signal { .. } => {}
+            | Request::Signal { .. }
+            | Request::Apply { .. } => {}
         }
         self.feed(Event::Requested { id, by, request });
+        // Not the one that was asked for: a supervisor that shuts down takes none.
+        self.shared.set_config(self.core.config().clone());
     }
 
     fn signalled(&mut self, signal: Signal) {
@@ -207,7 +225,7 @@ impl Shell {
     }
 
     fn perform_queue(&mut self) {
-        while self.saving_since.is_none() {
+        while self.saving.is_none() {
             let Some(effect) = self.queue.pop_front() else { return };
             match &effect {
                 Effect::Probe { .. } | Effect::Announce(_) => trace!(?effect, "out"),
@@ -229,15 +247,18 @@ impl Shell {
         match effect {
             Effect::SaveDesired(desired) => {
                 self.save_again_at = None;
-                self.saving_since = Some(clock::now().mono);
-                let shared = self.shared.clone();
-                tokio::task::spawn_blocking(move || shared.notify(Notice::Saved(shared.save_desired(desired))));
+                self.last_save += 1;
+                self.saving = Some(Saving { save: self.last_save, since: clock::now().mono });
+                self.shared.save_desired(self.last_save, desired);
             }
             Effect::Spawn { run, app, slot, index } => {
                 let shared = self.shared.clone();
                 let order = Order { run, app, slot, index };
                 tokio::task::spawn_blocking(move || {
-                    let landing = shared.launcher.launch(&order, &shared.logs).map(Box::new);
+                    let landing = shared.launcher.launch(&order, |user, output| {
+                        shared.take_output(order.run, &order.app, user, output);
+                    });
+                    let landing = landing.map(Box::new);
                     shared.notify(Notice::Landed { run, landing });
                 });
             }
@@ -255,7 +276,10 @@ impl Shell {
                     shared.notify(Notice::Probed { run, outcome });
                 });
             }
-            Effect::OpenLogs { app } => self.shared.open_logs(&app),
+            Effect::OpenLogs { app } => {
+                let shared = self.shared.clone();
+                tokio::task::spawn_blocking(move || shared.open_logs(&app));
+            }
             Effect::CloseLogs { app } => self.shared.close_logs(&app),
             Effect::Announce(announcement) => self.shared.events.add(announcement, clock::now().wall),
             Effect::Reply { id, reply } => {
@@ -286,38 +310,24 @@ impl Shell {
 
     fn stop(&mut self, id: RunId, signal: i32) {
         let Some(run) = self.shared.runs.get(id) else { return };
-        let mut ending = EndingTree { run, signal, signalled: Signalled::default(), kill: false };
-        if ending.run.is_over() {
-            return self.over(&ending.run.clone());
+        if run.is_over() {
+            return self.over(&run);
         }
-        ending.run.tree.signal_politely(signal, &mut ending.signalled);
-        self.endings.insert(id, ending);
+        self.endings.stop(run, signal, clock::now().mono);
     }
 
     fn kill(&mut self, id: RunId) {
-        if let Some(ending) = self.endings.get_mut(&id) {
-            ending.kill = true;
-            ending.run.tree.kill();
+        if let Some(run) = self.shared.runs.get(id) {
+            self.endings.kill(run, clock::now().mono);
         }
         self.look_at_endings();
     }
 
-    /// Which of the trees that end are empty? The others get what is due to them.
     fn look_at_endings(&mut self) {
-        let over: Vec<RunId> =
-            self.endings.iter().filter(|(_, ending)| ending.run.is_over()).map(|(id, _)| *id).collect();
-        for id in over {
-            if let Some(ending) = self.endings.remove(&id) {
-                self.over(&ending.run);
-            }
+        for run in self.endings.over() {
+            self.over(&run);
         }
-        for ending in self.endings.values_mut() {
-            if ending.kill {
-                ending.run.tree.kill();
-            } else {
-                ending.run.tree.signal_left_behind(ending.signal, &mut ending.signalled);
-            }
-        }
+        self.endings.press_on(clock::now().mono);
     }
 
     fn over(&mut self, run: &Arc<Run>) {

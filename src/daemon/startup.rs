@@ -5,10 +5,12 @@ use super::arguments::Arguments;
 use super::children::Children;
 use super::events::Events;
 use super::launch::{Launcher, sentence};
-use super::shared::{AppliedConfig, Beginning, Shared, log_happening};
+use super::outputs::log_happening;
+use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
 use super::state::StateDir;
+use super::users::Users;
 use super::{clock, control, own_log, sampler};
 use crate::api::EventKind;
 use crate::config::{Caller, Mistakes, Places, Sources, find, supervisor_only};
@@ -17,7 +19,7 @@ use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
 use crate::linux::identity::Identity;
 use crate::linux::limits::Nofile;
-use crate::linux::lock::StateLock;
+use crate::linux::lock::{DirLock, Purpose};
 use crate::linux::strays;
 use crate::logs::Capture;
 use crate::supervisor::{Announcement, Supervisor};
@@ -93,7 +95,8 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     for (dir, mode) in [(&places.runtime_dir, 0o755), (&places.state_dir, 0o700), (&places.log_dir, 0o755)] {
         own_directory(dir, mode).map_err(|error| failed(sentence(&error)))?;
     }
-    let _lock = StateLock::take(&places.state_dir).map_err(|error| failed(sentence(&error)))?;
+    let lock = |dir: &Path, purpose| DirLock::take(dir, purpose).map_err(|error| failed(sentence(&error)));
+    let _locks = [lock(&places.state_dir, Purpose::State)?, lock(&places.runtime_dir, Purpose::Runtime)?];
     let log = own_log::start(&config.supervisor.log);
     info!("infissi-supervisord {} with {}", env!("CARGO_PKG_VERSION"), applied.path.display());
     let state = StateDir::new(&places.state_dir);
@@ -117,7 +120,8 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let telling = events.clone();
     let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
-    let launcher = Launcher { state_id: saved.id.clone(), cgroups, nofile, own, children: Children::default() };
+    let users = Users::new(own);
+    let launcher = Launcher { state_id: saved.id.clone(), cgroups, nofile, users, children: Children::default() };
     let config = Arc::new(config);
     let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -139,7 +143,7 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     let shared = Arc::new(Shared::new(beginning, notices, asks));
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
-    let listener = control::bind(&socket)
+    let (listener, socket_file) = control::bind(&socket)
         .map_err(|error| failed(format!("cannot open the control socket {}: {error}", socket.display())))?;
     sampler::start(&shared).map_err(|error| failed(format!("cannot start the sampler: {error}")))?;
     tokio::spawn(control::serve(shared.clone(), listener));
@@ -156,8 +160,7 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     end_strays(&shared.launcher.state_id, shared.launcher.cgroups.as_ref());
-    // Somebody else's by now is left alone: the next supervisor replaces it anyway.
-    let _ = std::fs::remove_file(&socket);
+    socket_file.remove();
     shared.logs.stop();
     info!("everything is stopped");
     // The last answers are on their way.

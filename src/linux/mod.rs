@@ -17,6 +17,7 @@ pub mod limits;
 pub mod lock;
 pub mod logfile;
 pub mod memory;
+pub mod owner;
 pub mod peer;
 pub mod pidfd;
 pub mod pipe;

@@ -97,6 +97,11 @@ pub(crate) fn is_alive(pid: i32) -> bool {
     proc::stat(pid).is_some_and(|stat| stat.is_alive())
 }
 
+/// What it alone has in memory, bytes.
+pub(crate) fn private_memory(pid: i32) -> u64 {
+    proc::statm(pid).unwrap().private()
+}
+
 pub(crate) fn signal(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
@@ -152,10 +157,6 @@ impl Program {
             listen(child.stderr.take().unwrap(), Arc::clone(&stderr)),
         ];
         Program { child, stdout, stderr, readers }
-    }
-
-    pub(crate) fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
     }
 
     pub(crate) fn stdout(&self) -> String {

@@ -1,11 +1,23 @@
 //! Stories with the real binaries, real npm and real ports, each in a temporary directory of its own.
 //!
 //! They wait for conditions, never for times, and run side by side.
-
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cli;
+mod config;
+mod contention;
+mod jobs;
+mod lifecycle;
+mod logs;
 mod machine;
+mod memory;
+mod probes;
 mod rows;
+mod rows_of_logs;
 mod server;
 mod socket;
+mod spawn;
+mod starts;
 mod streams;
+mod trees;
+mod trust;

@@ -21,6 +21,13 @@ pub(crate) const NOBODY: u32 = 65534;
 /// How long an orderly end may take before it is a fault of the supervisor.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
+/// The demo app by `npm start` on a port.
+pub(crate) fn demo(name: &str, port: u16, more: &str) -> String {
+    format!(
+        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
+    )
+}
+
 pub(crate) struct Server {
     dir: TempDir,
     setup: Setup,
@@ -35,6 +42,10 @@ pub(crate) struct Setup {
     /// Whose supervisor it is: none is ours.
     uid: Option<u32>,
     env: Vec<(String, String)>,
+    /// Files beside the configuration.
+    files: Vec<(String, String)>,
+    /// What a shell does before it becomes the supervisor.
+    shell: Option<String>,
 }
 
 impl Setup {
@@ -50,9 +61,21 @@ impl Setup {
         self
     }
 
+    #[must_use]
+    pub(crate) fn file(mut self, path: &str, text: &str) -> Setup {
+        self.files.push((path.to_owned(), text.to_owned()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn shell(mut self, before: &str) -> Setup {
+        self.shell = Some(before.to_owned());
+        self
+    }
+
     /// The whole supervisor runs as `nobody`: no cgroups, no other users.
     #[must_use]
-    pub(crate) fn as_nobody(mut self) -> Setup {
+    pub(crate) fn by_nobody(mut self) -> Setup {
         self.uid = Some(NOBODY);
         self
     }
@@ -67,12 +90,20 @@ impl Setup {
         for file in ["package.json", "server.js"] {
             fs::copy(Path::new(DEMO).join(file), demo.join(file)).unwrap();
         }
+        for (path, text) in &server.setup.files {
+            server.write(path, text);
+        }
         server.configure(apps);
         if let Some(uid) = server.setup.uid {
             // The checkout may be where this user cannot go.
             fs::copy(SUPERVISOR, server.path("infissi-supervisord")).unwrap();
             for path in [server.path(""), demo.clone(), server.path("supervisor.toml")] {
                 chown(path, Some(uid), Some(uid)).unwrap();
+            }
+            for (file, _) in &server.setup.files {
+                for path in server.path(file).ancestors().take_while(|path| *path != server.dir.path()) {
+                    chown(path, Some(uid), Some(uid)).unwrap();
+                }
             }
         }
         server
@@ -107,7 +138,9 @@ impl Server {
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) {
-        fs::write(self.path(path), text).unwrap();
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
     }
 
     /// Starts a supervisor on what is there and waits until it answers.
@@ -138,7 +171,14 @@ impl Server {
                 supervisor.uid(uid).gid(uid);
                 supervisor
             }
-            None => command(SUPERVISOR),
+            None => match &self.setup.shell {
+                Some(before) => {
+                    let mut shell = command("sh");
+                    shell.args(["-c", &format!("{before}\nexec \"$0\" \"$@\""), SUPERVISOR]);
+                    shell
+                }
+                None => command(SUPERVISOR),
+            },
         };
         supervisor.arg("--config").arg(self.path("supervisor.toml")).current_dir(self.dir.path());
         for name in ["INFISSI_CONFIG", "INFISSI_SOCKET", "NOTIFY_SOCKET", "NO_COLOR"] {
@@ -254,15 +294,6 @@ impl Server {
         shown["processes"].as_array().unwrap().iter().map(row).collect()
     }
 
-    /// The pid of the app's one process whose command line contains these words.
-    #[track_caller]
-    pub(crate) fn process(&self, name: &str, words: &str) -> i32 {
-        let tree = self.tree(name);
-        let found: Vec<i32> = tree.iter().filter(|(_, line)| line.contains(words)).map(|(pid, _)| *pid).collect();
-        assert_eq!(found.len(), 1, "processes of {name} with {words:?}: {tree:#?}");
-        found[0]
-    }
-
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
         let events = self.json(&["events"]);
@@ -280,6 +311,11 @@ impl Server {
     /// The text of a log file: `web-combined.log`.
     pub(crate) fn log(&self, file: &str) -> String {
         String::from_utf8_lossy(&fs::read(self.log_dir().join(file)).unwrap_or_default()).into_owned()
+    }
+
+    /// The lines of a file that an app writes beside the configuration.
+    pub(crate) fn lines_of(&self, file: &str) -> usize {
+        fs::read_to_string(self.path(file)).unwrap_or_default().lines().count()
     }
 
     pub(crate) fn own_log(&self) -> String {
@@ -303,6 +339,14 @@ impl Server {
             found.is_some()
         });
         found.unwrap()
+    }
+
+    /// Why the app is in this status. While it is tried again there is none for a moment.
+    #[track_caller]
+    pub(crate) fn wait_reason(&self, name: &str, status: &str) -> String {
+        let there = |app: &Value| app["status"] == status && app["reason"].is_string();
+        let app = self.wait_for(&format!("{name} to be {status}"), || Some(self.app(name)).filter(there));
+        app["reason"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]

@@ -126,13 +126,16 @@ impl Server {
     }
 }
 
+/// Method, path, body; then the status, the code and a part of the message.
+type Case<'a> = (&'a str, &'a str, &'a [u8], u16, &'a str, &'a str);
+
 #[test]
 fn a_request_that_makes_no_sense_is_refused_in_json_with_its_status_and_the_next_step() {
     let bystander = Bystander::start();
     let huge = [b"{\"dry_run\":true}".as_slice(), &vec![b' '; 1 << 20]].concat();
     let deep = b"[".repeat(50_000);
     let long = format!("/v1/apps/{}", "a".repeat(12_000));
-    let cases: &[(&str, &str, &[u8], u16, &str, &str)] = &[
+    let cases: &[Case<'_>] = &[
         // Bodies that are not JSON, or not the JSON that is asked for.
         ("POST", "/v1/apply", b"{", 400, "usage", "EOF"),
         ("POST", "/v1/apply", b"dry_run=true", 400, "usage", "JSON"),
@@ -417,6 +420,7 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         .map(|verb| format!("POST /v1/apps/{{app}}/{verb}"));
     let others = [
         "GET /v1/supervisor",
+        "GET /v1/overview",
         "GET /v1/apps",
         "GET /v1/apps/{app}",
         "GET /v1/apps/{app}/logs",

@@ -8,7 +8,8 @@ use crate::api::{ActionQuery, ActionResult, ApplyBody, OutputLine, Refusal, Refu
 use crate::config::AppConfig;
 use crate::daemon::apply;
 use crate::daemon::notice::Ask;
-use crate::daemon::shared::{Shared, output_line};
+use crate::daemon::outputs::output_line;
+use crate::daemon::shared::Shared;
 use crate::linux::signal::{signal_name, signal_number};
 use crate::supervisor::{Reply, Request, RequestId};
 use axum::body::Bytes;
@@ -161,7 +162,7 @@ pub(super) async fn last_lines(shared: &Shared, app: &str) -> Vec<OutputLine> {
     shared.logs.tail(Arc::from(app), move |lines| drop(done.send(lines)));
     match tokio::time::timeout(TAIL_PATIENCE, lines).await {
         Ok(Ok(lines)) => lines.into_iter().map(output_line).collect(),
-        Ok(Err(_)) | Err(_) => shared.tail(app),
+        Ok(Err(_)) | Err(_) => shared.outputs.tail(app),
     }
 }
 

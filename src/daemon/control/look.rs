@@ -6,12 +6,12 @@ use super::answer::{Answer, json};
 use super::asking::Selector;
 use super::selector::select;
 use crate::api::{
-    AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, ProbeReply, Refusal, RefusalCode, Slot,
-    Status, SupervisorStatus,
+    AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, Overview, ProbeReply, Refusal,
+    RefusalCode, Slot, Status, SupervisorStatus,
 };
 use crate::config::{AppConfig, ProbeKind, Sources};
 use crate::daemon::environment::InstanceName;
-use crate::daemon::log_place::{log_files, log_settings};
+use crate::daemon::log_place::log_files;
 use crate::daemon::notice::{AppView, Ask};
 use crate::daemon::shared::Shared;
 use crate::daemon::{clock, probes};
@@ -25,16 +25,45 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+    Ok(json(&visible(&shared, &caller).await?))
+}
+
+pub(super) async fn overview(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+    // The files are read on another thread while the apps are measured here.
+    let (config, apps) = tokio::join!(config_status(&shared, &caller), visible(&shared, &caller));
+    Ok(json(&Overview { apps: apps?, config, warnings: shared.warnings() }))
+}
+
+/// The apps that the caller may see.
+async fn visible(shared: &Arc<Shared>, caller: &Caller) -> Result<Vec<AppStatus>, Refusal> {
     let config = shared.config();
-    if !caller.may_everywhere(Need::Look) && !caller.owns_an_app(&config, &shared.launcher) {
-        admit(&shared, &caller, Need::Look, "the apps")?;
+    if !caller.may_look_at_something(&config, &shared.launcher.users) {
+        admit(shared, caller, Need::Look, "the apps")?;
     }
-    let mut apps = statuses(&shared).await?;
+    let mut apps = statuses(shared).await?;
     apps.retain(|status| {
         let app = config.app(&status.name);
-        app.map_or(caller.may_everywhere(Need::Look), |app| caller.may(Need::Look, app, &shared.launcher))
+        app.map_or(caller.may_everywhere(Need::Look), |app| caller.may(Need::Look, app, &shared.launcher.users))
     });
-    Ok(json(&apps))
+    Ok(apps)
+}
+
+/// Which configuration is in force, and whether the files still say the same.
+async fn config_status(shared: &Shared, caller: &Caller) -> ConfigStatus {
+    let applied = shared.applied();
+    let path = applied.path.clone();
+    let now = tokio::task::spawn_blocking(move || Sources::read(&path)).await;
+    let same = matches!(now, Ok(Ok(ref sources)) if *sources == applied.sources);
+    ConfigStatus {
+        path: applied.path.display().to_string(),
+        applied_at: applied.at,
+        changed: !same && applied.faulty.is_none(),
+        // The mistakes quote the file, other people's stanzas among it.
+        faulty: applied.faulty.map(|mistakes| match caller.may_everywhere(Need::Look) {
+            true => mistakes,
+            false => "the configuration has mistakes".to_owned(),
+        }),
+    }
 }
 
 /// Every app, measured.
@@ -60,18 +89,21 @@ pub(super) async fn show(
     let app = one(&shared, &caller, Need::Look, &name)?;
     let AppView { mut status, exits, probe_failure } = view(&shared, &app.name).await?;
     shared.runs.fill_in(&mut status, clock::now().mono, &ProcTable::new());
-    let settings = log_settings(&app, &shared.places.log_dir, &shared.launcher);
-    let [combined, out, error] = log_files(&settings).map(|path| path.display().to_string());
+    let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
     let stats = timeout(TAIL_PATIENCE, stats).await;
     let dropped = stats.ok().and_then(Result::ok).flatten().map_or(0, |stats| stats.dropped_lines);
-    let instance = InstanceName { app: &app, slot: status.slot, index: 0 };
-    let setting = shared.launcher.setting(instance, "");
+    let (launching, of) = (shared.clone(), (app.clone(), status.slot));
+    let setting = tokio::task::spawn_blocking(move || {
+        let instance = InstanceName { app: &of.0, slot: of.1, index: 0 };
+        launching.launcher.setting(instance, "").ok()
+    });
+    let setting = setting.await.ok().flatten();
     let detail = AppDetail {
         command: app.command.clone(),
         cwd: app.cwd.display().to_string(),
-        user: shared.launcher.user_of(&app).ok().map(|user| user.name),
+        user: shared.launcher.users.known_of(&app.name).map(|user| user.name),
         env_names: setting
             .map(|setting| setting.env.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect())
             .unwrap_or_default(),
@@ -81,7 +113,7 @@ pub(super) async fn show(
         schedule: app.schedule.as_ref().map(|cron| cron.text().to_owned()),
         probe_failure,
         exits,
-        last_lines: shared.tail(&app.name),
+        last_lines: shared.outputs.tail(&app.name),
         processes: shared.runs.processes(&app.name),
         log_lines_dropped: dropped,
         next_steps: next_steps(&status),
@@ -91,13 +123,10 @@ pub(super) async fn show(
 }
 
 pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
-    if !caller.owns_an_app(&shared.config(), &shared.launcher) {
+    if !caller.may_look_at_something(&shared.config(), &shared.launcher.users) {
         admit(&shared, &caller, Need::Look, "the supervisor")?;
     }
-    let applied = shared.applied();
-    let path = applied.path.clone();
-    let now = tokio::task::spawn_blocking(move || Sources::read(&path)).await;
-    let same = matches!(now, Ok(Ok(ref sources)) if *sources == applied.sources);
+    let config = config_status(&shared, &caller).await;
     let host = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
     let uptime = clock::now().mono.saturating_sub(shared.began);
     Ok(json(&SupervisorStatus {
@@ -105,12 +134,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
         pid: i32::try_from(std::process::id()).unwrap_or_default(),
         uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
         memory_bytes: memory::own().unwrap_or_default(),
-        config: ConfigStatus {
-            path: applied.path.display().to_string(),
-            applied_at: applied.at,
-            changed: !same && applied.faulty.is_none(),
-            faulty: applied.faulty,
-        },
+        config,
         socket: shared.places.socket.display().to_string(),
         state_dir: shared.places.state_dir.display().to_string(),
         log_dir: shared.places.log_dir.display().to_string(),

@@ -47,7 +47,7 @@ struct Of {
 type Gauges = Family<Of, Gauge>;
 type Ratios = Family<Of, Gauge<f64, AtomicU64>>;
 
-pub(crate) async fn metrics(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
+pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     admit(&shared, &caller, Need::Look, "the figures")?;
     Ok(figures(measure(&shared).await?))
 }

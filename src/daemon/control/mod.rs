@@ -16,8 +16,7 @@ mod streams;
 use super::shared::Shared;
 use crate::linux::peer::Peer;
 use accepting::Accepting;
-use admission::Caller;
-use axum::Extension;
+use admission::Visitor;
 use axum::body::Body;
 use axum::http::Request;
 use hyper::server::conn::http1;
@@ -25,8 +24,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use places::{Place, Places};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
@@ -36,12 +35,20 @@ use tower::ServiceExt;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// No head of ours is larger, bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
-/// Takes the socket's path over from a dead supervisor; the lock on the state directory says that there is no living
+
+/// The socket's name in the file system, known by what it is: only that is taken away in the end.
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+/// Takes the socket's path over from a dead supervisor; the lock on the runtime directory says that there is no living
 /// one. Anyone may connect: who it is decides.
 ///
 /// # Errors
 /// The path cannot be bound.
-pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
+pub(super) fn bind(socket: &Path) -> io::Result<(UnixListener, SocketFile)> {
     match std::fs::remove_file(socket) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -49,7 +56,18 @@ pub(super) fn bind(socket: &Path) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(socket)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
-    Ok(listener)
+    let made = std::fs::symlink_metadata(socket)?;
+    Ok((listener, SocketFile { path: socket.to_owned(), device: made.dev(), inode: made.ino() }))
+}
+
+impl SocketFile {
+    /// Whatever else has its place by now stays. What cannot be removed is in nobody's way: [`bind`] replaces it.
+    pub(super) fn remove(&self) {
+        let found = std::fs::symlink_metadata(&self.path);
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode)) {
+            let _replaced_at_the_next_start = std::fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Accepts until the process ends.
@@ -68,11 +86,10 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
         let Ok(peer) = Peer::of(&stream) else { continue };
         let place = places.take(peer.uid);
         let evicted = place.evicted();
-        let caller = Caller::new(peer, &shared.config().supervisor.control, shared.launcher.own.uid);
-        let router = router.clone().layer(Extension(caller));
+        let (router, shared, visitor) = (router.clone(), shared.clone(), Visitor::new(peer));
         tokio::spawn(async move {
             tokio::select! {
-                () = connection(stream, router, &place) => {}
+                () = connection(stream, router, &place, (&shared, &visitor)) => {}
                 () = evicted => {}
             }
         });
@@ -86,11 +103,12 @@ fn http() -> http1::Builder {
     http
 }
 
-async fn connection(stream: UnixStream, router: axum::Router, place: &Place) {
-    let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
+async fn connection(stream: UnixStream, router: axum::Router, place: &Place, (shared, visitor): (&Shared, &Visitor)) {
+    let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let at_work = place.at_work();
         let router = router.clone();
         async move {
+            request.extensions_mut().insert(visitor.caller(shared).await);
             let response = router.oneshot(request.map(Body::new)).await;
             response.map(|response| response.map(|body| at_work.until_sent(body)))
         }
@@ -101,5 +119,24 @@ async fn connection(stream: UnixStream, router: axum::Router, place: &Place) {
         .await;
     if let Err(error) = served {
         tracing::trace!("a control connection ended: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dead_supervisors_socket_is_replaced_and_only_our_own_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("supervisor.sock");
+        let (first, its_file) = bind(&path).unwrap();
+        let (_second, own_file) = bind(&path).unwrap();
+        drop(first);
+        its_file.remove();
+        assert!(path.exists(), "the second one's socket is not the first one's to remove");
+        own_file.remove();
+        assert!(!path.exists());
+        own_file.remove();
     }
 }

@@ -21,6 +21,7 @@ const LARGEST_BODY: usize = 64 * 1024;
 enum Serves {
     Supervisor,
     List,
+    Overview,
     Show,
     Start,
     Stop,
@@ -58,6 +59,7 @@ const LOGS: &[Parameter] = LogsQuery::PARAMETERS;
 const ROUTES: &[Route] = &[
     route("get", "/v1/supervisor", Serves::Supervisor, "version, pid, uptime, configuration, own memory"),
     route("get", "/v1/apps", Serves::List, "every app the caller may see"),
+    route("get", "/v1/overview", Serves::Overview, "every app the caller may see, and what to know beside them"),
     route("get", "/v1/apps/{app}", Serves::Show, "everything about one app"),
     Route { query: ACTION, ..route("post", "/v1/apps/{app}/start", Serves::Start, "start it and what it depends on") },
     Route {
@@ -111,6 +113,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
     match route.serves {
         Serves::Supervisor => get(look::supervisor),
         Serves::List => get(look::list),
+        Serves::Overview => get(look::overview),
         Serves::Show => get(look::show),
         Serves::Start => post(actions::start),
         Serves::Stop => post(actions::stop),

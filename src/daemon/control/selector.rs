@@ -1,6 +1,7 @@
 //! Which apps a request is about: names, aliases and globs with commas between, or `all`.
 
 use super::admission::{Caller, Need};
+use crate::api::routes::selector_words;
 use crate::api::{Refusal, RefusalCode};
 use crate::config::AppConfig;
 use crate::daemon::shared::Shared;
@@ -22,8 +23,13 @@ pub(super) fn select(
     selector: &str,
 ) -> Result<Vec<Arc<AppConfig>>, Refusal> {
     let config = shared.config();
+    let users = &shared.launcher.users;
+    if !config.apps.is_empty() && !caller.may_look_at_something(&config, users) {
+        // Also when there is no such app: who may see none learns no names.
+        return Err(caller.refusal(need, selector, &config.supervisor.control));
+    }
     let mut chosen: Vec<Arc<AppConfig>> = Vec::new();
-    for word in selector.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    for word in selector_words(selector) {
         let named = config.app(word);
         let found: Vec<&Arc<AppConfig>> = match named {
             Some(app) => vec![app],
@@ -31,10 +37,10 @@ pub(super) fn select(
             None => matching(word, &config.apps),
         };
         if found.is_empty() {
-            return Err(unknown(word, &config.apps));
+            let seen: Vec<_> = config.apps.iter().filter(|app| caller.may(Need::Look, app, users)).cloned().collect();
+            return Err(unknown(word, &seen));
         }
-        let allowed: Vec<_> =
-            found.into_iter().filter(|app| caller.may(need, app, &shared.launcher)).cloned().collect();
+        let allowed: Vec<_> = found.into_iter().filter(|app| caller.may(need, app, users)).cloned().collect();
         if allowed.is_empty() {
             return Err(caller.refusal(need, word, &config.supervisor.control));
         }

@@ -8,14 +8,14 @@ use super::readers::{Reader, Readers};
 use super::selector::select;
 use crate::api::{EventRecord, EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
-use crate::daemon::log_place::log_settings;
-use crate::daemon::shared::{Shared, stream};
+use crate::daemon::outputs::stream;
+use crate::daemon::shared::Shared;
 use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
 use axum::body::Bytes;
 use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,7 +84,7 @@ impl Wanted {
         let default = asked.since.is_none().then_some(DEFAULT_LINES);
         let names = apps.iter().map(|app| Arc::from(app.name.as_str())).collect();
         let filter = FollowerFilter { apps: Some(names), stream: only };
-        let settings = apps.iter().map(|app| log_settings(app, &shared.places.log_dir, &shared.launcher));
+        let settings = apps.iter().filter_map(|app| shared.outputs.settings(&app.name));
         Ok(Wanted {
             read: ReadQuery {
                 sources: settings.map(|settings| AppLogs::of(&settings)).collect(),
@@ -95,7 +95,7 @@ impl Wanted {
                 grep: grep.clone(),
                 cancelled: Arc::new(AtomicBool::new(false)),
             },
-            reader: READERS.take(caller.peer.uid)?,
+            reader: READERS.take(caller.uid)?,
             follower: asked.follow.then(|| shared.logs.subscribe(filter, FOLLOWER_CAPACITY)),
             grep,
         })
@@ -230,11 +230,11 @@ pub(super) async fn events(
     RawQuery(asked): RawQuery,
 ) -> Answer {
     let EventsQuery { follow, after } = query(asked.as_deref())?;
-    if !caller.owns_an_app(&shared.config(), &shared.launcher) {
+    if !caller.may_look_at_something(&shared.config(), &shared.launcher.users) {
         admit(&shared, &caller, Need::Look, "the events")?;
     }
     let (past, mut news) = shared.events.since(after.unwrap_or(0));
-    let past = seen(past, &caller, &shared);
+    let past: Vec<EventRecord> = past.into_iter().filter(|record| sees(&caller, record, &shared)).collect();
     let (sender, response) = lines();
     tokio::spawn(async move {
         for record in past {
@@ -249,7 +249,7 @@ pub(super) async fn events(
                 () = sender.gone() => return Err(Gone),
             };
             match record {
-                Ok(record) if sees(&caller, record.app.as_deref(), &shared) => sender.send(&record).await?,
+                Ok(record) if sees(&caller, &record, &shared) => sender.send(&record).await?,
                 Ok(_) => {}
                 // Its numbers tell the reader that some are missing.
                 Err(RecvError::Lagged(_)) => {}
@@ -260,19 +260,9 @@ pub(super) async fn events(
     Ok(response)
 }
 
-/// Those among them that this caller may see.
-fn seen(mut records: Vec<EventRecord>, caller: &Caller, shared: &Shared) -> Vec<EventRecord> {
-    // Looked up once an app: there are many records of few apps.
-    let mut known: HashMap<Option<String>, bool> = HashMap::new();
-    records.retain(|EventRecord { app, .. }| {
-        *known.entry(app.clone()).or_insert_with(|| sees(caller, app.as_deref(), shared))
-    });
-    records
-}
-
 /// May they see what happens to this app, or to the supervisor? An app that is no more is nobody's.
-fn sees(caller: &Caller, app: Option<&str>, shared: &Shared) -> bool {
+fn sees(caller: &Caller, record: &EventRecord, shared: &Shared) -> bool {
     let config = shared.config();
-    let app = app.and_then(|name| config.apps.iter().find(|app| app.name == name));
-    caller.may_everywhere(Need::Look) || app.is_some_and(|app| caller.may(Need::Look, app, &shared.launcher))
+    let app = record.app.as_ref().and_then(|name| config.apps.iter().find(|app| app.name == *name));
+    caller.may_everywhere(Need::Look) || app.is_some_and(|app| caller.may(Need::Look, app, &shared.launcher.users))
 }

@@ -1,0 +1,112 @@
+//! What apps write, between their processes and the log thread: whose files, where, and what was said last.
+
+use super::log_place::log_settings;
+use super::runs::Run;
+use super::shared::Shared;
+use crate::api::{EventKind, OutputLine};
+use crate::config::AppConfig;
+use crate::linux::identity::Identity;
+use crate::logs::{LogNotice, LogSettings, SourceId, Stream, TailLine};
+use crate::supervisor::{Announcement, RunId};
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// By app.
+#[derive(Default)]
+pub(super) struct Outputs {
+    settings: Mutex<HashMap<String, LogSettings>>,
+    tails: Mutex<HashMap<String, Vec<OutputLine>>>,
+}
+
+impl Outputs {
+    /// Where an app's files are and with whose rights they are read; none before they were opened.
+    pub(super) fn settings(&self, app: &str) -> Option<LogSettings> {
+        lock(&self.settings).get(app).cloned()
+    }
+
+    /// The last lines of the run that ended last.
+    pub(super) fn tail(&self, app: &str) -> Vec<OutputLine> {
+        lock(&self.tails).get(app).cloned().unwrap_or_default()
+    }
+}
+
+impl Shared {
+    /// Opens an app's files, or changes how they are kept. Blocks. Where a root supervisor does not know the app's user
+    /// they are opened when a launch has found it: before, there is nothing to write.
+    pub(super) fn open_logs(&self, app: &AppConfig) {
+        let user = self.launcher.users.find(app).ok();
+        if user.as_ref().is_some_and(|user| user.uid == 0) && app.user.is_none() {
+            tracing::warn!(
+                "{} runs as root, the owner of its directory: name another user, or root, as its user",
+                app.name
+            );
+        }
+        self.open_logs_as(app, user.as_ref());
+    }
+
+    fn open_logs_as(&self, app: &AppConfig, user: Option<&Identity>) {
+        let settings = log_settings(app, &self.places.log_dir, (self.launcher.users.are_roots(), user));
+        let mut known = lock(&self.outputs.settings);
+        let Some(settings) = settings else { return };
+        if known.get(&app.name) != Some(&settings) {
+            known.insert(app.name.clone(), settings.clone());
+            self.logs.open(settings);
+        }
+    }
+
+    /// The read ends of a new run's stdout and stderr. Blocks.
+    pub(super) fn take_output(&self, run: RunId, app: &AppConfig, user: &Identity, [out, err]: [OwnedFd; 2]) {
+        // An apply may have changed how its logs are kept since this run was ordered.
+        let config = self.config();
+        let newest = config.app(&app.name).filter(|newest| newest.name == app.name).map_or(app, AsRef::as_ref);
+        self.open_logs_as(newest, Some(user));
+        self.logs.attach(SourceId(run.0), Arc::from(app.name.as_str()), out, err);
+    }
+
+    pub(super) fn close_logs(&self, app: &str) {
+        self.logs.forget(Arc::from(app));
+        lock(&self.outputs.settings).remove(app);
+        lock(&self.outputs.tails).remove(app);
+    }
+
+    /// Its tree is empty: everything it wrote goes to the files, its last lines are kept for `show`.
+    pub(super) fn finish_logs(self: &Arc<Self>, run: &Run) {
+        let (shared, app) = (self.clone(), run.app.clone());
+        self.logs.finish(SourceId(run.id.0), move |lines| {
+            // It may have been taken out of the configuration meanwhile.
+            if lock(&shared.outputs.settings).contains_key(&app) {
+                lock(&shared.outputs.tails).insert(app, lines.into_iter().map(output_line).collect());
+            }
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the log thread tells becomes a happening.
+pub(super) fn log_happening(notice: &LogNotice) -> Announcement {
+    Announcement {
+        app: Some(notice.app().to_string()),
+        kind: EventKind::Logs,
+        by: None,
+        slot: None,
+        pid: None,
+        message: notice.to_string(),
+    }
+}
+
+pub(super) fn output_line(line: TailLine) -> OutputLine {
+    let stream = stream(line.stream);
+    OutputLine { stream, line: String::from_utf8_lossy(&line.line).into_owned() }
+}
+
+/// The same word in the API's types.
+pub(super) fn stream(stream: Stream) -> crate::api::Stream {
+    match stream {
+        Stream::Out => crate::api::Stream::Out,
+        Stream::Err => crate::api::Stream::Err,
+    }
+}
