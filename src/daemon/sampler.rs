@@ -4,7 +4,6 @@ use super::clock;
 use super::notice::Notice;
 use super::runs::Run;
 use super::shared::Shared;
-use crate::linux::cgroup::Cgroups;
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::MemorySource;
 use std::collections::HashMap;

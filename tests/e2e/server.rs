@@ -375,6 +375,10 @@ impl Server {
     /// `infissi-ctl` as another user of the machine, in these groups.
     #[track_caller]
     pub(crate) fn ctl_as(&self, uid: u32, groups: &[u32], words: &[&str]) -> Output {
+        Program::start(&mut self.ctl_command_as(uid, groups, words)).end()
+    }
+
+    pub(crate) fn ctl_command_as(&self, uid: u32, groups: &[u32], words: &[&str]) -> Command {
         let ctl = self.path("infissi-ctl");
         if !ctl.exists() {
             // The checkout may be where this user cannot go.
@@ -388,7 +392,8 @@ impl Server {
                 setpriv.arg(format!("--groups={}", groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",")))
             }
         };
-        Program::start(setpriv.arg(ctl).arg("--socket").arg(self.socket()).args(words)).end()
+        setpriv.arg(ctl).arg("--socket").arg(self.socket()).args(words);
+        setpriv
     }
 
     /// Where a key of `[supervisor]` says, else where every story has it.
