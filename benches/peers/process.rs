@@ -32,11 +32,16 @@ impl Process {
 
     /// Those that any of its threads started.
     pub(crate) fn children(self) -> Vec<Process> {
+        self.child_pids().into_iter().filter_map(Process::of).collect()
+    }
+
+    /// The same, more quickly; zombies too.
+    pub(crate) fn child_pids(self) -> Vec<i32> {
         let mut pids = String::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten() {
             pids.push_str(&fs::read_to_string(task.path().join("children")).unwrap_or_default());
         }
-        pids.split_whitespace().filter_map(|pid| Process::of(pid.parse().ok()?)).collect()
+        pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
     }
 
     /// Proportional set size in bytes: shared pages are divided among those who share them.
@@ -63,8 +68,8 @@ impl Process {
     }
 
     /// The program that it runs by now; the parent's until it has called exec.
-    pub(crate) fn program(self) -> Option<std::path::PathBuf> {
-        fs::read_link(format!("/proc/{}/exe", self.pid)).ok()
+    pub(crate) fn program(pid: i32) -> Option<std::path::PathBuf> {
+        fs::read_link(format!("/proc/{pid}/exe")).ok()
     }
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// The layout of the files; one of another version is set aside.
@@ -15,10 +16,16 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Saved {
     version: u32,
-    /// Names this state directory: processes carry it in their environment.
+    /// See [`StateDir::id`]. Here only for whoever looks for the processes by hand.
     pub id: String,
     /// App → should it run?
     pub desired: BTreeMap<String, bool>,
+}
+
+impl Saved {
+    pub(super) fn with(&self, desired: BTreeMap<String, bool>) -> Saved {
+        Saved { version: VERSION, id: self.id.clone(), desired }
+    }
 }
 
 /// `applied.json`.
@@ -40,14 +47,25 @@ impl StateDir {
         StateDir { dir: dir.to_owned() }
     }
 
-    /// The saved state, or a fresh one with a new id. What cannot be read is set aside, with a warning, so that a
-    /// damaged file never keeps the apps from starting.
+    /// Names this state directory on this machine: processes carry it in their environment, and the next supervisor
+    /// finds them by it. It follows from where the directory is and from machine-id(5), so that neither a full disk
+    /// nor a damaged file can lose it, and a copy of the directory is another one.
+    pub(super) fn id(&self) -> String {
+        let place = std::fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        // A machine without one (a container, mostly) is as good as any other to itself.
+        let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+        id_of(&place, machine.trim_ascii())
+    }
+
+    /// The saved state, or a fresh one. What cannot be read is set aside, with a warning, so that a damaged file never
+    /// keeps the apps from starting.
     pub(super) fn load(&self) -> (Saved, Vec<String>) {
-        let fresh = || Saved { version: VERSION, id: new_id(), desired: BTreeMap::new() };
-        match self.read::<Saved>("state.json", |saved| saved.version) {
-            Ok(saved) => (saved.unwrap_or_else(fresh), Vec::new()),
-            Err(warning) => (fresh(), vec![warning]),
-        }
+        let (saved, warnings) = match self.read::<Saved>("state.json", |saved| saved.version) {
+            Ok(saved) => (saved, Vec::new()),
+            Err(warning) => (None, vec![warning]),
+        };
+        let desired = saved.map(|saved| saved.desired).unwrap_or_default();
+        (Saved { version: VERSION, id: self.id(), desired }, warnings)
     }
 
     /// The configuration that was applied last, if there is one.
@@ -100,8 +118,44 @@ impl StateDir {
     }
 }
 
-fn new_id() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
-    let id: String = id.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-    if id.is_empty() { format!("{:x}", super::clock::now().wall.as_nanosecond()) } else { id }
+fn id_of(place: &Path, machine: &[u8]) -> String {
+    format!("{:016x}", fnv1a(&[machine, b"\0", place.as_os_str().as_bytes()]))
+}
+
+/// FNV-1a of 64 bits (draft-eastlake-fnv): the same in every version of this program and of its compiler.
+fn fnv1a(parts: &[&[u8]]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        assert_eq!(fnv1a(&[]), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(&[b"foo", b"bar"]), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn a_state_directory_has_one_id_by_whichever_path_and_whatever_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, link) = (dir.path().join("state"), dir.path().join("link"));
+        std::fs::create_dir(&place).unwrap();
+        std::os::unix::fs::symlink(&place, &link).unwrap();
+        let id = StateDir::new(&place).id();
+        std::fs::write(place.join("state.json"), "damaged").unwrap();
+        let (saved, warnings) = StateDir::new(&link).load();
+        assert_eq!((saved.id, warnings.len()), (id, 1));
+    }
+
+    #[test]
+    fn two_state_directories_and_two_machines_differ() {
+        let ids = [("/a", "1"), ("/b", "1"), ("/a", "2"), ("/a/b", "1")]
+            .map(|(place, machine)| id_of(Path::new(place), machine.as_bytes()));
+        for (at, id) in ids.iter().enumerate() {
+            assert!(id.len() == 16 && !ids[..at].contains(id), "{ids:?}");
+        }
+    }
 }

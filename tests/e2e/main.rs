@@ -3,6 +3,7 @@
 //! They wait for conditions, never for times, and run side by side.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cli;
 mod config;
 mod contention;
 mod jobs;
@@ -17,5 +18,6 @@ mod server;
 mod socket;
 mod spawn;
 mod starts;
+mod streams;
 mod trees;
 mod trust;

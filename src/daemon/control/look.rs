@@ -1,6 +1,6 @@
 //! Requests that change nothing: list, show, the supervisor itself, a probe, what `exec` needs.
 
-use super::actions::admit;
+use super::actions::{TAIL_PATIENCE, admit};
 use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
 use super::asking::Selector;
@@ -22,6 +22,7 @@ use axum::extract::{Extension, State};
 use std::sync::Arc;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     Ok(json(&visible(&shared, &caller).await?))
@@ -91,13 +92,14 @@ pub(super) async fn show(
     let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
-    let dropped = stats.await.ok().flatten().map_or(0, |stats| stats.dropped_lines);
+    let stats = timeout(TAIL_PATIENCE, stats).await;
+    let dropped = stats.ok().and_then(Result::ok).flatten().map_or(0, |stats| stats.dropped_lines);
     let (launching, of) = (shared.clone(), (app.clone(), status.slot));
     let setting = tokio::task::spawn_blocking(move || {
         let instance = InstanceName { app: &of.0, slot: of.1, index: 0 };
-        launching.launcher.setting(instance, "").map_err(Some)
+        launching.launcher.setting(instance, "").ok()
     });
-    let setting = setting.await.unwrap_or(Err(None));
+    let setting = setting.await.ok().flatten();
     let detail = AppDetail {
         command: app.command.clone(),
         cwd: app.cwd.display().to_string(),

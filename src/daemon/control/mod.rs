@@ -7,6 +7,7 @@ mod asking;
 mod look;
 pub(super) mod metrics;
 mod places;
+mod readers;
 mod routes;
 mod selector;
 mod streams;

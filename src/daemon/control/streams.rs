@@ -4,6 +4,7 @@ use super::actions::admit;
 use super::admission::{Caller, Need};
 use super::answer::{Answer, Gone, Lines, line, lines};
 use super::asking::{Selector, query};
+use super::readers::{Reader, Readers};
 use super::selector::select;
 use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
@@ -11,13 +12,17 @@ use crate::daemon::outputs::stream;
 use crate::daemon::shared::Shared;
 use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
+use axum::body::Bytes;
 use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::oneshot;
 
 /// Without `lines` and `since`.
 const DEFAULT_LINES: usize = 15;
@@ -26,12 +31,12 @@ const MOST_LINES: usize = 100_000;
 const FOLLOWER_CAPACITY: usize = 256 * 1024;
 /// A compiled expression larger than this is refused, bytes.
 const LARGEST_REGEX: usize = 1 << 20;
-/// Searches through files at one time; each has a thread.
-const MOST_READERS: usize = 8;
 /// Lines are sent in pieces of about so many bytes.
-const PIECE: usize = 32 * 1024;
+const PIECE: usize = 48 * 1024;
+/// A client that takes nothing for this long is no reason to go on holding files, memory and a thread.
+const READ_PATIENCE: Duration = Duration::from_secs(30);
 
-static READERS: AtomicUsize = AtomicUsize::new(0);
+static READERS: Readers = Readers::new();
 
 pub(super) async fn app_logs(
     State(shared): State<Arc<Shared>>,
@@ -53,7 +58,7 @@ pub(super) async fn all_logs(
 fn logs(shared: Arc<Shared>, caller: Caller, selector: &str, asked: Option<&str>) -> Answer {
     let asked: LogsQuery = query(asked)?;
     let apps = select(&shared, &caller, Need::Look, selector)?;
-    let wanted = Wanted::new(&asked, &apps, &shared)?;
+    let wanted = Wanted::new(&asked, &apps, &caller, &shared)?;
     let (sender, response) = lines();
     tokio::spawn(async move {
         // The client being gone is how most followers end.
@@ -66,11 +71,11 @@ struct Wanted {
     read: ReadQuery,
     follower: Option<Follower>,
     grep: Option<Regex>,
-    _reader: Reader,
+    reader: Reader,
 }
 
 impl Wanted {
-    fn new(asked: &LogsQuery, apps: &[Arc<AppConfig>], shared: &Shared) -> Result<Wanted, Refusal> {
+    fn new(asked: &LogsQuery, apps: &[Arc<AppConfig>], caller: &Caller, shared: &Shared) -> Result<Wanted, Refusal> {
         let grep = asked.grep.as_deref().map(expression).transpose()?;
         let only = asked.stream.map(|stream| match stream {
             crate::api::Stream::Out => Stream::Out,
@@ -90,30 +95,10 @@ impl Wanted {
                 grep: grep.clone(),
                 cancelled: Arc::new(AtomicBool::new(false)),
             },
-            _reader: Reader::take()?,
+            reader: READERS.take(caller.peer.uid)?,
             follower: asked.follow.then(|| shared.logs.subscribe(filter, FOLLOWER_CAPACITY)),
             grep,
         })
-    }
-}
-
-/// A right to search through files.
-struct Reader;
-
-impl Reader {
-    fn take() -> Result<Reader, Refusal> {
-        if READERS.fetch_add(1, Ordering::Relaxed) >= MOST_READERS {
-            READERS.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::new(RefusalCode::Overloaded, format!("{MOST_READERS} others are reading logs now"))
-                .hint("try again in a moment"));
-        }
-        Ok(Reader)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        READERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +111,7 @@ fn expression(text: &str) -> Result<Regex, Refusal> {
 
 /// What the files hold, then what follows, without a gap or a line twice between.
 async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
-    let Wanted { mut read, mut follower, grep, _reader: reader } = wanted;
+    let Wanted { mut read, mut follower, grep, reader } = wanted;
     if let Some(follower) = &mut follower
         && let Some(FollowItem::Start { marks }) = follower.next().await
     {
@@ -134,8 +119,7 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
             source.upto = marks.get(&source.app).cloned();
         }
     }
-    send_past(read, sender).await?;
-    drop(reader);
+    send_past(read, reader, sender).await?;
     let Some(mut follower) = follower else { return Ok(()) };
     loop {
         let item = tokio::select! {
@@ -156,37 +140,68 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
     }
 }
 
-async fn send_past(read: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+async fn send_past(read: ReadQuery, reader: Reader, sender: &Lines) -> Result<(), Gone> {
     let cancelled = read.cancelled.clone();
     let runtime = Handle::current();
     let out = sender.clone();
-    let reading = tokio::task::spawn_blocking(move || read_all(&read, &out, &runtime));
-    tokio::select! {
-        end = reading => end.unwrap_or(Err(Gone)),
+    let (done, rest) = oneshot::channel();
+    // Not one of the runtime's threads: those start apps and ask probes, however many read logs.
+    let reading = std::thread::Builder::new().name("log-reader".to_owned()).spawn(move || {
+        let rest = read_all(&read, &out, &runtime);
+        drop(reader);
+        drop(done.send(rest));
+    });
+    if let Err(error) = reading {
+        tracing::warn!("cannot start a thread to read logs: {error}");
+        return Err(Gone);
+    }
+    let Rest { text, left_out } = tokio::select! {
+        rest = rest => rest.unwrap_or(Err(Gone))?,
         () = sender.gone() => {
             cancelled.store(true, Ordering::Relaxed);
-            Err(Gone)
+            return Err(Gone);
         }
+    };
+    sender.send_text(text).await?;
+    for (app, dropped) in left_out {
+        sender.send(&LogRecord::Dropped { app: app.to_string(), dropped }).await?;
     }
+    Ok(())
 }
 
-fn read_all(query: &ReadQuery, out: &Lines, runtime: &Handle) -> Result<(), Gone> {
-    let mut text = Vec::new();
-    let mut gone = false;
+/// What the client has yet to take when everything is read.
+#[derive(Default)]
+struct Rest {
+    text: Bytes,
+    /// Lines after that text, by app: the client did not take them in time.
+    left_out: BTreeMap<Arc<str>, u64>,
+}
+
+/// Reads and sends. A client that pauses for long gets what is ready by then, and the number of the lines beyond.
+fn read_all(query: &ReadQuery, out: &Lines, runtime: &Handle) -> Result<Rest, Gone> {
+    let (mut text, mut rest, mut gone) = (Vec::new(), Rest::default(), false);
     let end = read(query, &mut |line| {
+        if !rest.text.is_empty() {
+            *rest.left_out.entry(line.app).or_default() += 1;
+            return ControlFlow::Continue(());
+        }
         push_line(line, &mut text);
         if text.len() >= PIECE {
-            gone = runtime.block_on(out.send_text(std::mem::take(&mut text))).is_err();
+            rest.text = std::mem::take(&mut text).into();
+            gone = runtime.block_on(out.send_within(&mut rest.text, READ_PATIENCE)).is_err();
         }
         if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     for (path, error) in end.unreadable {
         tracing::warn!("cannot read log file {}: {error}", path.display());
     }
-    if gone || text.is_empty() {
-        return if gone { Err(Gone) } else { Ok(()) };
+    if gone {
+        return Err(Gone);
     }
-    runtime.block_on(out.send_text(text))
+    if rest.text.is_empty() {
+        rest.text = text.into();
+    }
+    Ok(rest)
 }
 
 fn push_line(read: ReadLine, text: &mut Vec<u8>) {
