@@ -78,6 +78,10 @@ impl Caller {
         Caller { uid: peer.uid, name, standing }
     }
 
+    pub(super) fn uid(&self) -> u32 {
+        self.uid
+    }
+
     pub(super) fn name(&self) -> String {
         self.name.clone()
     }
