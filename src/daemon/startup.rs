@@ -15,6 +15,7 @@ use crate::config::{Caller, Mistakes, Places, Sources, find, supervisor_only};
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
+use crate::linux::heap;
 use crate::linux::identity::Identity;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::StateLock;
@@ -57,6 +58,7 @@ pub fn run(arguments: &Arguments) -> u8 {
 }
 
 fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
+    heap::keep_little();
     let own = Identity::own();
     let path = config_path(arguments, &own)?;
     if arguments.check {
