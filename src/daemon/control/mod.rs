@@ -33,6 +33,8 @@ use tower::ServiceExt;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// No head of ours is larger, bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
+/// What waits to be sent to a client that does not read, bytes. hyper's own is 400 KiB.
+const LARGEST_BUFFER: usize = 64 * 1024;
 /// After a failed accept (no descriptors left), so as not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -92,6 +94,7 @@ async fn connection(stream: UnixStream, router: axum::Router, place: &Place) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_header_size(LARGEST_HEAD)
+        .max_buf_size(LARGEST_BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await;
     if let Err(error) = served {

@@ -9,14 +9,13 @@ use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
 use crate::daemon::log_place::log_settings;
 use crate::daemon::shared::{Shared, stream};
-use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
+use crate::logs::read::{AppLogs, ReadLine, ReadQuery, Reading};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
 use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tokio::runtime::Handle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Without `lines` and `since`.
@@ -26,12 +25,13 @@ const MOST_LINES: usize = 100_000;
 const FOLLOWER_CAPACITY: usize = 256 * 1024;
 /// A compiled expression larger than this is refused, bytes.
 const LARGEST_REGEX: usize = 1 << 20;
-/// Searches through files at one time; each has a thread.
+/// Searches through files at one time; each has a thread. Others wait for their turn, which comes with each piece: a
+/// reader that waits for its client holds up nobody.
 const MOST_READERS: usize = 8;
 /// Lines are sent in pieces of about so many bytes.
 const PIECE: usize = 32 * 1024;
 
-static READERS: AtomicUsize = AtomicUsize::new(0);
+static READERS: Semaphore = Semaphore::const_new(MOST_READERS);
 
 pub(super) async fn app_logs(
     State(shared): State<Arc<Shared>>,
@@ -66,7 +66,6 @@ struct Wanted {
     read: ReadQuery,
     follower: Option<Follower>,
     grep: Option<Regex>,
-    _reader: Reader,
 }
 
 impl Wanted {
@@ -90,30 +89,9 @@ impl Wanted {
                 grep: grep.clone(),
                 cancelled: Arc::new(AtomicBool::new(false)),
             },
-            _reader: Reader::take()?,
             follower: asked.follow.then(|| shared.logs.subscribe(filter, FOLLOWER_CAPACITY)),
             grep,
         })
-    }
-}
-
-/// A right to search through files.
-struct Reader;
-
-impl Reader {
-    fn take() -> Result<Reader, Refusal> {
-        if READERS.fetch_add(1, Ordering::Relaxed) >= MOST_READERS {
-            READERS.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::new(RefusalCode::Overloaded, format!("{MOST_READERS} others are reading logs now"))
-                .hint("try again in a moment"));
-        }
-        Ok(Reader)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        READERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +104,7 @@ fn expression(text: &str) -> Result<Regex, Refusal> {
 
 /// What the files hold, then what follows, without a gap or a line twice between.
 async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
-    let Wanted { mut read, mut follower, grep, _reader: reader } = wanted;
+    let Wanted { mut read, mut follower, grep } = wanted;
     if let Some(follower) = &mut follower
         && let Some(FollowItem::Start { marks }) = follower.next().await
     {
@@ -135,7 +113,6 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
         }
     }
     send_past(read, sender).await?;
-    drop(reader);
     let Some(mut follower) = follower else { return Ok(()) };
     loop {
         let item = tokio::select! {
@@ -156,13 +133,10 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
     }
 }
 
-async fn send_past(read: ReadQuery, sender: &Lines) -> Result<(), Gone> {
-    let cancelled = read.cancelled.clone();
-    let runtime = Handle::current();
-    let out = sender.clone();
-    let reading = tokio::task::spawn_blocking(move || read_all(&read, &out, &runtime));
+async fn send_past(query: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+    let cancelled = query.cancelled.clone();
     tokio::select! {
-        end = reading => end.unwrap_or(Err(Gone)),
+        end = send_pieces(query, sender) => end,
         () = sender.gone() => {
             cancelled.store(true, Ordering::Relaxed);
             Err(Gone)
@@ -170,23 +144,41 @@ async fn send_past(read: ReadQuery, sender: &Lines) -> Result<(), Gone> {
     }
 }
 
-fn read_all(query: &ReadQuery, out: &Lines, runtime: &Handle) -> Result<(), Gone> {
-    let mut text = Vec::new();
-    let mut gone = false;
-    let end = read(query, &mut |line| {
-        push_line(line, &mut text);
-        if text.len() >= PIECE {
-            gone = runtime.block_on(out.send_text(std::mem::take(&mut text))).is_err();
+async fn send_pieces(query: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+    let mut reading = on_thread(move || Reading::begin(query)).await?;
+    loop {
+        let text;
+        (reading, text) = on_thread(move || {
+            let text = piece(&mut reading);
+            (reading, text)
+        })
+        .await?;
+        if text.is_empty() {
+            break;
         }
-        if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    for (path, error) in end.unreadable {
+        sender.send_text(text).await?;
+    }
+    for (path, error) in reading.unreadable() {
         tracing::warn!("cannot read log file {}: {error}", path.display());
     }
-    if gone || text.is_empty() {
-        return if gone { Err(Gone) } else { Ok(()) };
+    Ok(())
+}
+
+/// Blocks a thread, when one is free.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Gone> {
+    let _turn = READERS.acquire().await.map_err(|_| Gone)?;
+    tokio::task::spawn_blocking(work).await.map_err(|_| Gone)
+}
+
+/// The next lines; empty at the end.
+fn piece(reading: &mut Reading) -> Vec<u8> {
+    let mut text = Vec::with_capacity(PIECE + PIECE / 8);
+    while text.len() < PIECE
+        && let Some(line) = reading.next()
+    {
+        push_line(line, &mut text);
     }
-    runtime.block_on(out.send_text(text))
+    text
 }
 
 fn push_line(read: ReadLine, text: &mut Vec<u8>) {
