@@ -84,9 +84,11 @@ async fn connect(run: &Arc<Run>, port: u16, patience: Duration) -> Result<TcpStr
         return Ok(stream);
     }
     let address = own_port(run, port, patience).await?;
-    TcpStream::connect(address).await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => format!("cannot connect to {address}: {error}"),
+    TcpStream::connect(address).await.map_err(|error| {
+        if error.kind() == std::io::ErrorKind::ConnectionRefused {
+            return "connection refused".to_owned();
+        }
+        format!("cannot connect to {address}: {error}")
     })
 }
 

@@ -5,6 +5,7 @@ use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
 use super::asking::Selector;
 use super::selector::select;
+use super::unprobed;
 use crate::api::{
     AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, Overview, ProbeReply, Refusal,
     RefusalCode, Slot, Status, SupervisorStatus,
@@ -157,32 +158,30 @@ pub(super) async fn probe(
 ) -> Answer {
     let mut replies = Vec::new();
     for app in select(&shared, &caller, Need::Look, &selector)? {
-        replies.push(probe_app(&shared, &app).await);
+        let began = clock::now().mono;
+        let (health, message) = health(&shared, &app).await?;
+        let took = clock::now().mono.saturating_sub(began);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        replies.push(ProbeReply { app: app.name.clone(), health, message, took_ms });
     }
     Ok(json(&replies))
 }
 
-async fn probe_app(shared: &Arc<Shared>, app: &Arc<AppConfig>) -> ProbeReply {
-    let began = clock::now().mono;
-    let reply = |health, message| ProbeReply {
-        app: app.name.clone(),
-        health,
-        message,
-        took_ms: u64::try_from(clock::now().mono.saturating_sub(began).as_millis()).unwrap_or(u64::MAX),
+async fn health(shared: &Arc<Shared>, app: &Arc<AppConfig>) -> Result<(Health, String), Refusal> {
+    let Some(check) = Check::of(app) else {
+        let status = view(shared, &app.name).await?.status;
+        return Ok(unprobed::health(app.is_job(), &status));
     };
     let runs = shared.runs.of(&app.name);
     if runs.is_empty() {
-        return reply(Health::Unhealthy, "it does not run".to_owned());
+        return Ok((Health::Unhealthy, "it does not run".to_owned()));
     }
-    let Some(check) = Check::of(app) else {
-        return reply(Health::Healthy, "it runs; it has no probe and no port".to_owned());
-    };
     for run in runs {
         if let Err(failure) = probes::ask(shared, run.id, &check).await {
-            return reply(Health::Unhealthy, failure);
+            return Ok((Health::Unhealthy, failure));
         }
     }
-    reply(Health::Healthy, format!("{} is well", probe_in_words(app)))
+    Ok((Health::Healthy, format!("{} is well", probe_in_words(app))))
 }
 
 /// What `infissi-ctl exec` needs to run a command as the app would.

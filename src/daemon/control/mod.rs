@@ -12,6 +12,7 @@ mod readers;
 mod routes;
 mod selector;
 mod streams;
+mod unprobed;
 
 use super::shared::Shared;
 use crate::linux::peer::Peer;

@@ -95,7 +95,7 @@ impl Wanted {
                 grep: grep.clone(),
                 cancelled: Arc::new(AtomicBool::new(false)),
             },
-            reader: READERS.take(caller.uid)?,
+            reader: READERS.take(caller.uid())?,
             follower: asked.follow.then(|| shared.logs.subscribe(filter, FOLLOWER_CAPACITY)),
             grep,
         })
