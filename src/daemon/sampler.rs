@@ -4,7 +4,6 @@ use super::clock;
 use super::notice::Notice;
 use super::runs::Run;
 use super::shared::Shared;
-use crate::linux::cgroup::Cgroups;
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::MemorySource;
 use std::collections::HashMap;
@@ -41,7 +40,7 @@ fn sample(shared: &Weak<Shared>) {
             .iter()
             .filter_map(|app| app.max_memory_restart.map(|limit| (app.name.as_str(), limit)))
             .collect();
-        let counts_oom_kills = shared.launcher.cgroups.as_ref().is_some_and(Cgroups::has_memory);
+        let counts_oom_kills = shared.launcher.cgroups.as_ref().is_some_and(|cgroups| cgroups.has_memory());
         for run in &runs {
             if let Some(bytes) = limits.get(run.app.as_str()).and_then(|limit| over(run, *limit, &table)) {
                 shared.notify(Notice::OverLimit { run: run.id, bytes });

@@ -176,9 +176,11 @@ impl Shell {
 
     fn request(&mut self, id: RequestId, by: String, request: Request) {
         match &request {
-            Request::Shutdown { .. } => {
-                let patience = self.core.config().supervisor.shutdown_timeout + LAST_PATIENCE;
-                self.exit_by.get_or_insert(clock::now().mono + patience);
+            Request::Shutdown { hurry } => {
+                let gentle = self.core.config().supervisor.shutdown_timeout;
+                let patience = if *hurry { LAST_PATIENCE } else { gentle + LAST_PATIENCE };
+                let by = clock::now().mono + patience;
+                self.exit_by = Some(self.exit_by.map_or(by, |before| before.min(by)));
             }
             Request::Start { .. }
             | Request::Stop { .. }
@@ -333,9 +335,7 @@ impl Shell {
     fn over(&mut self, run: &Arc<Run>) {
         self.shared.runs.remove(run.id);
         self.shared.finish_logs(run);
-        if let Err(error) = run.tree.cleanup() {
-            debug!("the cgroup of run {} stays for now: {error}", run.id);
-        }
+        self.endings.clean_up(run.clone(), clock::now().mono);
         self.feed(Event::TreeEmpty { run: run.id });
     }
 }

@@ -60,20 +60,20 @@ impl StateDir {
     /// The saved state, or a fresh one. What cannot be read is set aside, with a warning, so that a damaged file never
     /// keeps the apps from starting.
     pub(super) fn load(&self) -> (Saved, Vec<String>) {
-        let (saved, warnings) = match self.read::<Saved>("state.json", |saved| saved.version) {
+        let (saved, warnings) = match self.read("state.json", |saved: &Saved| saved.version) {
             Ok(saved) => (saved, Vec::new()),
-            Err(warning) => (None, vec![warning]),
+            Err(unusable) => (None, vec![unusable.set_aside()]),
         };
         let desired = saved.map(|saved| saved.desired).unwrap_or_default();
         (Saved { version: VERSION, id: self.id(), desired }, warnings)
     }
 
-    /// The configuration that was applied last, if there is one.
-    pub(super) fn load_applied(&self) -> (Option<Applied>, Vec<String>) {
-        match self.read::<Applied>("applied.json", |applied| applied.version) {
-            Ok(applied) => (applied, Vec::new()),
-            Err(warning) => (None, vec![warning]),
-        }
+    /// The configuration that was applied last, if there is one. Changes nothing.
+    ///
+    /// # Errors
+    /// It is there and cannot be used, as a sentence.
+    pub(super) fn load_applied(&self) -> Result<Option<Applied>, String> {
+        self.read("applied.json", |applied: &Applied| applied.version).map_err(|unusable| unusable.why)
     }
 
     /// Durable when it returns.
@@ -97,24 +97,43 @@ impl StateDir {
         replace_file(&self.dir.join(name), &text, 0o600, true)
     }
 
-    fn read<T: for<'de> Deserialize<'de>>(&self, name: &str, version: fn(&T) -> u32) -> Result<Option<T>, String> {
+    fn read<T: for<'de> Deserialize<'de>>(&self, name: &str, version: fn(&T) -> u32) -> Result<Option<T>, Unusable> {
         let path = self.dir.join(name);
+        let unusable = |is_damaged, why| Unusable { path: path.clone(), is_damaged, why };
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("cannot read {}: {error}", path.display())),
+            Err(error) => return Err(unusable(false, format!("cannot read {}: {error}", path.display()))),
         };
         let why = match serde_json::from_slice::<T>(&text) {
             Ok(value) if version(&value) == VERSION => return Ok(Some(value)),
             Ok(value) => format!("it is of version {}", version(&value)),
             Err(error) => error.to_string(),
         };
+        Err(unusable(true, format!("cannot use {}: {why}", path.display())))
+    }
+}
+
+/// A file that is there and says nothing to us.
+struct Unusable {
+    path: PathBuf,
+    /// It was read, and makes no sense.
+    is_damaged: bool,
+    why: String,
+}
+
+impl Unusable {
+    /// Keeps a damaged file for whoever wants to look, out of the way of the next one.
+    fn set_aside(self) -> String {
+        let Unusable { path, is_damaged, why } = self;
+        if !is_damaged {
+            return why;
+        }
         let aside = path.with_extension("json.bad");
-        let kept = match std::fs::rename(&path, &aside) {
-            Ok(()) => format!("it is kept as {}", aside.display()),
-            Err(error) => format!("it could not be set aside: {error}"),
-        };
-        Err(format!("cannot use {}: {why}; {kept}, and a fresh one is begun", path.display()))
+        match std::fs::rename(&path, &aside) {
+            Ok(()) => format!("{why}; it is kept as {}, and a fresh one is begun", aside.display()),
+            Err(error) => format!("{why}; it could not be set aside: {error}"),
+        }
     }
 }
 
@@ -123,7 +142,7 @@ fn id_of(place: &Path, machine: &[u8]) -> String {
 }
 
 /// FNV-1a of 64 bits (draft-eastlake-fnv): the same in every version of this program and of its compiler.
-fn fnv1a(parts: &[&[u8]]) -> u64 {
+pub(super) fn fnv1a(parts: &[&[u8]]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     parts.iter().flat_map(|part| part.iter()).fold(0xcbf2_9ce4_8422_2325, step)
 }

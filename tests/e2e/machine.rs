@@ -200,6 +200,12 @@ fn listen(mut from: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> th
     })
 }
 
+/// Copies a program by another process: a descriptor of ours that is open for writing could be inherited by what another
+/// story starts at that moment, and the copy could not be run (ETXTBSY).
+pub(crate) fn copy_program(from: &str, to: &Path) {
+    assert!(command("cp").arg(from).arg(to).status().unwrap().success());
+}
+
 /// A small disk that can really be full. To be made before the server whose files it holds, so that it goes after it.
 pub(crate) struct SmallDisk {
     dir: TempDir,

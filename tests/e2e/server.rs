@@ -1,6 +1,6 @@
 //! A supervisor of the story's own: the real binary in a temporary directory, ended and looked after when the story is over.
 
-use crate::machine::{Output, PATIENCE, POLL, Program, command, eventually, marked, now, signal};
+use crate::machine::{Output, PATIENCE, POLL, Program, command, copy_program, eventually, marked, now, signal};
 use infissi::api::{Client, routes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -96,7 +96,7 @@ impl Setup {
         server.configure(apps);
         if let Some(uid) = server.setup.uid {
             // The checkout may be where this user cannot go.
-            fs::copy(SUPERVISOR, server.path("infissi-supervisord")).unwrap();
+            copy_program(SUPERVISOR, &server.path("infissi-supervisord"));
             for path in [server.path(""), demo.clone(), server.path("supervisor.toml")] {
                 chown(path, Some(uid), Some(uid)).unwrap();
             }
@@ -382,7 +382,7 @@ impl Server {
         let ctl = self.path("infissi-ctl");
         if !ctl.exists() {
             // The checkout may be where this user cannot go.
-            fs::copy(CTL, &ctl).unwrap();
+            copy_program(CTL, &ctl);
         }
         let mut setpriv = command("setpriv");
         setpriv.args([format!("--reuid={uid}"), format!("--regid={uid}")]);
