@@ -17,7 +17,7 @@ pub(crate) enum Need {
 /// The one who asks, with what the configuration grants.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
-    uid: u32,
+    pub(super) uid: u32,
     /// The login name, or the number of one without.
     name: String,
     standing: Standing,
