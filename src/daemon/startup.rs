@@ -160,6 +160,10 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     end_strays(&shared.launcher.state_id, shared.launcher.cgroups.as_ref());
+    if let Some(cgroups) = &shared.launcher.cgroups {
+        // One that a stuck process keeps is found again at the next start.
+        let _ = cgroups.remove_base();
+    }
     socket_file.remove();
     shared.logs.stop();
     info!("everything is stopped");

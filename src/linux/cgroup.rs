@@ -49,6 +49,15 @@ impl Cgroups {
         Cgroups { base, memory }
     }
 
+    /// Removes the base, where nothing is left in it.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while there is a cgroup or a process in it.
+    pub fn remove_base(&self) -> io::Result<()> {
+        remove_directory(&self.base)
+    }
+
     pub fn base(&self) -> &Path {
         &self.base
     }
