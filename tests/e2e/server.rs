@@ -1,6 +1,8 @@
 //! A supervisor of the story's own: the real binary in a temporary directory, ended and looked after when the story is over.
 
-use crate::machine::{Output, PATIENCE, POLL, Program, command, copy_program, eventually, marked, now, signal};
+use crate::machine::{
+    Output, PATIENCE, POLL, Program, cgroups_of, command, copy_program, eventually, marked, now, signal,
+};
 use infissi::api::{Client, routes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -450,6 +452,8 @@ impl Drop for Server {
         if !std::thread::panicking() {
             assert!(in_time, "the supervisor did not end on SIGTERM:\n{}", self.own_log());
             assert!(left.is_empty(), "left behind: {left:#?}\n{}", self.own_log());
+            let cgroups = if id.is_empty() { Vec::new() } else { cgroups_of(&id) };
+            assert!(cgroups.is_empty(), "left behind: {cgroups:?}\n{}", self.own_log());
         }
     }
 }

@@ -1,8 +1,7 @@
 //! Answers that go on, and those who ask for many and read slowly.
 
-use crate::machine::{Program, eventually, free_port, get, is_root};
+use crate::machine::{Program, free_port, get, is_root};
 use crate::server::{NOBODY, Server, Setup};
-use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
