@@ -103,7 +103,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let (saved, trouble) = state.load();
     warnings.extend(trouble);
     if let Some(mistakes) = &applied.faulty {
-        warn!("the configuration has mistakes, the last applied one runs:\n{mistakes}");
+        warn!("the configuration has mistakes; the one that was applied last ({}) runs:\n{mistakes}", applied.at);
     }
     if fresh && let Err(error) = state.save_applied(&applied.sources, applied.at) {
         warnings.push(format!("the applied configuration is not kept for the next start: {error}"));
@@ -178,8 +178,9 @@ async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
     socket_file.remove();
     let stopping = shared.clone();
-    let stopped = tokio::task::spawn_blocking(move || stopping.logs.stop_within(LOGS_PATIENCE)).await;
-    if !matches!(stopped, Ok(true)) {
+    let stopped = tokio::task::spawn_blocking(move || stopping.logs.stop_within(LOGS_PATIENCE));
+    // Bounded here, too: launches that hang may have taken all threads.
+    if !matches!(tokio::time::timeout(LOGS_PATIENCE, stopped).await, Ok(Ok(true))) {
         warn!("the disk takes no logs; what was still in the pipes is lost");
     }
     info!("everything is stopped");
@@ -198,7 +199,7 @@ fn announce_start(shared: &Shared) {
     let announcement =
         Announcement { app: None, kind: EventKind::Supervisor, by: None, slot: None, pid: None, message };
     shared.events.add(announcement, clock::now().wall);
-    info!("infissi-ctl --socket {} list", shared.places.socket.display());
+    info!("to talk to it: infissi-ctl --socket {} list", shared.places.socket.display());
 }
 
 fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
@@ -221,8 +222,8 @@ fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
 /// The usual file that is no longer there, if its configuration was applied once. Not the one in the working directory,
 /// where anyone may leave one.
 fn applied_once(nowhere: &NoConfig, caller: &Caller<'_>) -> Option<PathBuf> {
-    let mut usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
-    usual.find(|path| last_applied::find(path, caller).is_ok()).cloned()
+    let usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
+    usual.filter(|path| last_applied::find(path, caller).is_ok()).next().cloned()
 }
 
 fn caller<'e>(own: &Identity, env: &'e dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Caller<'e>, Stop> {

@@ -167,3 +167,41 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::LogFormat;
+    use super::*;
+
+    #[test]
+    fn a_log_thread_that_is_stuck_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stuck, is_stuck) = commands();
+        let (release, released) = commands::<()>();
+        let capture = Capture::start(move |_| {
+            stuck.send(()).unwrap();
+            let _released = released.recv();
+        });
+        let capture = capture.unwrap();
+        // A file where its directory should be: that is told, and whoever is told does not come back.
+        std::fs::write(dir.path().join("logs"), "").unwrap();
+        capture.open(LogSettings {
+            app: Arc::from("shop"),
+            dir: dir.path().join("logs"),
+            name: "shop".to_owned(),
+            timestamps: false,
+            format: LogFormat::Text,
+            max_size: 0,
+            keep: 1,
+            compress: false,
+            max_total: 0,
+            daily: false,
+            owner: None,
+            chown_to: None,
+        });
+        is_stuck.recv().unwrap();
+        assert!(!capture.stop_within(Duration::from_millis(20)));
+        drop(release);
+        assert!(capture.stop_within(Duration::ZERO), "it was told already");
+    }
+}

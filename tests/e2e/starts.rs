@@ -181,6 +181,6 @@ fn the_usual_configuration_that_is_gone_still_runs_as_it_was_applied_last() {
         assert!(eventually(answers));
         signal(supervisor.pid(), Signal::SIGTERM);
         let ended = supervisor.end().ok();
-        assert_eq!(ended.stderr.contains("the last applied one runs"), !is_there, "{ended:#?}");
+        assert_eq!(ended.stderr.contains("the one that was applied last"), !is_there, "{ended:#?}");
     }
 }
