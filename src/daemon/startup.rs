@@ -222,8 +222,8 @@ fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
 /// The usual file that is no longer there, if its configuration was applied once. Not the one in the working directory,
 /// where anyone may leave one.
 fn applied_once(nowhere: &NoConfig, caller: &Caller<'_>) -> Option<PathBuf> {
-    let usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
-    usual.filter(|path| last_applied::find(path, caller).is_ok()).next().cloned()
+    let mut usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
+    usual.find(|path| last_applied::find(path, caller).is_ok()).cloned()
 }
 
 fn caller<'e>(own: &Identity, env: &'e dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Caller<'e>, Stop> {
