@@ -17,6 +17,7 @@ use crate::config::{Caller, Mistakes, NoConfig, Places, find};
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
+use crate::linux::heap;
 use crate::linux::identity::Identity;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
@@ -57,6 +58,7 @@ pub fn run(arguments: &Arguments) -> u8 {
 }
 
 fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
+    heap::keep_little();
     let own = Identity::own();
     let path = config_path(arguments, &own)?;
     if arguments.check {
@@ -219,8 +221,8 @@ fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
 /// The usual file that is no longer there, if its configuration was applied once. Not the one in the working directory,
 /// where anyone may leave one.
 fn applied_once(nowhere: &NoConfig, caller: &Caller<'_>) -> Option<PathBuf> {
-    let usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
-    usual.filter(|path| last_applied::find(path, caller).is_ok()).cloned().next()
+    let mut usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
+    usual.find(|path| last_applied::find(path, caller).is_ok()).cloned()
 }
 
 fn caller<'e>(own: &Identity, env: &'e dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Caller<'e>, Stop> {

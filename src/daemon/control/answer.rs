@@ -9,13 +9,10 @@ use serde::Serialize;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
-/// Pieces of a stream that wait for the client, 1 MiB together.
-const PIECES: usize = 16;
-const LARGEST_PIECE: usize = 64 * 1024;
+/// Pieces of a stream that wait for the client.
+const PIECES: usize = 2;
 
 /// What a handler gives: an answer, or a refusal.
 pub(super) type Answer = Result<Response, Refused>;
@@ -82,38 +79,14 @@ impl Lines {
     }
 
     /// Several whole lines at once.
-    pub(super) async fn send_text(&self, text: impl Into<Bytes>) -> Result<(), Gone> {
-        let mut text = text.into();
-        while !text.is_empty() {
-            self.0.send(piece(&mut text)).await.map_err(|_| Gone)?;
-        }
-        Ok(())
-    }
-
-    /// The same, but no longer than the client takes each piece within `patience`: then what is left stays in `text`.
-    pub(super) async fn send_within(&self, text: &mut Bytes, patience: Duration) -> Result<(), Gone> {
-        while !text.is_empty() {
-            match timeout(patience, self.0.reserve()).await {
-                Ok(Ok(permit)) => permit.send(piece(text)),
-                Ok(Err(_)) => return Err(Gone),
-                Err(_elapsed) => return Ok(()),
-            }
-        }
-        Ok(())
+    pub(super) async fn send_text(&self, text: Vec<u8>) -> Result<(), Gone> {
+        self.0.send(Bytes::from(text)).await.map_err(|_| Gone)
     }
 
     /// Waits until the client is gone.
     pub(super) async fn gone(&self) {
         self.0.closed().await;
     }
-}
-
-/// The next piece. Of a larger text a copy: a part that waits would keep all of it in memory.
-fn piece(text: &mut Bytes) -> Bytes {
-    if text.len() <= LARGEST_PIECE {
-        return std::mem::take(text);
-    }
-    Bytes::copy_from_slice(&text.split_to(LARGEST_PIECE))
 }
 
 /// One value as a line.
@@ -134,36 +107,5 @@ impl HttpBody for Receiving {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.0.poll_recv(context).map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_client_that_stops_reading_gets_the_rest_once_it_reads_again() {
-        let (sender, mut receiver) = mpsc::channel(PIECES);
-        let lines = Lines(sender);
-        let all: Vec<u8> = (0..40 * LARGEST_PIECE).map(|at| u8::try_from(at % 251).unwrap_or_default()).collect();
-        let mut text = Bytes::from(all.clone());
-        assert!(lines.send_within(&mut text, Duration::from_millis(20)).await.is_ok());
-        assert_eq!(text.len(), (40 - PIECES) * LARGEST_PIECE, "no more waits than may");
-        let rest = tokio::spawn(async move { lines.send_text(text).await.is_ok() });
-        let mut received = Vec::new();
-        while let Some(piece) = receiver.recv().await {
-            assert!(piece.len() <= LARGEST_PIECE);
-            received.extend(piece);
-        }
-        assert!(rest.await.unwrap_or_default() && received == all);
-    }
-
-    #[tokio::test]
-    async fn whoever_writes_hears_that_the_client_is_gone() {
-        let (sender, receiver) = mpsc::channel(PIECES);
-        let lines = Lines(sender);
-        drop(receiver);
-        assert!(lines.send_text("text").await.is_err());
-        assert!(lines.send_within(&mut Bytes::from("text"), Duration::from_secs(30)).await.is_err());
     }
 }

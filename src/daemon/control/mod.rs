@@ -36,6 +36,8 @@ use tower::ServiceExt;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// No head of ours is larger, bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
+/// What waits to be sent to a client that does not read, bytes. hyper's own is 400 KiB.
+const LARGEST_BUFFER: usize = 64 * 1024;
 
 /// The socket's name in the file system, known by what it is: only that is taken away in the end.
 pub(super) struct SocketFile {
@@ -116,6 +118,7 @@ async fn connection(stream: UnixStream, router: axum::Router, place: &Place, (sh
     });
     let served = http()
         .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(LARGEST_BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await;
     if let Err(error) = served {

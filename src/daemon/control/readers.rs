@@ -1,4 +1,5 @@
-//! How many searches through log files a user may have under way: each takes a thread, and memory for the last lines.
+//! How many searches through log files a user may have under way: each takes memory for the last lines, and as long as
+//! its client does not read.
 
 use crate::api::{Refusal, RefusalCode};
 use std::collections::BTreeMap;

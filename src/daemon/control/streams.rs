@@ -10,19 +10,14 @@ use crate::api::{EventRecord, EventsQuery, LogRecord, LogsQuery, Refusal, Refusa
 use crate::config::AppConfig;
 use crate::daemon::outputs::stream;
 use crate::daemon::shared::Shared;
-use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
+use crate::logs::read::{AppLogs, ReadLine, ReadQuery, Reading};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
-use axum::body::Bytes;
 use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
-use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::oneshot;
 
 /// Without `lines` and `since`.
 const DEFAULT_LINES: usize = 15;
@@ -31,12 +26,14 @@ const MOST_LINES: usize = 100_000;
 const FOLLOWER_CAPACITY: usize = 256 * 1024;
 /// A compiled expression larger than this is refused, bytes.
 const LARGEST_REGEX: usize = 1 << 20;
+/// Searches through files at one moment; each has a thread. Others wait for their turn, which comes with each piece: a
+/// reader that waits for its client holds up nobody.
+const MOST_THREADS: usize = 8;
 /// Lines are sent in pieces of about so many bytes.
-const PIECE: usize = 48 * 1024;
-/// A client that takes nothing for this long is no reason to go on holding files, memory and a thread.
-const READ_PATIENCE: Duration = Duration::from_secs(30);
+const PIECE: usize = 32 * 1024;
 
 static READERS: Readers = Readers::new();
+static THREADS: Semaphore = Semaphore::const_new(MOST_THREADS);
 
 pub(super) async fn app_logs(
     State(shared): State<Arc<Shared>>,
@@ -119,7 +116,8 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
             source.upto = marks.get(&source.app).cloned();
         }
     }
-    send_past(read, reader, sender).await?;
+    send_past(read, sender).await?;
+    drop(reader);
     let Some(mut follower) = follower else { return Ok(()) };
     loop {
         let item = tokio::select! {
@@ -140,68 +138,52 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
     }
 }
 
-async fn send_past(read: ReadQuery, reader: Reader, sender: &Lines) -> Result<(), Gone> {
-    let cancelled = read.cancelled.clone();
-    let runtime = Handle::current();
-    let out = sender.clone();
-    let (done, rest) = oneshot::channel();
-    // Not one of the runtime's threads: those start apps and ask probes, however many read logs.
-    let reading = std::thread::Builder::new().name("log-reader".to_owned()).spawn(move || {
-        let rest = read_all(&read, &out, &runtime);
-        drop(reader);
-        drop(done.send(rest));
-    });
-    if let Err(error) = reading {
-        tracing::warn!("cannot start a thread to read logs: {error}");
-        return Err(Gone);
-    }
-    let Rest { text, left_out } = tokio::select! {
-        rest = rest => rest.unwrap_or(Err(Gone))?,
+async fn send_past(query: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+    let cancelled = query.cancelled.clone();
+    tokio::select! {
+        end = send_pieces(query, sender) => end,
         () = sender.gone() => {
             cancelled.store(true, Ordering::Relaxed);
-            return Err(Gone);
+            Err(Gone)
         }
-    };
-    sender.send_text(text).await?;
-    for (app, dropped) in left_out {
-        sender.send(&LogRecord::Dropped { app: app.to_string(), dropped }).await?;
+    }
+}
+
+async fn send_pieces(query: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+    let mut reading = on_thread(move || Reading::begin(query)).await?;
+    loop {
+        let text;
+        (reading, text) = on_thread(move || {
+            let text = piece(&mut reading);
+            (reading, text)
+        })
+        .await?;
+        if text.is_empty() {
+            break;
+        }
+        sender.send_text(text).await?;
+    }
+    for (path, error) in reading.unreadable() {
+        tracing::warn!("cannot read log file {}: {error}", path.display());
     }
     Ok(())
 }
 
-/// What the client has yet to take when everything is read.
-#[derive(Default)]
-struct Rest {
-    text: Bytes,
-    /// Lines after that text, by app: the client did not take them in time.
-    left_out: BTreeMap<Arc<str>, u64>,
+/// Blocks a thread, when one is free.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Gone> {
+    let _turn = THREADS.acquire().await.map_err(|_| Gone)?;
+    tokio::task::spawn_blocking(work).await.map_err(|_| Gone)
 }
 
-/// Reads and sends. A client that pauses for long gets what is ready by then, and the number of the lines beyond.
-fn read_all(query: &ReadQuery, out: &Lines, runtime: &Handle) -> Result<Rest, Gone> {
-    let (mut text, mut rest, mut gone) = (Vec::new(), Rest::default(), false);
-    let end = read(query, &mut |line| {
-        if !rest.text.is_empty() {
-            *rest.left_out.entry(line.app).or_default() += 1;
-            return ControlFlow::Continue(());
-        }
+/// The next lines; empty at the end.
+fn piece(reading: &mut Reading) -> Vec<u8> {
+    let mut text = Vec::with_capacity(PIECE + PIECE / 8);
+    while text.len() < PIECE
+        && let Some(line) = reading.next()
+    {
         push_line(line, &mut text);
-        if text.len() >= PIECE {
-            rest.text = std::mem::take(&mut text).into();
-            gone = runtime.block_on(out.send_within(&mut rest.text, READ_PATIENCE)).is_err();
-        }
-        if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    for (path, error) in end.unreadable {
-        tracing::warn!("cannot read log file {}: {error}", path.display());
     }
-    if gone {
-        return Err(Gone);
-    }
-    if rest.text.is_empty() {
-        rest.text = text.into();
-    }
-    Ok(rest)
+    text
 }
 
 fn push_line(read: ReadLine, text: &mut Vec<u8>) {
