@@ -537,7 +537,7 @@ fn a_full_disk_drops_counts_recovers_and_says_so() {
 
 #[tokio::test]
 async fn history_and_follower_join_without_a_gap_or_a_double() {
-    use infissi::logs::read::{AppLogs, ReadQuery, read};
+    use infissi::logs::read::{AppLogs, ReadQuery, Reading};
     let story = Story::with(|settings| {
         settings.max_size = 50_000;
         settings.keep = 10_000;
@@ -560,10 +560,8 @@ async fn history_and_follower_join_without_a_gap_or_a_double() {
 
     let mut got: Vec<usize> = Vec::new();
     let source = AppLogs { upto: marks.get("shop").copied(), ..AppLogs::of(&story.settings) };
-    read(&ReadQuery { sources: vec![source], ..ReadQuery::default() }, &mut |line| {
-        got.push(String::from_utf8(line.line).unwrap().parse().unwrap());
-        std::ops::ControlFlow::Continue(())
-    });
+    let reading = Reading::begin(ReadQuery { sources: vec![source], ..ReadQuery::default() });
+    got.extend(reading.map(|line| String::from_utf8(line.line).unwrap().parse::<usize>().unwrap()));
     let history = got.len();
     while let Some(FollowItem::Line { line, .. }) = follower.try_next() {
         got.push(String::from_utf8(line).unwrap().parse().unwrap());
@@ -593,7 +591,7 @@ fn a_slow_follower_holds_up_nobody_and_is_told_what_it_missed() {
 
 #[test]
 fn lines_are_read_while_they_are_rotated_and_gzipped_and_none_is_lost_or_doubled() {
-    use infissi::logs::read::{AppLogs, ReadQuery, read};
+    use infissi::logs::read::{AppLogs, ReadQuery, Reading};
     let story = Story::with(|settings| {
         settings.max_size = 20_000;
         settings.keep = 10_000;
@@ -609,14 +607,13 @@ fn lines_are_read_while_they_are_rotated_and_gzipped_and_none_is_lost_or_doubled
     });
     let mut reads = 0;
     while !writer.is_finished() || reads == 0 {
-        let mut got: Vec<usize> = Vec::new();
         let lines = if reads % 2 == 0 { None } else { Some(5000) };
         let query = ReadQuery { sources: vec![AppLogs::of(&story.settings)], lines, ..ReadQuery::default() };
-        let end = read(&query, &mut |line| {
-            got.push(String::from_utf8(line.line).unwrap().parse().unwrap());
-            std::ops::ControlFlow::Continue(())
-        });
-        assert!(end.unreadable.is_empty(), "{:?}", end.unreadable);
+        let mut reading = Reading::begin(query);
+        let got = reading.by_ref().map(|line| String::from_utf8(line.line).unwrap().parse().unwrap());
+        let got: Vec<usize> = got.collect();
+        let unreadable = reading.unreadable();
+        assert!(unreadable.is_empty(), "{unreadable:?}");
         let first = got.first().copied().unwrap_or(0);
         assert_eq!(got, (first..first + got.len()).collect::<Vec<_>>());
         assert!(lines.is_some() || first == 0);

@@ -32,6 +32,24 @@ pub fn act(selector: &str, verb: &str, wait: bool, hard: bool) -> String {
     path
 }
 
+/// The words of a selector. A comma within the braces of a glob is the glob's.
+pub fn selector_words(selector: &str) -> Vec<&str> {
+    let (mut words, mut begin, mut depth) = (Vec::new(), 0, 0_u32);
+    for (at, byte) in selector.bytes().enumerate() {
+        match byte {
+            b'{' => depth += 1,
+            b'}' => depth = depth.saturating_sub(1),
+            b',' if depth == 0 => {
+                words.push(&selector[begin..at]);
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    words.push(&selector[begin..]);
+    words.into_iter().map(str::trim).filter(|word| !word.is_empty()).collect()
+}
+
 /// `/v1/apps/{selector}/logs`, or `/v1/logs` for all apps.
 pub fn logs(selector: Option<&str>, asked: &LogsQuery) -> String {
     let LogsQuery { lines, follow, stream, since, until, grep } = asked;
@@ -118,6 +136,14 @@ mod tests {
         assert_eq!(act("a,b*/../ü", "stop", true, false), "/v1/apps/a%2Cb%2A%2F..%2F%C3%BC/stop?wait=true");
         assert_eq!(act("all", "restart", true, true), "/v1/apps/all/restart?wait=true&hard=true");
         assert_eq!(app("a b"), "/v1/apps/a%20b");
+    }
+
+    #[test]
+    fn commas_part_words_but_not_the_alternatives_of_a_glob() {
+        assert_eq!(selector_words("a, b,,c"), ["a", "b", "c"]);
+        assert_eq!(selector_words("*-{blue,green},shop"), ["*-{blue,green}", "shop"]);
+        assert_eq!(selector_words("a},b"), ["a}", "b"]);
+        assert!(selector_words(" , ").is_empty());
     }
 
     #[test]

@@ -2,11 +2,12 @@
 
 use super::cron::Cron;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// `[apps.NAME]`, with `[defaults]` and the built-in defaults merged in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct AppConfig {
     pub name: String,
     pub aliases: Vec<String>,
@@ -49,6 +50,13 @@ pub struct AppConfig {
     pub backoff: Backoff,
     pub health: HealthConfig,
     pub logs: LogsConfig,
+}
+
+/// The name alone: the supervisor's log tells with which app a thing happens, and its environment is a secret.
+impl fmt::Debug for AppConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.name)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -135,7 +135,7 @@ pub enum Command {
     Other(Vec<OsString>),
 }
 
-/// One or more apps.
+// No doc comment: clap would take it for the help of every command that has these.
 #[derive(Debug, Args)]
 pub struct Apps {
     /// A name, an alias, a glob in quotes, or all
@@ -163,8 +163,8 @@ pub struct RestartOptions {
     pub hard: bool,
 }
 
-/// What PM2 knows beside these commands. `--update-env` asks for what always happens here; the others belong to
-/// PM2's way of telling what to run and are answered with ours.
+// What PM2 knows beside these commands. `--update-env` asks for what always happens here; the others belong to
+// PM2's way of telling what to run and are answered with ours.
 #[derive(Debug, Default, Args)]
 pub struct Pm2Options {
     #[arg(long, hide = true)]

@@ -64,7 +64,10 @@ fn wrong(session: &mut Session, path: &Path, mistakes: &Mistakes) -> Result<u8, 
 }
 
 pub(crate) fn init(session: &mut Session, dir: &Path, port: Option<u16>) -> Result<u8, Failure> {
-    let stanza = config::init(dir, port).map_err(|error| Refusal::new(RefusalCode::Failed, with_causes(&error)))?;
+    let stanza = config::init(dir, port).map_err(|error| {
+        Refusal::new(RefusalCode::Failed, with_causes(&error))
+            .hint("infissi-ctl init DIR, where DIR/package.json has a start script")
+    })?;
     if session.json {
         session.print_json(&json!({ "stanza": stanza }))?;
     } else {

@@ -8,6 +8,7 @@ use crate::linux::user::own_uid;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Does not return when it works: the exit code is the command's.
@@ -35,12 +36,11 @@ pub(crate) fn exec(session: &mut Session, app: &str, words: &[OsString]) -> Resu
         failed(&format!("cannot enter {}", plan.cwd), &error, "is it there, and may the user enter it?")
     })?;
     let error = replace_this_process(program, arguments, &plan.env);
-    let program = program.to_string_lossy();
-    let hint = if error.kind() == io::ErrorKind::NotFound {
-        format!("looked in PATH={}", path_of(&plan.env))
-    } else {
-        format!("is it executable for {}?", plan.user)
+    let hint = match find(program, path_of(&plan.env)) {
+        Some(file) => format!("is {} executable for {}?", file.display(), plan.user),
+        None => format!("looked in PATH={}", path_of(&plan.env)),
     };
+    let program = program.to_string_lossy();
     Err(failed(&format!("cannot run {program}"), &error, &hint))
 }
 
@@ -56,6 +56,12 @@ fn failed(what: &str, error: &io::Error, hint: &str) -> Failure {
 
 fn path_of(env: &[(String, String)]) -> &str {
     env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, value)| value)
+}
+
+/// Directories on the way that the user may not enter make the kernel's answer "permission denied", found or not.
+fn find(program: &OsString, path: &str) -> Option<PathBuf> {
+    let mut files = std::env::split_paths(path).map(|directory| directory.join(program));
+    files.find(|file| file.exists())
 }
 
 fn quoted(words: &[OsString]) -> String {

@@ -53,7 +53,7 @@ impl Progress {
         }
         Some(Progress {
             doing: doing.to_owned(),
-            words: words.iter().flat_map(|word| word.split(',')).map(str::to_owned).collect(),
+            words: words.iter().flat_map(|word| routes::selector_words(word)).map(str::to_owned).collect(),
             client,
             frames: if look.unicode { &DOTS } else { &STROKES },
             width,

@@ -3,13 +3,16 @@
 use super::clock;
 use super::notice::Ask;
 use super::shared::Shared;
+use super::shell::SAVE_PATIENCE;
 use crate::api::{ApplyReply, Refusal, RefusalCode};
 use crate::config::{Config, Facts, Mistakes, Parsed, Sources, parse};
 use crate::linux::peer::user_name;
-use crate::supervisor::{Reply, Request, RequestId, plan};
+use crate::supervisor::{Reply, RequestId, plan};
+use jiff::Timestamp;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// A configuration with the text it came from.
 pub(super) struct Loaded {
@@ -48,24 +51,45 @@ pub(super) async fn dry_run(shared: &Arc<Shared>) -> Result<ApplyReply, Refusal>
 /// # Errors
 /// The mistakes, or the supervisor is shutting down.
 pub(super) async fn apply(shared: &Arc<Shared>, id: RequestId, by: String, wait: bool) -> Result<ApplyReply, Refusal> {
+    // A task of its own: who asked may leave in the middle, and nothing must be left half done then.
+    let task = tokio::spawn(carry_out(shared.clone(), id, by, wait));
+    task.await.unwrap_or_else(|_| Err(ending()))
+}
+
+async fn carry_out(shared: Arc<Shared>, id: RequestId, by: String, wait: bool) -> Result<ApplyReply, Refusal> {
     let one_at_a_time = shared.applying.lock().await;
-    let Loaded { sources, parsed } = load_again(shared).await?;
+    let Loaded { sources, parsed } = load_again(&shared).await?;
+    let before = shared.applied();
     let at = clock::now().wall;
-    let (state, kept) = (shared.state.clone(), sources.clone());
-    let saved = tokio::task::spawn_blocking(move || state.save_applied(&kept, at)).await;
-    if let Ok(Err(error)) = saved {
-        tracing::warn!("the applied configuration is not kept for the next start: {error}");
-    }
-    shared.set_applied(sources, at);
+    keep(&shared, &sources, at).await;
+    let (taken, is_taken) = oneshot::channel();
     let (reply, answer) = oneshot::channel();
     let config: Arc<Config> = Arc::new(parsed.config);
-    shared.ask(Ask::Request { id, by, request: Request::Apply { config, wait }, reply }).await;
+    shared.ask(Ask::Apply { id, by, config, wait, taken, reply }).await;
+    if is_taken.await == Ok(true) {
+        shared.set_applied(sources, at);
+    } else {
+        // What is kept is what runs.
+        keep(&shared, &before.sources, before.at).await;
+    }
     drop(one_at_a_time);
     match answer.await {
         Ok(Reply::Applied { plan, results }) => Ok(ApplyReply { plan, dry_run: false, results }),
         Ok(Reply::Refused(refusal)) => Err(refusal),
-        Ok(Reply::Actions(_)) | Err(_) => Err(Refusal::new(RefusalCode::Failed, "the supervisor is ending")),
+        Ok(Reply::Actions(_)) | Err(_) => Err(ending()),
     }
+}
+
+/// For the next start, before it is acted on. A disk that does not take it holds nobody up.
+async fn keep(shared: &Shared, sources: &Sources, at: Timestamp) {
+    let (done, kept) = oneshot::channel();
+    shared.applied_file.put((sources.clone(), at), move |result| drop(done.send(result)));
+    let why = match timeout(SAVE_PATIENCE, kept).await {
+        Ok(Ok(Ok(()))) => return,
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(_)) | Err(_) => format!("the disk has not taken it in {} s", SAVE_PATIENCE.as_secs()),
+    };
+    tracing::warn!("the applied configuration is not kept for the next start: {why}");
 }
 
 /// On SIGHUP: there is nobody to answer to, so the log gets the answer.
@@ -81,9 +105,13 @@ pub(super) fn by_signal(shared: Arc<Shared>) {
 async fn load_again(shared: &Arc<Shared>) -> Result<Loaded, Refusal> {
     let (path, is_root) = (shared.applied().path, shared.launcher.users.are_roots());
     let loaded = tokio::task::spawn_blocking(move || load(&path, is_root)).await;
-    let loaded = loaded.map_err(|_| Refusal::new(RefusalCode::Failed, "the supervisor is ending"))?;
+    let loaded = loaded.map_err(|_| ending())?;
     loaded.map_err(|mistakes| {
         Refusal::new(RefusalCode::BadConfig, mistakes.to_string())
             .hint("nothing was changed; mend the file, then infissi-ctl check and infissi-ctl apply")
     })
+}
+
+fn ending() -> Refusal {
+    Refusal::new(RefusalCode::Failed, "the supervisor is ending")
 }

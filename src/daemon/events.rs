@@ -7,8 +7,10 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::broadcast;
 
-/// Kept for `events` without following: about 300 KB at most.
+/// Kept for `events` without following: about 300 KB, with the longest messages 700.
 const KEPT: usize = 1_000;
+/// A message is a sentence; what is longer quotes too much. Bytes.
+const LONGEST_MESSAGE: usize = 500;
 /// What a follower may be behind before it misses some.
 const BEHIND: usize = 256;
 
@@ -30,7 +32,11 @@ impl Events {
 
     /// Number it, log it, keep it, tell it.
     pub(super) fn add(&self, announcement: Announcement, at: Timestamp) {
-        let Announcement { app, kind, by, slot, pid, message } = announcement;
+        let Announcement { app, kind, by, slot, pid, mut message } = announcement;
+        if message.len() > LONGEST_MESSAGE {
+            message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+            message.push('…');
+        }
         let by = by.unwrap_or_else(|| "supervisor".to_owned());
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let record = EventRecord { seq: kept.next, at, app, kind, by, slot, pid, message };
@@ -50,5 +56,30 @@ impl Events {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let news = self.news.subscribe();
         (kept.records.iter().filter(|record| record.seq > seq).cloned().collect(), news)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::EventKind;
+
+    #[test]
+    fn a_message_that_quotes_too_much_is_cut_and_the_oldest_go() {
+        let events = Events::new();
+        for _ in 0..KEPT + 10 {
+            let announcement = Announcement {
+                app: None,
+                kind: EventKind::Errored,
+                by: None,
+                slot: None,
+                pid: None,
+                message: format!("x{}", "ü".repeat(100_000)),
+            };
+            events.add(announcement, Timestamp::UNIX_EPOCH);
+        }
+        let (kept, _news) = events.since(0);
+        assert_eq!((kept.len(), kept[0].seq), (KEPT, 11));
+        assert_eq!(kept[0].message, format!("x{}…", "ü".repeat(249)));
     }
 }

@@ -1,5 +1,6 @@
 //! One task a leader: its end, by pidfd.
 
+use super::clock;
 use super::notice::Notice;
 use super::runs::Run;
 use super::shared::Shared;
@@ -21,7 +22,7 @@ pub(super) async fn watch(shared: Arc<Shared>, run: Arc<Run>, pidfd: OwnedFd) {
         }
     };
     shared.launcher.children.forget(run.pid);
-    let oom = run.tree.cgroup().and_then(|cgroup| cgroup.oom_kills()).is_some_and(|kills| kills > 0);
+    let oom = run.is_lost_to_oom(clock::now().mono);
     let exit = LeaderExit { code: exit.code, signal: exit.signal.map(signal_name), oom };
     run.exited.store(true, Ordering::Relaxed);
     shared.notify(Notice::Exited { run: run.id, exit });

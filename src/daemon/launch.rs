@@ -30,7 +30,7 @@ pub(super) struct Launcher {
     /// Names the state directory in the mark of every process.
     pub state_id: String,
     /// None where they cannot be made.
-    pub cgroups: Option<Cgroups>,
+    pub cgroups: Option<Arc<Cgroups>>,
     /// The limit of descriptors that apps get.
     pub nofile: Option<Nofile>,
     pub users: Users,

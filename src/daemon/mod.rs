@@ -1,7 +1,8 @@
 //! The shell around the decisions: one loop that turns the world into events and effects into acts.
 //!
 //! In reading order: `startup` (from a command line to a running loop), `shell` (the loop), `launch` and `environment`
-//! (processes), `exit_watch`, `probes` and `sampler` (what happens to them), `control` (the socket), `apply`, `state`.
+//! (processes), `exit_watch`, `probes` and `sampler` (what happens to them), `control` (the socket), `apply`, `state` and `writer`
+//! (what is on the disk).
 
 mod apply;
 pub mod arguments;
@@ -12,7 +13,9 @@ mod endings;
 mod environment;
 mod events;
 mod exit_watch;
+mod last_applied;
 mod launch;
+mod leftovers;
 mod log_place;
 mod notice;
 mod outputs;
@@ -27,5 +30,6 @@ mod signals;
 mod startup;
 mod state;
 mod users;
+mod writer;
 
 pub use startup::run;

@@ -2,8 +2,10 @@
 
 use super::launch::Landing;
 use crate::api::{AppStatus, LastExit};
+use crate::config::Config;
 use crate::supervisor::{LeaderExit, Reply, Request, RequestId, RunId, SpawnRefusal};
 use std::io;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// From the world.
@@ -27,8 +29,11 @@ pub(super) enum Notice {
         run: RunId,
         bytes: u64,
     },
-    /// The desired state is on the disk, or could not be put there.
-    Saved(io::Result<()>),
+    /// The desired state is on the disk, or could not be put there: by the number of the save.
+    Saved {
+        save: u64,
+        result: io::Result<()>,
+    },
 }
 
 /// From the control socket.
@@ -37,6 +42,15 @@ pub(super) enum Ask {
         id: RequestId,
         by: String,
         request: Request,
+        reply: oneshot::Sender<Reply>,
+    },
+    Apply {
+        id: RequestId,
+        by: String,
+        config: Arc<Config>,
+        wait: bool,
+        /// Told at once whether this configuration is in force now.
+        taken: oneshot::Sender<bool>,
         reply: oneshot::Sender<Reply>,
     },
     /// Who asked is gone.

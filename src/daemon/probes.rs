@@ -13,9 +13,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -40,30 +39,26 @@ async fn probe(
     kind: &ProbeKind,
     (port, patience): (Option<u16>, Duration),
 ) -> Result<(), String> {
-    let address = match port {
-        Some(port) if !run.owns_port.load(Ordering::Relaxed) => Some(own_port(run, port, patience).await?),
-        Some(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
-        None => None,
-    };
     if let ProbeKind::Command(command) = kind {
+        if let Some(port) = port.filter(|port| run.address(*port).is_none()) {
+            own_port(run, port, patience).await?;
+        }
         return probe_command::ask(shared, run, command, patience).await;
     }
+    let Some(port) = port else { return Err("it has no port to ask on".to_owned()) };
     let asking = async {
-        match (kind, address) {
-            (ProbeKind::Tcp, Some(address)) => connect(address).await.map(drop),
-            (ProbeKind::Http { path, expect_status, expect_body, headers }, Some(address)) => {
-                let body = expect_body.as_deref();
-                http(connect(address).await?, address, path, headers, (*expect_status, body)).await
+        let stream = connect(run, port, patience).await?;
+        match kind {
+            ProbeKind::Http { path, expect_status, expect_body, headers } => {
+                http(stream, port, path, headers, (*expect_status, expect_body.as_deref())).await
             }
-            (ProbeKind::Tcp | ProbeKind::Http { .. } | ProbeKind::Command(_), _) => {
-                Err("it has no port to ask on".to_owned())
-            }
+            ProbeKind::Tcp | ProbeKind::Command(_) => Ok(()),
         }
     };
     timeout(patience, asking).await.unwrap_or_else(|_| Err(format!("no answer within {} s", patience.as_secs_f64())))
 }
 
-/// Is the listener on that port one of its own processes? Once seen, it is believed.
+/// Is the listener on that port one of its own processes? Where it was seen, it is believed to be.
 async fn own_port(run: &Arc<Run>, port: u16, patience: Duration) -> Result<SocketAddr, String> {
     let looking = run.clone();
     let look = tokio::task::spawn_blocking(move || {
@@ -72,35 +67,34 @@ async fn own_port(run: &Arc<Run>, port: u16, patience: Duration) -> Result<Socke
     });
     match timeout(patience, look).await {
         Ok(Ok(Listening::Own(address))) => {
-            run.owns_port.store(true, Ordering::Relaxed);
+            run.is_seen_at(address);
             Ok(address)
         }
-        Ok(Ok(Listening::No)) => Err(format!("nothing listens on port {port} yet")),
+        Ok(Ok(Listening::No)) => Err(format!("nothing listens on port {port}")),
         Ok(Ok(Listening::Stranger(holder))) => Err(format!("port {port} is held by {}", who(&holder))),
         Ok(Err(_)) | Err(_) => Err(format!("cannot look at port {port}")),
     }
 }
 
-/// Over loopback; an app that listens on IPv6 alone is reached there.
-async fn connect(address: SocketAddr) -> Result<TcpStream, String> {
-    let refused = |error: std::io::Error| {
+/// Where it was seen last. One that refuses may listen elsewhere by now: then there.
+async fn connect(run: &Arc<Run>, port: u16, patience: Duration) -> Result<TcpStream, String> {
+    if let Some(address) = run.address(port)
+        && let Ok(stream) = TcpStream::connect(address).await
+    {
+        return Ok(stream);
+    }
+    let address = own_port(run, port, patience).await?;
+    TcpStream::connect(address).await.map_err(|error| {
         if error.kind() == std::io::ErrorKind::ConnectionRefused {
             return "connection refused".to_owned();
         }
-        format!("cannot connect: {error}")
-    };
-    match TcpStream::connect(address).await {
-        Ok(stream) => Ok(stream),
-        Err(error) => {
-            let other = SocketAddr::from((Ipv6Addr::LOCALHOST, address.port()));
-            TcpStream::connect(other).await.map_err(|_| refused(error))
-        }
-    }
+        format!("cannot connect to {address}: {error}")
+    })
 }
 
 async fn http(
     stream: TcpStream,
-    address: SocketAddr,
+    port: u16,
     path: &str,
     headers: &BTreeMap<String, String>,
     (wanted, wanted_body): (StatusRange, Option<&str>),
@@ -110,7 +104,7 @@ async fn http(
     let connection = tokio::spawn(connection);
     let mut request = Request::get(path).header("user-agent", concat!("infissi/", env!("CARGO_PKG_VERSION")));
     if !headers.keys().any(|name| name.eq_ignore_ascii_case("host")) {
-        request = request.header("host", format!("localhost:{}", address.port()));
+        request = request.header("host", format!("localhost:{port}"));
     }
     for (name, value) in headers {
         request = request.header(name, value);

@@ -1,13 +1,19 @@
 //! The process trees that exist, by run.
 
+use super::probe_command::Asking;
 use crate::api::{AppStatus, ProcessRow, Slot};
+use crate::linux::cgroup::Cgroup;
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::{Row, Tree};
 use crate::supervisor::RunId;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+/// A leader that ends so soon after the OOM killer took a process of its tree ended of that.
+const OOM_AFTERMATH: Duration = Duration::from_secs(5);
 
 /// One tree and what was measured of it.
 pub(super) struct Run {
@@ -19,10 +25,20 @@ pub(super) struct Run {
     pub tree: Tree,
     /// The leader was reaped.
     pub exited: AtomicBool,
-    /// Its port was seen to be its own.
-    pub owns_port: AtomicBool,
+    /// Its command probe.
+    pub asking: Asking,
+    /// Where one of its own processes was seen to listen.
+    address: Mutex<Option<SocketAddr>>,
     /// When its CPU time was last noted, and what it was.
     cpu_then: Mutex<(Duration, Duration)>,
+    oom_kills: Mutex<OomKills>,
+}
+
+/// What the kernel's OOM killer took of one tree, as far as was noted.
+#[derive(Debug, Default)]
+struct OomKills {
+    count: u64,
+    grew_at: Option<Duration>,
 }
 
 /// What `list` shows of one tree.
@@ -42,8 +58,10 @@ impl Run {
             pid: tree.leader().pid,
             tree,
             exited: AtomicBool::new(false),
-            owns_port: AtomicBool::new(false),
+            asking: Asking::default(),
+            address: Mutex::default(),
             cpu_then: Mutex::new((spawned, Duration::ZERO)),
+            oom_kills: Mutex::default(),
         }
     }
 
@@ -52,10 +70,35 @@ impl Run {
         self.exited.load(Ordering::Relaxed) && self.tree.is_empty()
     }
 
+    /// Where it can be asked on that port, once it was seen there.
+    pub(super) fn address(&self, port: u16) -> Option<SocketAddr> {
+        self.address.lock().unwrap_or_else(PoisonError::into_inner).filter(|address| address.port() == port)
+    }
+
+    pub(super) fn is_seen_at(&self, address: SocketAddr) {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+    }
+
     /// From here on `cpu_percent` counts.
     pub(super) fn note_cpu(&self, now: Duration, table: &ProcTable) {
         let usage = self.tree.cpu_usage(table);
         *self.cpu_then.lock().unwrap_or_else(PoisonError::into_inner) = (now, usage);
+    }
+
+    /// To be called now and then: what the OOM killer took long ago is not why the leader ends one day.
+    pub(super) fn note_oom_kills(&self, now: Duration) {
+        let Some(count) = self.tree.cgroup().and_then(Cgroup::oom_kills) else { return };
+        let mut noted = self.oom_kills.lock().unwrap_or_else(PoisonError::into_inner);
+        if count > noted.count {
+            *noted = OomKills { count, grew_at: Some(now) };
+        }
+    }
+
+    /// The leader ended just now: because the OOM killer took it, or somebody it could not do without?
+    pub(super) fn is_lost_to_oom(&self, now: Duration) -> bool {
+        self.note_oom_kills(now);
+        let noted = self.oom_kills.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.grew_at.is_some_and(|at| now.saturating_sub(at) <= OOM_AFTERMATH)
     }
 
     fn measure(&self, now: Duration, table: &ProcTable) -> Measured {
@@ -116,5 +159,66 @@ impl Runs {
         let row =
             |row: Row| ProcessRow { pid: row.pid, parent: row.ppid, command: row.command, memory_bytes: row.memory };
         self.of(app).into_iter().flat_map(rows).map(row).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::proc::ProcessId;
+    use std::path::Path;
+
+    /// A run in a recorded cgroup.
+    fn run_in(cgroup: &Path) -> Run {
+        let leader = ProcessId { pid: 4_194_305, start_time: 1 };
+        let tree = Tree::new(leader, "test.1".to_owned(), Some(Cgroup::open(cgroup.to_owned()).unwrap()));
+        Run::new(RunId(1), "web", (Slot::Blue, 0), tree, Duration::ZERO)
+    }
+
+    fn record(cgroup: &Path, kills: u32) {
+        let text = format!("low 0\nhigh 0\nmax 9\noom {kills}\noom_kill {kills}\noom_group_kill 0\n");
+        std::fs::write(cgroup.join("memory.events"), text).unwrap();
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_leader_that_the_oom_killer_takes_is_lost_to_it() {
+        let cgroup = tempfile::tempdir().unwrap();
+        record(cgroup.path(), 0);
+        let run = run_in(cgroup.path());
+        run.note_oom_kills(at(10));
+        assert!(!run.is_lost_to_oom(at(11)));
+        record(cgroup.path(), 1);
+        assert!(run.is_lost_to_oom(at(12)));
+    }
+
+    #[test]
+    fn a_leader_that_follows_the_worker_taken_from_it_is_lost_to_oom_too() {
+        let cgroup = tempfile::tempdir().unwrap();
+        record(cgroup.path(), 1);
+        let run = run_in(cgroup.path());
+        run.note_oom_kills(at(10));
+        assert!(run.is_lost_to_oom(at(12)), "npm takes its time to end after its child");
+    }
+
+    #[test]
+    fn a_worker_taken_on_monday_is_not_why_the_leader_ends_on_friday() {
+        let cgroup = tempfile::tempdir().unwrap();
+        record(cgroup.path(), 2);
+        let run = run_in(cgroup.path());
+        run.note_oom_kills(at(10));
+        run.note_oom_kills(at(15));
+        assert!(!run.is_lost_to_oom(at(4 * 86_400)));
+        record(cgroup.path(), 3);
+        assert!(run.is_lost_to_oom(at(4 * 86_400 + 1)), "but another one counts");
+    }
+
+    #[test]
+    fn nobody_is_lost_to_oom_where_the_kernel_does_not_count() {
+        let cgroup = tempfile::tempdir().unwrap();
+        assert!(!run_in(cgroup.path()).is_lost_to_oom(at(1)));
     }
 }

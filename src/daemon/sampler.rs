@@ -12,8 +12,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// CPU time is noted every so many rounds: `list` tells the share since then.
-const CPU_ROUNDS: u32 = 5;
+/// CPU time is noted every so many rounds, of which `list` tells the share since then, and what the OOM killer took.
+const NOTE_ROUNDS: u32 = 5;
 
 /// Measures until the supervisor is gone.
 ///
@@ -40,12 +40,16 @@ fn sample(shared: &Weak<Shared>) {
             .iter()
             .filter_map(|app| app.max_memory_restart.map(|limit| (app.name.as_str(), limit)))
             .collect();
+        let counts_oom_kills = shared.launcher.cgroups.as_ref().is_some_and(|cgroups| cgroups.has_memory());
         for run in &runs {
             if let Some(bytes) = limits.get(run.app.as_str()).and_then(|limit| over(run, *limit, &table)) {
                 shared.notify(Notice::OverLimit { run: run.id, bytes });
             }
-            if round % CPU_ROUNDS == 0 {
+            if round % NOTE_ROUNDS == 0 {
                 run.note_cpu(clock::now().mono, &table);
+                if counts_oom_kills {
+                    run.note_oom_kills(clock::now().mono);
+                }
             }
         }
     }

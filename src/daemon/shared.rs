@@ -7,12 +7,12 @@ use super::notice::{Ask, Notice};
 use super::outputs::Outputs;
 use super::runs::Runs;
 use super::state::{Saved, StateDir};
+use super::writer::Writer;
 use crate::config::{Config, Places, Sources};
 use crate::logs::Capture;
 use crate::supervisor::RequestId;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -25,8 +25,9 @@ pub(super) struct Shared {
     pub logs: Capture,
     pub events: Arc<Events>,
     pub runs: Runs,
-    pub state: StateDir,
     pub began: Duration,
+    /// `applied.json`.
+    pub applied_file: Arc<Writer<(Sources, Timestamp)>>,
     /// One `apply` at a time.
     pub applying: tokio::sync::Mutex<()>,
     config: RwLock<Arc<Config>>,
@@ -34,7 +35,7 @@ pub(super) struct Shared {
     /// What the operator should know, beside the events: some from the start, one about the state file.
     warnings: Mutex<Warnings>,
     pub(super) outputs: Outputs,
-    saved: Mutex<Saved>,
+    desired_file: Arc<Writer<BTreeMap<String, bool>>>,
     notices: mpsc::UnboundedSender<Notice>,
     asks: mpsc::Sender<Ask>,
     requests: AtomicU64,
@@ -73,20 +74,21 @@ pub(super) struct Beginning {
 
 impl Shared {
     pub(super) fn new(begin: Beginning, notices: mpsc::UnboundedSender<Notice>, asks: mpsc::Sender<Ask>) -> Shared {
+        let (applied, desired, saved) = (begin.state.clone(), begin.state, begin.saved);
         Shared {
             places: begin.places,
             launcher: begin.launcher,
             logs: begin.logs,
             events: begin.events,
             runs: Runs::default(),
-            state: begin.state,
             began: clock::now().mono,
+            applied_file: Writer::new(move |(sources, at)| applied.save_applied(&sources, at)),
             applying: tokio::sync::Mutex::new(()),
             config: RwLock::new(begin.config),
             applied: RwLock::new(begin.applied),
             warnings: Mutex::new(Warnings { lasting: begin.warnings, state: begin.unsaved }),
             outputs: Outputs::default(),
-            saved: Mutex::new(begin.saved),
+            desired_file: Writer::new(move |wanted| desired.save(&saved.with(wanted))),
             notices,
             asks,
             requests: AtomicU64::new(1),
@@ -131,14 +133,10 @@ impl Shared {
         let _full_or_gone = self.asks.try_send(ask);
     }
 
-    /// Durable when it returns; blocks.
-    pub(super) fn save_desired(&self, desired: BTreeMap<String, bool>) -> io::Result<()> {
-        let saved = {
-            let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
-            saved.desired = desired;
-            saved.clone()
-        };
-        self.state.save(&saved)
+    /// Answered by [`Notice::Saved`] with this number once it is durable, unless a later one came before its turn.
+    pub(super) fn save_desired(self: &Arc<Self>, save: u64, desired: BTreeMap<String, bool>) {
+        let shared = self.clone();
+        self.desired_file.put(desired, move |result| shared.notify(Notice::Saved { save, result }));
     }
 
     pub(super) fn warn_state(&self, warning: &str) {

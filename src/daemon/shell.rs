@@ -11,13 +11,14 @@ use super::{exit_watch, probes};
 use crate::linux::tree::Signalled;
 use crate::supervisor::{Effect, Event, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
 use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, trace, warn};
 
 /// A disk that takes no state for so long does not keep an app from starting.
-const SAVE_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const SAVE_PATIENCE: Duration = Duration::from_secs(2);
 /// How often a disk that took no state is tried again.
 const SAVE_RETRY: Duration = Duration::from_secs(10);
 /// After `shutdown_timeout`, what cannot be killed is left behind.
@@ -31,13 +32,22 @@ pub(super) struct Shell {
     signals: Signals,
     /// Not yet performed: what stands behind a save waits for it.
     queue: VecDeque<Effect>,
-    saving_since: Option<Duration>,
+    /// What the queue waits for.
+    saving: Option<Saving>,
+    /// The number of the last save: what becomes of those before it no longer matters.
+    last_save: u64,
     /// The last save failed.
     save_again_at: Option<Duration>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     endings: Endings,
     exit_by: Option<Duration>,
     done: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Saving {
+    save: u64,
+    since: Duration,
 }
 
 impl Shell {
@@ -56,7 +66,8 @@ impl Shell {
             asks,
             signals,
             queue: VecDeque::new(),
-            saving_since: None,
+            saving: None,
+            last_save: 0,
             save_again_at,
             replies: HashMap::new(),
             endings: Endings::default(),
@@ -86,7 +97,7 @@ impl Shell {
     /// How long nothing is due.
     fn sleep(&self) -> Duration {
         let now = clock::now();
-        let save = self.saving_since.map(|since| since + SAVE_PATIENCE);
+        let save = self.saving.map(|saving| saving.since + SAVE_PATIENCE);
         let due = [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by]
             .into_iter()
             .flatten()
@@ -97,8 +108,8 @@ impl Shell {
 
     fn woke(&mut self) {
         let now = clock::now();
-        if self.saving_since.is_some_and(|since| since + SAVE_PATIENCE <= now.mono) {
-            self.saving_since = None;
+        if self.saving.is_some_and(|saving| saving.since + SAVE_PATIENCE <= now.mono) {
+            self.saving = None;
             self.shared.warn_state("the disk has not taken the desired state in 2 s; going on without");
         }
         if self.save_again_at.is_some_and(|at| at <= now.mono) {
@@ -118,15 +129,22 @@ impl Shell {
             Notice::Exited { run, exit } => self.exited(run, exit),
             Notice::Probed { run, outcome } => self.feed(Event::Probed { run, outcome }),
             Notice::OverLimit { run, bytes } => self.feed(Event::MemorySampled { run, bytes }),
-            Notice::Saved(result) => {
-                self.saving_since = None;
-                match result {
-                    Ok(()) => self.shared.state_is_well(),
-                    Err(error) => {
-                        self.save_again_at = Some(clock::now().mono + SAVE_RETRY);
-                        self.shared.warn_state(&format!("the desired state is not saved: {error}"));
-                    }
-                }
+            Notice::Saved { save, result } => self.saved(save, result),
+        }
+    }
+
+    fn saved(&mut self, save: u64, result: io::Result<()>) {
+        if self.saving.is_some_and(|saving| saving.save == save) {
+            self.saving = None;
+        }
+        if save != self.last_save {
+            return;
+        }
+        match result {
+            Ok(()) => self.shared.state_is_well(),
+            Err(error) => {
+                self.save_again_at = Some(clock::now().mono + SAVE_RETRY);
+                self.shared.warn_state(&format!("the desired state is not saved: {error}"));
             }
         }
     }
@@ -136,6 +154,11 @@ impl Shell {
             Ask::Request { id, by, request, reply } => {
                 self.replies.insert(id, reply);
                 self.request(id, by, request);
+            }
+            Ask::Apply { id, by, config, wait, taken, reply } => {
+                self.replies.insert(id, reply);
+                self.request(id, by, Request::Apply { config: config.clone(), wait });
+                let _applier_is_gone = taken.send(Arc::ptr_eq(self.core.config(), &config));
             }
             Ask::Abandoned { id } => {
                 if self.replies.remove(&id).is_some() {
@@ -153,18 +176,22 @@ impl Shell {
 
     fn request(&mut self, id: RequestId, by: String, request: Request) {
         match &request {
-            Request::Apply { config, .. } => self.shared.set_config(config.clone()),
-            Request::Shutdown { .. } => {
-                let patience = self.core.config().supervisor.shutdown_timeout + LAST_PATIENCE;
-                self.exit_by.get_or_insert(clock::now().mono + patience);
+            Request::Shutdown { hurry } => {
+                let gentle = self.core.config().supervisor.shutdown_timeout;
+                let patience = if *hurry { LAST_PATIENCE } else { gentle + LAST_PATIENCE };
+                let by = clock::now().mono + patience;
+                self.exit_by = Some(self.exit_by.map_or(by, |before| before.min(by)));
             }
             Request::Start { .. }
             | Request::Stop { .. }
             | Request::Restart { .. }
             | Request::Reset { .. }
-            | Request::Signal { .. } => {}
+            | Request::Signal { .. }
+            | Request::Apply { .. } => {}
         }
         self.feed(Event::Requested { id, by, request });
+        // Not the one that was asked for: a supervisor that shuts down takes none.
+        self.shared.set_config(self.core.config().clone());
     }
 
     fn signalled(&mut self, signal: Signal) {
@@ -200,7 +227,7 @@ impl Shell {
     }
 
     fn perform_queue(&mut self) {
-        while self.saving_since.is_none() {
+        while self.saving.is_none() {
             let Some(effect) = self.queue.pop_front() else { return };
             match &effect {
                 Effect::Probe { .. } | Effect::Announce(_) => trace!(?effect, "out"),
@@ -222,9 +249,9 @@ impl Shell {
         match effect {
             Effect::SaveDesired(desired) => {
                 self.save_again_at = None;
-                self.saving_since = Some(clock::now().mono);
-                let shared = self.shared.clone();
-                tokio::task::spawn_blocking(move || shared.notify(Notice::Saved(shared.save_desired(desired))));
+                self.last_save += 1;
+                self.saving = Some(Saving { save: self.last_save, since: clock::now().mono });
+                self.shared.save_desired(self.last_save, desired);
             }
             Effect::Spawn { run, app, slot, index } => {
                 let shared = self.shared.clone();
@@ -308,9 +335,7 @@ impl Shell {
     fn over(&mut self, run: &Arc<Run>) {
         self.shared.runs.remove(run.id);
         self.shared.finish_logs(run);
-        if let Err(error) = run.tree.cleanup() {
-            debug!("the cgroup of run {} stays for now: {error}", run.id);
-        }
+        self.endings.clean_up(run.clone(), clock::now().mono);
         self.feed(Event::TreeEmpty { run: run.id });
     }
 }

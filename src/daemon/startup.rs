@@ -11,30 +11,29 @@ use super::shell::Shell;
 use super::signals::Signals;
 use super::state::StateDir;
 use super::users::Users;
-use super::{clock, control, own_log, sampler};
+use super::{clock, control, last_applied, leftovers, own_log, sampler};
 use crate::api::EventKind;
-use crate::config::{Caller, Mistakes, Places, Sources, find, supervisor_only};
+use crate::config::{Caller, Mistakes, NoConfig, Places, find};
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
+use crate::linux::heap;
 use crate::linux::identity::Identity;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
-use crate::linux::strays;
 use crate::logs::Capture;
 use crate::supervisor::{Announcement, Supervisor};
-use jiff::Timestamp;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 /// Requests that wait for the loop.
 const ASKS: usize = 256;
-/// What an earlier supervisor left running has so long to end by itself.
-const STRAY_GRACE: Duration = Duration::from_secs(5);
+/// What is left in the pipes at the end is written in this time, or a disk that hangs has it.
+const LOGS_PATIENCE: Duration = Duration::from_secs(2);
 /// A thread that has nothing to do goes away after this.
 const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// Launches, probes and searches at one time.
@@ -59,6 +58,7 @@ pub fn run(arguments: &Arguments) -> u8 {
 }
 
 fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
+    heap::keep_little();
     let own = Identity::own();
     let path = config_path(arguments, &own)?;
     if arguments.check {
@@ -103,15 +103,16 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let (saved, trouble) = state.load();
     warnings.extend(trouble);
     if let Some(mistakes) = &applied.faulty {
-        warn!("the configuration has mistakes, the last applied one runs:\n{mistakes}");
+        warn!("the configuration has mistakes; the one that was applied last ({}) runs:\n{mistakes}", applied.at);
     }
     if fresh && let Err(error) = state.save_applied(&applied.sources, applied.at) {
         warnings.push(format!("the applied configuration is not kept for the next start: {error}"));
     }
+    point_to_state(&applied.path, &places.state_dir, &own);
     let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
     let cgroups = Cgroups::discover(&saved.id).map_err(|why| info!("process trees are kept by session: {why}")).ok();
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
-    end_strays(&saved.id, cgroups.as_ref());
+    let first_run = leftovers::of_earlier(&saved.id, cgroups.as_ref());
     let nofile = Nofile::raise_own().ok();
     for warning in warnings.iter().chain(&unsaved) {
         warn!("{warning}");
@@ -120,8 +121,13 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let telling = events.clone();
     let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
-    let users = Users::new(own);
-    let launcher = Launcher { state_id: saved.id.clone(), cgroups, nofile, users, children: Children::default() };
+    let launcher = Launcher {
+        state_id: saved.id.clone(),
+        cgroups: cgroups.map(Arc::new),
+        nofile,
+        users: Users::new(own),
+        children: Children::default(),
+    };
     let config = Arc::new(config);
     let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -130,13 +136,23 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
         .max_blocking_threads(MOST_THREADS)
         .build()
         .map_err(|error| failed(format!("cannot start the event loop: {error}")))?;
-    let ended = runtime.block_on(serve(beginning));
+    let ended = runtime.block_on(serve(beginning, first_run));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     ended
 }
 
-async fn serve(beginning: Beginning) -> Result<(), Stop> {
+/// For a start after which this file is faulty.
+fn point_to_state(path: &Path, state_dir: &Path, own: &Identity) {
+    let env = |name: &str| std::env::var_os(name);
+    if let Ok(caller) = caller(own, &env)
+        && let Err(error) = last_applied::leave_pointer(path, state_dir, &caller)
+    {
+        debug!("no pointer to the state directory: {error}");
+    }
+}
+
+async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let desired = beginning.saved.desired.clone();
@@ -156,12 +172,17 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     announce_start(&shared);
     // Only systemd listens; without it there is nothing to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let core = Supervisor::new(config, &desired, 1, clock::now());
+    let core = Supervisor::new(config, &desired, first_run, clock::now());
     Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    end_strays(&shared.launcher.state_id, shared.launcher.cgroups.as_ref());
+    leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
     socket_file.remove();
-    shared.logs.stop();
+    let stopping = shared.clone();
+    let stopped = tokio::task::spawn_blocking(move || stopping.logs.stop_within(LOGS_PATIENCE));
+    // Bounded here, too: launches that hang may have taken all threads.
+    if !matches!(tokio::time::timeout(LOGS_PATIENCE, stopped).await, Ok(Ok(true))) {
+        warn!("the disk takes no logs; what was still in the pipes is lost");
+    }
     info!("everything is stopped");
     // The last answers are on their way.
     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -178,24 +199,31 @@ fn announce_start(shared: &Shared) {
     let announcement =
         Announcement { app: None, kind: EventKind::Supervisor, by: None, slot: None, pid: None, message };
     shared.events.add(announcement, clock::now().wall);
-    info!("infissi-ctl --socket {} list", shared.places.socket.display());
-}
-
-/// No process that an earlier supervisor of this state directory started may hold a port or a file.
-fn end_strays(state_id: &str, cgroups: Option<&Cgroups>) {
-    for ended in strays::end(state_id, cgroups, STRAY_GRACE) {
-        warn!("ended pid {} ({}), left by an earlier supervisor: {:?}", ended.process.pid, ended.command, ended.how);
-    }
+    info!("to talk to it: infissi-ctl --socket {} list", shared.places.socket.display());
 }
 
 fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
     let env = |name: &str| std::env::var_os(name);
-    let located = find(arguments.config.as_deref(), &caller(own, &env)?)
-        .map_err(|error| Stop { why: error.to_string(), code: 2 })?;
+    let caller = caller(own, &env)?;
+    let located = match find(arguments.config.as_deref(), &caller) {
+        Ok(located) => located,
+        // One that is gone is as one that has mistakes.
+        Err(error) => {
+            let gone = applied_once(&error, &caller).filter(|_| !arguments.check);
+            return gone.ok_or_else(|| Stop { why: error.to_string(), code: 2 });
+        }
+    };
     for passed in &located.passed_over {
         let _ = writeln!(std::io::stderr(), "infissi-supervisord: {}: {}", passed.path.display(), passed.why);
     }
     std::path::absolute(&located.path).map_err(|error| failed(format!("{}: {error}", located.path.display())))
+}
+
+/// The usual file that is no longer there, if its configuration was applied once. Not the one in the working directory,
+/// where anyone may leave one.
+fn applied_once(nowhere: &NoConfig, caller: &Caller<'_>) -> Option<PathBuf> {
+    let mut usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
+    usual.find(|path| last_applied::find(path, caller).is_ok()).cloned()
 }
 
 fn caller<'e>(own: &Identity, env: &'e dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Caller<'e>, Stop> {
@@ -214,22 +242,25 @@ fn check(path: &Path, own: &Identity) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The file is faulty: the configuration that was applied last runs, if there is one.
+/// The file is faulty: the configuration that was applied last runs, if there is one, where it said that things are.
 fn last_applied(path: PathBuf, own: &Identity, mistakes: Mistakes) -> Result<Begun, Stop> {
     let env = |name: &str| std::env::var_os(name);
-    // Where the state lies is read from as much of the file as makes sense.
-    let sources = Sources::read(&path).unwrap_or_else(|_| Sources::from_text(&path, "", own.uid));
-    let places = Places::resolve(&supervisor_only(&sources), &caller(own, &env)?);
-    let places = places.map_err(|error| failed(error.to_string()))?;
-    let (applied, mut warnings) = StateDir::new(&places.state_dir).load_applied();
-    let Some(applied) = applied.filter(|applied| applied.sources.paths().next() == Some(path.as_path())) else {
-        return Err(faulty(&mistakes));
-    };
-    let parsed = parse_sources(&applied.sources, own.uid == 0).map_err(|_| faulty(&mistakes))?;
-    warnings.extend(texts(&parsed.warnings));
-    let at: Timestamp = applied.at;
-    let applied = AppliedConfig { path, at, sources: applied.sources, faulty: Some(mistakes.to_string()) };
-    Ok(Begun { places, config: parsed.config, applied, warnings, fresh: false })
+    let caller = caller(own, &env)?;
+    let last_applied::Found { applied, state_dir } =
+        last_applied::find(&path, &caller).map_err(|troubles| unusable(&mistakes, &troubles))?;
+    let parsed = parse_sources(&applied.sources, own.uid == 0).map_err(|error| {
+        unusable(&mistakes, &[format!("the configuration that was applied last is no longer valid:\n{error}")])
+    })?;
+    let places = Places::resolve(&parsed.config.supervisor, &caller).map_err(|error| failed(error.to_string()))?;
+    // Its own [supervisor] may have moved the state, for the start after.
+    let fresh = places.state_dir != state_dir;
+    let applied = AppliedConfig { path, at: applied.at, sources: applied.sources, faulty: Some(mistakes.to_string()) };
+    Ok(Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh })
+}
+
+fn unusable(mistakes: &Mistakes, troubles: &[String]) -> Stop {
+    let Stop { why, code } = faulty(mistakes);
+    Stop { why: troubles.iter().fold(why, |why, trouble| format!("{why}\n{trouble}")), code }
 }
 
 fn faulty(mistakes: &Mistakes) -> Stop {

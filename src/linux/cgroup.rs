@@ -12,6 +12,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How often, and at what distance, a busy base is tried again.
+const REMOVE_STEPS: u32 = 10;
+const REMOVE_STEP: Duration = Duration::from_millis(20);
 
 /// The cgroup below which those of the instances are made.
 #[derive(Debug)]
@@ -77,6 +83,31 @@ impl Cgroups {
             }
         }
         Err(ErrorKind::AlreadyExists.into())
+    }
+
+    /// Removes the base and the empty cgroups below it. Done when it is gone already. Blocks for 200 ms at most.
+    ///
+    /// # Errors
+    ///
+    /// `EBUSY` while a process is in one of them.
+    pub fn remove(&self) -> io::Result<()> {
+        let mut outcome = self.try_remove();
+        for _ in 0..REMOVE_STEPS {
+            if outcome.is_ok() {
+                break;
+            }
+            // One whose last process has just died is busy for a moment.
+            sleep(REMOVE_STEP);
+            outcome = self.try_remove();
+        }
+        outcome
+    }
+
+    fn try_remove(&self) -> io::Result<()> {
+        for path in descendants(&self.base).unwrap_or_default().iter().rev() {
+            remove_directory(path)?;
+        }
+        remove_directory(&self.base)
     }
 
     /// What an earlier supervisor has left below the base.

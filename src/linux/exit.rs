@@ -1,6 +1,7 @@
 //! How a process ended, learnt without ever taking another's exit away.
 #![expect(unsafe_code, reason = "nix knows no real-time signal in a wait status: waitid is called as it is")]
 
+use super::proc::{ProcTable, number};
 use super::signal::signal_name;
 use std::fmt;
 use std::io;
@@ -75,21 +76,39 @@ pub fn become_subreaper() -> io::Result<()> {
 
 /// Reaps the ended children that `is_known` does not claim: orphans that fell to this subreaper. Returns how many.
 ///
-/// A known one is left for its own pidfd, and so is whatever stands behind it: call again once it is reaped. A child
-/// must be known from [`launch`](super::spawn::launch)'s `record` on.
+/// A known one is left for its own pidfd, for as long as that takes; whoever ended after it is reaped all the same. A
+/// child must be known from [`launch`](super::spawn::launch)'s `record` on.
 pub fn reap_strangers(is_known: &dyn Fn(i32) -> bool) -> usize {
     let mut reaped = 0;
     while let Ok(Some(ended)) = waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) {
         if is_known(ended.pid) {
-            break;
+            // The kernel would show this one again and again, and nobody behind it.
+            return reaped + children().into_iter().filter(|pid| !is_known(*pid) && reap(*pid)).count();
         }
-        let Ok(id) = libc::id_t::try_from(ended.pid) else { break };
-        if waitid(libc::P_PID, id, libc::WEXITED | libc::WNOHANG).is_err() {
+        if !reap(ended.pid) {
             break;
         }
         reaped += 1;
     }
     reaped
+}
+
+/// Whether that child of ours had ended, and is reaped now.
+fn reap(pid: i32) -> bool {
+    let Ok(id) = libc::id_t::try_from(pid) else { return false };
+    matches!(waitid(libc::P_PID, id, libc::WEXITED | libc::WNOHANG), Ok(Some(_)))
+}
+
+/// Our children, alive or not. The kernel keeps a list for each thread, and an orphan falls to any of them.
+fn children() -> Vec<i32> {
+    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let lists: Vec<_> = threads.filter_map(|thread| std::fs::read(thread.path().join("children")).ok()).collect();
+    if lists.is_empty() {
+        // A kernel without CONFIG_PROC_CHILDREN.
+        let table = ProcTable::new();
+        return table.children(nix::unistd::getpid().as_raw()).map(|child| child.id.pid).collect();
+    }
+    lists.iter().flat_map(|list| list.split(u8::is_ascii_whitespace)).filter_map(number).collect()
 }
 
 struct Ended {

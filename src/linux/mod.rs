@@ -11,6 +11,7 @@ pub mod dirs;
 pub mod disk;
 pub mod exit;
 pub mod fs_rights;
+pub mod heap;
 pub mod identity;
 pub mod keys;
 pub mod limits;

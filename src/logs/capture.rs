@@ -11,9 +11,9 @@ use crate::linux::readiness::{Readiness, Waker};
 use jiff::tz::TimeZone;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Sender, channel as commands};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel as commands};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// One run of one instance; never used twice. Below 2^63.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,7 +26,8 @@ pub(super) type Callback<T> = Box<dyn FnOnce(T) + Send>;
 pub struct Capture {
     commands: Sender<Command>,
     waker: Waker,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Closed when the thread has ended.
+    thread: Mutex<Option<Receiver<()>>>,
 }
 
 pub(super) enum Command {
@@ -60,8 +61,12 @@ impl Capture {
         });
         let ground = Ground { zone: TimeZone::system(), compressor, notice: Box::new(notice) };
         let log_thread = LogThread::new(readiness, receiver, ground);
-        let thread = std::thread::Builder::new().name("logs".to_owned()).spawn(move || log_thread.run())?;
-        Ok(Capture { commands: sender, waker, thread: Mutex::new(Some(thread)) })
+        let (alive, ended) = commands();
+        std::thread::Builder::new().name("logs".to_owned()).spawn(move || {
+            let _alive = alive;
+            log_thread.run();
+        })?;
+        Ok(Capture { commands: sender, waker, thread: Mutex::new(Some(ended)) })
     }
 
     /// Opens an app's files, or changes their settings in place. To be done before the app's first `attach`.
@@ -115,11 +120,20 @@ impl Capture {
     /// Reads what is left in every pipe, writes it, and ends the thread. Blocks until it has; the second time does
     /// nothing.
     pub fn stop(&self) {
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            self.send(Command::Stop);
-            let _ = thread.join();
+        if let Some(ended) = self.ask_to_stop() {
+            // Nothing is ever sent: this is the thread's end.
+            let _ended = ended.recv();
         }
+    }
+
+    /// The same, but blocks for `limit` at most. False: the thread is stuck on a disk and left to itself.
+    pub fn stop_within(&self, limit: Duration) -> bool {
+        self.ask_to_stop().is_none_or(|ended| ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected))
+    }
+
+    fn ask_to_stop(&self) -> Option<Receiver<()>> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        thread.inspect(|_| self.send(Command::Stop))
     }
 
     fn send(&self, command: Command) {
@@ -151,5 +165,43 @@ impl Command {
             | Command::Compressed(_)
             | Command::Stop => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::LogFormat;
+    use super::*;
+
+    #[test]
+    fn a_log_thread_that_is_stuck_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stuck, is_stuck) = commands();
+        let (release, released) = commands::<()>();
+        let capture = Capture::start(move |_| {
+            stuck.send(()).unwrap();
+            let _released = released.recv();
+        });
+        let capture = capture.unwrap();
+        // A file where its directory should be: that is told, and whoever is told does not come back.
+        std::fs::write(dir.path().join("logs"), "").unwrap();
+        capture.open(LogSettings {
+            app: Arc::from("shop"),
+            dir: dir.path().join("logs"),
+            name: "shop".to_owned(),
+            timestamps: false,
+            format: LogFormat::Text,
+            max_size: 0,
+            keep: 1,
+            compress: false,
+            max_total: 0,
+            daily: false,
+            owner: None,
+            chown_to: None,
+        });
+        is_stuck.recv().unwrap();
+        assert!(!capture.stop_within(Duration::from_millis(20)));
+        drop(release);
+        assert!(capture.stop_within(Duration::ZERO), "it was told already");
     }
 }

@@ -140,15 +140,14 @@ fn facts_of_the_machine_concern_their_own_app_with_the_reason_and_it_recovers_wh
     server
         .wait_until("the others to run", || server.status("well") == "online" && server.status("may-miss") == "online");
     for (name, reason) in reasons {
-        server.wait_status(name, "errored");
-        let said = server.app(name)["reason"].as_str().unwrap().to_owned();
+        let said = server.wait_reason(name, "errored");
         assert!(said.contains(reason), "{name}: {said}");
         let refused = server.ctl(&["start", name]);
         assert_eq!(refused.code, 1, "{name}: {refused:#?}");
         assert!(refused.stderr.contains(reason), "{name}: {refused:#?}");
         assert_eq!(server.app(name)["last_exit"]["reason"], "spawn-failed");
     }
-    let said = server.app("no-command")["reason"].as_str().unwrap().to_owned();
+    let said = server.wait_reason("no-command", "errored");
     assert!(said.contains("is not in PATH"), "{said}");
     fs::create_dir(server.path("not-yet")).unwrap();
     server.write("plain.txt", "#!/bin/sh\nexec sleep 600\n");
@@ -169,13 +168,11 @@ fn a_user_that_does_not_exist_concerns_one_app_and_a_plain_users_supervisor_beco
         return;
     }
     let server = Server::start(&apps);
-    server.wait_status("lost", "errored");
-    assert!(server.app("lost")["reason"].as_str().unwrap().contains("no-such-user-here"));
+    assert!(server.wait_reason("lost", "errored").contains("no-such-user-here"));
     server.wait_status("well", "online");
     drop(server);
     let server = Setup::default().by_nobody().start(&apps);
-    server.wait_status("other", "errored");
-    let reason = server.app("other")["reason"].as_str().unwrap().to_owned();
+    let reason = server.wait_reason("other", "errored");
     assert!(reason.contains("daemon") && reason.contains("nobody"), "{reason}");
     server.wait_status("well", "online");
 }

@@ -51,8 +51,12 @@ fn one_of_several_instances_that_dies_is_replaced_alone() {
     let before = pids();
     assert_eq!(before.len(), 3);
     signal(i32::try_from(before[1]).unwrap(), Signal::SIGKILL);
-    server.wait_until("another one", || pids().len() == 3 && pids()[1] != before[1]);
-    assert_eq!((pids()[0], pids()[2]), (before[0], before[2]));
+    server.wait_until("another one", || {
+        let now = pids();
+        now.len() == 3 && now[1] != before[1]
+    });
+    let after = pids();
+    assert_eq!((after[0], after[2]), (before[0], before[2]));
     server.ctl(&["restart", "web"]).ok();
     assert!(pids().iter().all(|pid| !before.contains(pid)));
 }

@@ -9,8 +9,7 @@ fn an_app_waits_for_what_it_depends_on_to_be_ready() {
     let server = Server::start(&format!(
         "[apps.web]\n{SLEEPER}\ndepends_on = [\"db\"]\n[apps.db]\n{SLEEPER}\nhealth = {{ command = \"test -e ready\", interval = \"200ms\" }}"
     ));
-    server.wait_status("web", "waiting");
-    assert!(server.app("web")["reason"].as_str().unwrap().contains("db"));
+    assert!(server.wait_reason("web", "waiting").contains("db"));
     server.wait_until("a failed probe", || !server.show("db")["probe_failure"].is_null());
     assert_eq!((server.status("db").as_str(), server.status("web").as_str()), ("starting", "waiting"));
     server.write("ready", "");

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::{self, sleep};
@@ -112,6 +112,26 @@ pub(crate) fn marked(state_id: &str) -> Vec<(i32, String)> {
     strays.map(|stray| (stray.process.id.pid, proc::command(stray.process.id.pid, 200))).collect()
 }
 
+/// The cgroups that a supervisor made for its apps, wherever the hierarchy is mounted.
+pub(crate) fn cgroups_of(state_id: &str) -> Vec<PathBuf> {
+    let named = format!("infissi-{state_id}");
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(dir) = open.pop() {
+        // A directory that another story removed meanwhile has nothing for us.
+        for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+            if entry.file_name() == *named {
+                found.push(entry.path());
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir())
+                && !entry.file_name().as_encoded_bytes().starts_with(b"infissi-")
+            {
+                open.push(entry.path());
+            }
+        }
+    }
+    found
+}
+
 /// What a program that ended said.
 #[derive(Debug, Clone)]
 pub(crate) struct Output {
@@ -159,6 +179,10 @@ impl Program {
         Program { child, stdout, stderr, readers }
     }
 
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
     pub(crate) fn stdout(&self) -> String {
         String::from_utf8_lossy(&self.stdout.lock().unwrap()).into_owned()
     }
@@ -198,6 +222,12 @@ fn listen(mut from: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> th
             into.lock().unwrap().extend_from_slice(&buffer[..read]);
         }
     })
+}
+
+/// Copies a program by another process: a descriptor of ours that is open for writing could be inherited by what another
+/// story starts at that moment, and the copy could not be run (ETXTBSY).
+pub(crate) fn copy_program(from: &str, to: &Path) {
+    assert!(command("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 /// A small disk that can really be full. To be made before the server whose files it holds, so that it goes after it.

@@ -3,8 +3,10 @@
 //! They wait for conditions, never for times, and run side by side.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod cli;
 mod config;
 mod contention;
+mod health;
 mod jobs;
 mod lifecycle;
 mod logs;
@@ -17,5 +19,6 @@ mod server;
 mod socket;
 mod spawn;
 mod starts;
+mod streams;
 mod trees;
 mod trust;

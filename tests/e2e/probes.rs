@@ -15,9 +15,8 @@ fn a_port_held_by_a_stranger_is_named_with_pid_and_command_and_waited_for() {
     let port = free_port();
     let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let server = Server::start(&demo(port, "start_timeout = \"1s\""));
-    server.wait_status("web", "waiting");
     let us = std::process::id().to_string();
-    let reason = server.wait_for("a reason", || server.app("web")["reason"].as_str().map(str::to_owned));
+    let reason = server.wait_reason("web", "waiting");
     for said in [&port.to_string(), &us, "e2e"] {
         assert!(reason.contains(said), "{said}: {reason}");
     }

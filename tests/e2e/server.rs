@@ -1,6 +1,8 @@
 //! A supervisor of the story's own: the real binary in a temporary directory, ended and looked after when the story is over.
 
-use crate::machine::{Output, PATIENCE, POLL, Program, command, eventually, marked, now, signal};
+use crate::machine::{
+    Output, PATIENCE, POLL, Program, cgroups_of, command, copy_program, eventually, marked, now, signal,
+};
 use infissi::api::{Client, routes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -96,7 +98,7 @@ impl Setup {
         server.configure(apps);
         if let Some(uid) = server.setup.uid {
             // The checkout may be where this user cannot go.
-            fs::copy(SUPERVISOR, server.path("infissi-supervisord")).unwrap();
+            copy_program(SUPERVISOR, &server.path("infissi-supervisord"));
             for path in [server.path(""), demo.clone(), server.path("supervisor.toml")] {
                 chown(path, Some(uid), Some(uid)).unwrap();
             }
@@ -341,6 +343,14 @@ impl Server {
         found.unwrap()
     }
 
+    /// Why the app is in this status. While it is tried again there is none for a moment.
+    #[track_caller]
+    pub(crate) fn wait_reason(&self, name: &str, status: &str) -> String {
+        let there = |app: &Value| app["status"] == status && app["reason"].is_string();
+        let app = self.wait_for(&format!("{name} to be {status}"), || Some(self.app(name)).filter(there));
+        app["reason"].as_str().unwrap().to_owned()
+    }
+
     #[track_caller]
     pub(crate) fn wait_status(&self, name: &str, status: &str) {
         self.wait_until(&format!("{name} to be {status}"), || self.status(name) == status);
@@ -367,10 +377,14 @@ impl Server {
     /// `infissi-ctl` as another user of the machine, in these groups.
     #[track_caller]
     pub(crate) fn ctl_as(&self, uid: u32, groups: &[u32], words: &[&str]) -> Output {
+        Program::start(&mut self.ctl_command_as(uid, groups, words)).end()
+    }
+
+    pub(crate) fn ctl_command_as(&self, uid: u32, groups: &[u32], words: &[&str]) -> Command {
         let ctl = self.path("infissi-ctl");
         if !ctl.exists() {
             // The checkout may be where this user cannot go.
-            fs::copy(CTL, &ctl).unwrap();
+            copy_program(CTL, &ctl);
         }
         let mut setpriv = command("setpriv");
         setpriv.args([format!("--reuid={uid}"), format!("--regid={uid}")]);
@@ -380,7 +394,8 @@ impl Server {
                 setpriv.arg(format!("--groups={}", groups.iter().map(u32::to_string).collect::<Vec<_>>().join(",")))
             }
         };
-        Program::start(setpriv.arg(ctl).arg("--socket").arg(self.socket()).args(words)).end()
+        setpriv.arg(ctl).arg("--socket").arg(self.socket()).args(words);
+        setpriv
     }
 
     /// Where a key of `[supervisor]` says, else where every story has it.
@@ -437,6 +452,8 @@ impl Drop for Server {
         if !std::thread::panicking() {
             assert!(in_time, "the supervisor did not end on SIGTERM:\n{}", self.own_log());
             assert!(left.is_empty(), "left behind: {left:#?}\n{}", self.own_log());
+            let cgroups = if id.is_empty() { Vec::new() } else { cgroups_of(&id) };
+            assert!(cgroups.is_empty(), "left behind: {cgroups:?}\n{}", self.own_log());
         }
     }
 }

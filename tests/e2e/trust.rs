@@ -22,15 +22,14 @@ fn an_env_file_is_read_with_the_rights_of_the_apps_user() {
     fs::set_permissions(server.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
     symlink(server.path("secret"), server.path("app/.env")).unwrap();
     server.run();
-    server.wait_status("web", "errored");
-    let reason = server.app("web")["reason"].as_str().unwrap().to_owned();
+    let reason = server.wait_reason("web", "errored");
     assert!(reason.contains(".env") && reason.contains("ermission denied"), "{reason}");
     // A pipe in its place keeps nobody waiting.
     fs::remove_file(server.path("app/.env")).unwrap();
     assert!(command("mkfifo").arg(server.path("app/.env")).status().unwrap().success());
     server.ctl(&["restart", "web"]);
     server.ctl(&["ping"]).ok();
-    assert_eq!(server.status("web"), "errored");
+    server.wait_reason("web", "errored");
 }
 
 #[test]

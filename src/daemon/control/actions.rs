@@ -15,12 +15,15 @@ use crate::supervisor::{Reply, Request, RequestId};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{Extension, RawQuery, State};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::RecvError;
+use tokio::time::sleep;
 
-/// How long a failure waits for the log thread's last lines.
-const TAIL_PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer waits for the log thread, which waits for the disk.
+pub(super) const TAIL_PATIENCE: Duration = Duration::from_secs(2);
 
 type Of = (State<Arc<Shared>>, Extension<Caller>, Selector, RawQuery);
 
@@ -65,21 +68,38 @@ pub(super) async fn signal(
 
 pub(super) async fn flush((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
     let ActionQuery { .. } = query(asked.as_deref())?;
-    let mut results = Vec::new();
-    for app in select(&shared, &caller, Need::Change, &selector)? {
+    let flushing = select(&shared, &caller, Need::Change, &selector)?.into_iter().map(|app| {
         let (done, flushed) = oneshot::channel();
         shared.logs.flush(Arc::from(app.name.as_str()), move |result| drop(done.send(result)));
-        let error = match flushed.await {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => {
-                Some(Refusal::new(RefusalCode::Failed, format!("cannot empty the logs of {}: {error}", app.name)))
-            }
-            Err(_) => Some(Refusal::new(RefusalCode::Failed, "the supervisor is ending")),
+        (app, flushed)
+    });
+    let flushing: Vec<_> = flushing.collect();
+    let patience = sleep(TAIL_PATIENCE);
+    tokio::pin!(patience);
+    let mut results = Vec::new();
+    for (app, flushed) in flushing {
+        let error = tokio::select! {
+            biased;
+            flushed = flushed => flush_error(&app.name, flushed),
+            () = &mut patience => Some(unflushed(&app.name)),
         };
         let message = error.as_ref().map_or_else(|| "logs emptied".to_owned(), |error| error.message.clone());
         results.push(ActionResult { app: app.name.clone(), message, error, last_lines: Vec::new() });
     }
     answer_actions(results)
+}
+
+fn flush_error(app: &str, flushed: Result<io::Result<()>, RecvError>) -> Option<Refusal> {
+    match flushed {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(Refusal::new(RefusalCode::Failed, format!("cannot empty the logs of {app}: {error}"))),
+        Err(_) => Some(Refusal::new(RefusalCode::Failed, "the supervisor is ending")),
+    }
+}
+
+fn unflushed(app: &str) -> Refusal {
+    let message = format!("the logs of {app} are not emptied yet: the disk they are on is slow");
+    Refusal::new(RefusalCode::Failed, message).hint("it is done once the disk answers")
 }
 
 pub(super) async fn apply(

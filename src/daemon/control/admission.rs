@@ -17,7 +17,7 @@ pub(crate) enum Need {
 /// The one who asks, with what the configuration grants.
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
-    uid: u32,
+    pub(super) uid: u32,
     /// The login name, or the number of one without.
     name: String,
     standing: Standing,
@@ -76,6 +76,10 @@ impl Caller {
         };
         let name = user_name(peer.uid).unwrap_or_else(|| peer.uid.to_string());
         Caller { uid: peer.uid, name, standing }
+    }
+
+    pub(super) fn uid(&self) -> u32 {
+        self.uid
     }
 
     pub(super) fn name(&self) -> String {

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 /// Pieces of a stream that wait for the client.
-const PIECES: usize = 16;
+const PIECES: usize = 2;
 
 /// What a handler gives: an answer, or a refusal.
 pub(super) type Answer = Result<Response, Refused>;

@@ -1,10 +1,11 @@
 //! Requests that change nothing: list, show, the supervisor itself, a probe, what `exec` needs.
 
-use super::actions::admit;
+use super::actions::{TAIL_PATIENCE, admit};
 use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
 use super::asking::Selector;
 use super::selector::select;
+use super::unprobed;
 use crate::api::{
     AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, Overview, ProbeReply, Refusal,
     RefusalCode, Slot, Status, SupervisorStatus,
@@ -22,6 +23,7 @@ use axum::extract::{Extension, State};
 use std::sync::Arc;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 pub(super) async fn list(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     Ok(json(&visible(&shared, &caller).await?))
@@ -91,13 +93,14 @@ pub(super) async fn show(
     let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
-    let dropped = stats.await.ok().flatten().map_or(0, |stats| stats.dropped_lines);
+    let stats = timeout(TAIL_PATIENCE, stats).await;
+    let dropped = stats.ok().and_then(Result::ok).flatten().map_or(0, |stats| stats.dropped_lines);
     let (launching, of) = (shared.clone(), (app.clone(), status.slot));
     let setting = tokio::task::spawn_blocking(move || {
         let instance = InstanceName { app: &of.0, slot: of.1, index: 0 };
-        launching.launcher.setting(instance, "").map_err(Some)
+        launching.launcher.setting(instance, "").ok()
     });
-    let setting = setting.await.unwrap_or(Err(None));
+    let setting = setting.await.ok().flatten();
     let detail = AppDetail {
         command: app.command.clone(),
         cwd: app.cwd.display().to_string(),
@@ -155,32 +158,30 @@ pub(super) async fn probe(
 ) -> Answer {
     let mut replies = Vec::new();
     for app in select(&shared, &caller, Need::Look, &selector)? {
-        replies.push(probe_app(&shared, &app).await);
+        let began = clock::now().mono;
+        let (health, message) = health(&shared, &app).await?;
+        let took = clock::now().mono.saturating_sub(began);
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        replies.push(ProbeReply { app: app.name.clone(), health, message, took_ms });
     }
     Ok(json(&replies))
 }
 
-async fn probe_app(shared: &Arc<Shared>, app: &Arc<AppConfig>) -> ProbeReply {
-    let began = clock::now().mono;
-    let reply = |health, message| ProbeReply {
-        app: app.name.clone(),
-        health,
-        message,
-        took_ms: u64::try_from(clock::now().mono.saturating_sub(began).as_millis()).unwrap_or(u64::MAX),
+async fn health(shared: &Arc<Shared>, app: &Arc<AppConfig>) -> Result<(Health, String), Refusal> {
+    let Some(check) = Check::of(app) else {
+        let status = view(shared, &app.name).await?.status;
+        return Ok(unprobed::health(app.is_job(), &status));
     };
     let runs = shared.runs.of(&app.name);
     if runs.is_empty() {
-        return reply(Health::Unhealthy, "it does not run".to_owned());
+        return Ok((Health::Unhealthy, "it does not run".to_owned()));
     }
-    let Some(check) = Check::of(app) else {
-        return reply(Health::Healthy, "it runs; it has no probe and no port".to_owned());
-    };
     for run in runs {
         if let Err(failure) = probes::ask(shared, run.id, &check).await {
-            return reply(Health::Unhealthy, failure);
+            return Ok((Health::Unhealthy, failure));
         }
     }
-    reply(Health::Healthy, format!("{} is well", probe_in_words(app)))
+    Ok((Health::Healthy, format!("{} is well", probe_in_words(app))))
 }
 
 /// What `infissi-ctl exec` needs to run a command as the app would.

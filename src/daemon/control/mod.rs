@@ -1,5 +1,6 @@
 //! The control socket: HTTP and JSON for whoever the kernel says it is.
 
+mod accepting;
 mod actions;
 mod admission;
 mod answer;
@@ -7,12 +8,15 @@ mod asking;
 mod look;
 pub(super) mod metrics;
 mod places;
+mod readers;
 mod routes;
 mod selector;
 mod streams;
+mod unprobed;
 
 use super::shared::Shared;
 use crate::linux::peer::Peer;
+use accepting::Accepting;
 use admission::Visitor;
 use axum::body::Body;
 use axum::http::Request;
@@ -32,8 +36,8 @@ use tower::ServiceExt;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// No head of ours is larger, bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
-/// After a failed accept (no descriptors left), so as not to spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What waits to be sent to a client that does not read, bytes. hyper's own is 400 KiB.
+const LARGEST_BUFFER: usize = 64 * 1024;
 
 /// The socket's name in the file system, known by what it is: only that is taken away in the end.
 pub(super) struct SocketFile {
@@ -73,12 +77,12 @@ impl SocketFile {
 pub(super) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
     let router = routes::router(shared.clone());
     let places = Places::default();
+    let mut accepting = Accepting::on("the control socket");
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!("cannot accept on the control socket: {error}");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+                accepting.failed(&error).await;
                 continue;
             }
         };
@@ -95,6 +99,13 @@ pub(super) async fn serve(shared: Arc<Shared>, listener: UnixListener) {
     }
 }
 
+/// How every connection is served, but for its limits of time.
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).max_header_size(LARGEST_HEAD);
+    http
+}
+
 async fn connection(stream: UnixStream, router: axum::Router, place: &Place, (shared, visitor): (&Shared, &Visitor)) {
     let service = tower::service_fn(move |mut request: Request<hyper::body::Incoming>| {
         let at_work = place.at_work();
@@ -105,10 +116,9 @@ async fn connection(stream: UnixStream, router: axum::Router, place: &Place, (sh
             response.map(|response| response.map(|body| at_work.until_sent(body)))
         }
     });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
+    let served = http()
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_header_size(LARGEST_HEAD)
+        .max_buf_size(LARGEST_BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
         .await;
     if let Err(error) = served {

@@ -1,9 +1,9 @@
 //! Every route once: what is served, and what `GET /v1/openapi.json` says is served.
 
 use super::{actions, look, metrics, streams};
-use crate::api::{Refusal, RefusalCode};
+use crate::api::{EventsQuery, LogsQuery, Refusal, RefusalCode};
 use crate::daemon::control::answer::{Answer, Refused, json};
-use crate::daemon::control::asking::OPENAPI;
+use crate::daemon::control::asking::{Asked, HARD, OPENAPI, Parameter, WAIT};
 use crate::daemon::shared::Shared;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -45,7 +45,7 @@ struct Route {
     path: &'static str,
     serves: Serves,
     summary: &'static str,
-    query: &'static [&'static str],
+    query: &'static [Parameter],
     body: &'static [&'static str],
 }
 
@@ -53,8 +53,8 @@ const fn route(method: &'static str, path: &'static str, serves: Serves, summary
     Route { method, path, serves, summary, query: &[], body: &[] }
 }
 
-const ACTION: &[&str] = &["wait"];
-const LOGS: &[&str] = &["lines", "follow", "stream", "since", "until", "grep"];
+const ACTION: &[Parameter] = &[WAIT];
+const LOGS: &[Parameter] = LogsQuery::PARAMETERS;
 
 const ROUTES: &[Route] = &[
     route("get", "/v1/supervisor", Serves::Supervisor, "version, pid, uptime, configuration, own memory"),
@@ -67,7 +67,7 @@ const ROUTES: &[Route] = &[
         ..route("post", "/v1/apps/{app}/stop", Serves::Stop, "stop it; done when its tree is empty")
     },
     Route {
-        query: &["wait", "hard"],
+        query: &[WAIT, HARD],
         ..route("post", "/v1/apps/{app}/restart", Serves::Restart, "replace its processes by new ones")
     },
     route("post", "/v1/apps/{app}/reset", Serves::Reset, "zero its counters and its backoff"),
@@ -84,7 +84,7 @@ const ROUTES: &[Route] = &[
     },
     Route { query: LOGS, ..route("get", "/v1/logs", Serves::AllLogs, "the log lines of every app") },
     Route {
-        query: &["follow", "after"],
+        query: EventsQuery::PARAMETERS,
         ..route("get", "/v1/events", Serves::Events, "what happened, one JSON value a line")
     },
     Route {
@@ -165,8 +165,9 @@ fn operation(route: &Route) -> Value {
             "description": "a name or alias; for actions and logs also several with commas between, a glob, or all",
         })
     });
-    let in_query =
-        route.query.iter().map(|name| value!({ "name": name, "in": "query", "schema": { "type": "string" } }));
+    let in_query = route.query.iter().map(|Parameter { name, schema, form }| {
+        value!({ "name": name, "in": "query", "schema": { "type": schema }, "description": form })
+    });
     let parameters: Vec<Value> = in_path.into_iter().chain(in_query).collect();
     let mut operation = value!({
         "summary": route.summary,

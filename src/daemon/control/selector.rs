@@ -1,6 +1,7 @@
 //! Which apps a request is about: names, aliases and globs with commas between, or `all`.
 
 use super::admission::{Caller, Need};
+use crate::api::routes::selector_words;
 use crate::api::{Refusal, RefusalCode};
 use crate::config::AppConfig;
 use crate::daemon::shared::Shared;
@@ -28,7 +29,7 @@ pub(super) fn select(
         return Err(caller.refusal(need, selector, &config.supervisor.control));
     }
     let mut chosen: Vec<Arc<AppConfig>> = Vec::new();
-    for word in selector.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+    for word in selector_words(selector) {
         let named = config.app(word);
         let found: Vec<&Arc<AppConfig>> = match named {
             Some(app) => vec![app],

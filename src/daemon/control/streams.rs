@@ -4,19 +4,19 @@ use super::actions::admit;
 use super::admission::{Caller, Need};
 use super::answer::{Answer, Gone, Lines, line, lines};
 use super::asking::{Selector, query};
+use super::readers::{Reader, Readers};
 use super::selector::select;
-use crate::api::{EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
+use crate::api::{EventRecord, EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
 use crate::daemon::outputs::stream;
 use crate::daemon::shared::Shared;
-use crate::logs::read::{AppLogs, ReadLine, ReadQuery, read};
+use crate::logs::read::{AppLogs, ReadLine, ReadQuery, Reading};
 use crate::logs::{FollowItem, Follower, FollowerFilter, Stream};
 use axum::extract::{Extension, RawQuery, State};
 use regex::bytes::{Regex, RegexBuilder};
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tokio::runtime::Handle;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
 /// Without `lines` and `since`.
@@ -26,12 +26,14 @@ const MOST_LINES: usize = 100_000;
 const FOLLOWER_CAPACITY: usize = 256 * 1024;
 /// A compiled expression larger than this is refused, bytes.
 const LARGEST_REGEX: usize = 1 << 20;
-/// Searches through files at one time; each has a thread.
-const MOST_READERS: usize = 8;
+/// Searches through files at one moment; each has a thread. Others wait for their turn, which comes with each piece: a
+/// reader that waits for its client holds up nobody.
+const MOST_THREADS: usize = 8;
 /// Lines are sent in pieces of about so many bytes.
 const PIECE: usize = 32 * 1024;
 
-static READERS: AtomicUsize = AtomicUsize::new(0);
+static READERS: Readers = Readers::new();
+static THREADS: Semaphore = Semaphore::const_new(MOST_THREADS);
 
 pub(super) async fn app_logs(
     State(shared): State<Arc<Shared>>,
@@ -53,7 +55,7 @@ pub(super) async fn all_logs(
 fn logs(shared: Arc<Shared>, caller: Caller, selector: &str, asked: Option<&str>) -> Answer {
     let asked: LogsQuery = query(asked)?;
     let apps = select(&shared, &caller, Need::Look, selector)?;
-    let wanted = Wanted::new(&asked, &apps, &shared)?;
+    let wanted = Wanted::new(&asked, &apps, &caller, &shared)?;
     let (sender, response) = lines();
     tokio::spawn(async move {
         // The client being gone is how most followers end.
@@ -66,11 +68,11 @@ struct Wanted {
     read: ReadQuery,
     follower: Option<Follower>,
     grep: Option<Regex>,
-    _reader: Reader,
+    reader: Reader,
 }
 
 impl Wanted {
-    fn new(asked: &LogsQuery, apps: &[Arc<AppConfig>], shared: &Shared) -> Result<Wanted, Refusal> {
+    fn new(asked: &LogsQuery, apps: &[Arc<AppConfig>], caller: &Caller, shared: &Shared) -> Result<Wanted, Refusal> {
         let grep = asked.grep.as_deref().map(expression).transpose()?;
         let only = asked.stream.map(|stream| match stream {
             crate::api::Stream::Out => Stream::Out,
@@ -90,30 +92,10 @@ impl Wanted {
                 grep: grep.clone(),
                 cancelled: Arc::new(AtomicBool::new(false)),
             },
-            _reader: Reader::take()?,
+            reader: READERS.take(caller.uid())?,
             follower: asked.follow.then(|| shared.logs.subscribe(filter, FOLLOWER_CAPACITY)),
             grep,
         })
-    }
-}
-
-/// A right to search through files.
-struct Reader;
-
-impl Reader {
-    fn take() -> Result<Reader, Refusal> {
-        if READERS.fetch_add(1, Ordering::Relaxed) >= MOST_READERS {
-            READERS.fetch_sub(1, Ordering::Relaxed);
-            return Err(Refusal::new(RefusalCode::Overloaded, format!("{MOST_READERS} others are reading logs now"))
-                .hint("try again in a moment"));
-        }
-        Ok(Reader)
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        READERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +108,7 @@ fn expression(text: &str) -> Result<Regex, Refusal> {
 
 /// What the files hold, then what follows, without a gap or a line twice between.
 async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
-    let Wanted { mut read, mut follower, grep, _reader: reader } = wanted;
+    let Wanted { mut read, mut follower, grep, reader } = wanted;
     if let Some(follower) = &mut follower
         && let Some(FollowItem::Start { marks }) = follower.next().await
     {
@@ -156,13 +138,10 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
     }
 }
 
-async fn send_past(read: ReadQuery, sender: &Lines) -> Result<(), Gone> {
-    let cancelled = read.cancelled.clone();
-    let runtime = Handle::current();
-    let out = sender.clone();
-    let reading = tokio::task::spawn_blocking(move || read_all(&read, &out, &runtime));
+async fn send_past(query: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+    let cancelled = query.cancelled.clone();
     tokio::select! {
-        end = reading => end.unwrap_or(Err(Gone)),
+        end = send_pieces(query, sender) => end,
         () = sender.gone() => {
             cancelled.store(true, Ordering::Relaxed);
             Err(Gone)
@@ -170,23 +149,41 @@ async fn send_past(read: ReadQuery, sender: &Lines) -> Result<(), Gone> {
     }
 }
 
-fn read_all(query: &ReadQuery, out: &Lines, runtime: &Handle) -> Result<(), Gone> {
-    let mut text = Vec::new();
-    let mut gone = false;
-    let end = read(query, &mut |line| {
-        push_line(line, &mut text);
-        if text.len() >= PIECE {
-            gone = runtime.block_on(out.send_text(std::mem::take(&mut text))).is_err();
+async fn send_pieces(query: ReadQuery, sender: &Lines) -> Result<(), Gone> {
+    let mut reading = on_thread(move || Reading::begin(query)).await?;
+    loop {
+        let text;
+        (reading, text) = on_thread(move || {
+            let text = piece(&mut reading);
+            (reading, text)
+        })
+        .await?;
+        if text.is_empty() {
+            break;
         }
-        if gone { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    for (path, error) in end.unreadable {
+        sender.send_text(text).await?;
+    }
+    for (path, error) in reading.unreadable() {
         tracing::warn!("cannot read log file {}: {error}", path.display());
     }
-    if gone || text.is_empty() {
-        return if gone { Err(Gone) } else { Ok(()) };
+    Ok(())
+}
+
+/// Blocks a thread, when one is free.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Gone> {
+    let _turn = THREADS.acquire().await.map_err(|_| Gone)?;
+    tokio::task::spawn_blocking(work).await.map_err(|_| Gone)
+}
+
+/// The next lines; empty at the end.
+fn piece(reading: &mut Reading) -> Vec<u8> {
+    let mut text = Vec::with_capacity(PIECE + PIECE / 8);
+    while text.len() < PIECE
+        && let Some(line) = reading.next()
+    {
+        push_line(line, &mut text);
     }
-    runtime.block_on(out.send_text(text))
+    text
 }
 
 fn push_line(read: ReadLine, text: &mut Vec<u8>) {
@@ -215,8 +212,11 @@ pub(super) async fn events(
     RawQuery(asked): RawQuery,
 ) -> Answer {
     let EventsQuery { follow, after } = query(asked.as_deref())?;
-    admit(&shared, &caller, Need::Look, "the events")?;
+    if !caller.may_look_at_something(&shared.config(), &shared.launcher.users) {
+        admit(&shared, &caller, Need::Look, "the events")?;
+    }
     let (past, mut news) = shared.events.since(after.unwrap_or(0));
+    let past: Vec<EventRecord> = past.into_iter().filter(|record| sees(&caller, record, &shared)).collect();
     let (sender, response) = lines();
     tokio::spawn(async move {
         for record in past {
@@ -231,7 +231,8 @@ pub(super) async fn events(
                 () = sender.gone() => return Err(Gone),
             };
             match record {
-                Ok(record) => sender.send(&record).await?,
+                Ok(record) if sees(&caller, &record, &shared) => sender.send(&record).await?,
+                Ok(_) => {}
                 // Its numbers tell the reader that some are missing.
                 Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Ok(()),
@@ -239,4 +240,11 @@ pub(super) async fn events(
         }
     });
     Ok(response)
+}
+
+/// May they see what happens to this app, or to the supervisor? An app that is no more is nobody's.
+fn sees(caller: &Caller, record: &EventRecord, shared: &Shared) -> bool {
+    let config = shared.config();
+    let app = record.app.as_ref().and_then(|name| config.apps.iter().find(|app| app.name == *name));
+    caller.may_everywhere(Need::Look) || app.is_some_and(|app| caller.may(Need::Look, app, &shared.launcher.users))
 }

@@ -7,17 +7,25 @@ use std::os::unix::fs::FileExt;
 
 /// A longer line comes in pieces: whoever owns the directory may have put anything into the file. In bytes.
 const LONGEST: usize = 1024 * 1024;
-/// How much is read at once from the end.
+/// How much is read at once.
 const BLOCK: usize = 16 * 1024;
 
 /// Lines from the start of a file, plain or unzipped.
 pub(super) struct FromStart {
     bytes: BufReader<Box<dyn Read + Send>>,
+    /// Where the next line begins, unzipped.
+    offset: u64,
 }
 
 impl FromStart {
-    pub(super) fn of(bytes: Box<dyn Read + Send>) -> FromStart {
-        FromStart { bytes: BufReader::with_capacity(64 * 1024, bytes) }
+    /// `bytes` begin so far from the start of the file.
+    pub(super) fn of(bytes: Box<dyn Read + Send>, offset: u64) -> FromStart {
+        FromStart { bytes: BufReader::with_capacity(BLOCK, bytes), offset }
+    }
+
+    /// Where the next line begins in the file, unzipped.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
     }
 
     /// Puts the next line, without its newline, into `line`. False at the end; `Unfinished` for a last line that has no
@@ -35,6 +43,7 @@ impl FromStart {
             line.extend_from_slice(&block[..taken]);
             let ends = newline == Some(taken);
             self.bytes.consume(taken + usize::from(ends));
+            self.offset += (taken + usize::from(ends)) as u64;
             if ends || line.len() == LONGEST {
                 return Ok(Next::Line);
             }
@@ -104,6 +113,11 @@ impl FromEnd {
         }
     }
 
+    /// Where the line that was given last begins in the file.
+    pub(super) fn offset(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
     /// Reads the block before; a file that has been cut short since ends there.
     fn load(&mut self) -> io::Result<()> {
         let size = BLOCK.min(usize::try_from(self.start).unwrap_or(BLOCK));
@@ -128,7 +142,7 @@ mod tests {
 
     fn forward(bytes: &[u8]) -> Vec<Vec<u8>> {
         let (mut lines, mut line, mut all) =
-            (FromStart::of(Box::new(io::Cursor::new(bytes.to_vec()))), Vec::new(), vec![]);
+            (FromStart::of(Box::new(io::Cursor::new(bytes.to_vec())), 0), Vec::new(), vec![]);
         while lines.next(&mut line).unwrap() != Next::End {
             all.push(line.clone());
         }

@@ -5,7 +5,12 @@
 //! instead: by time, and within a millisecond out before error. JSON lines carry their stream and come from the combined
 //! file in the order they were written; so do lines without timestamps, all as stdout, and without a time.
 //! A line without a time of its own has that of the line before it.
+//!
+//! The last lines are looked for from the end, which only finds where they begin, and then read forwards like any others:
+//! a reading keeps a block of each series in memory and no more, however many lines there are and however long its
+//! reader takes.
 
+mod backward;
 mod lines;
 mod parse;
 mod series;
@@ -13,18 +18,15 @@ mod series;
 use super::archive::{Kind, Marks};
 use super::settings::{LogFormat, LogSettings, Stream};
 use crate::linux::fs_rights::FsOwner;
+use backward::{Backward, Start};
 use jiff::Timestamp;
 use parse::Parser;
 use regex::bytes::Regex;
-use series::{Backward, Found, Series};
+use series::{Found, Series};
 use std::io;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-
-/// The last lines of `lines = n` take at most so much memory; what is older is left out then. In bytes.
-const LAST_LINES: usize = 16 * 1024 * 1024;
 
 /// Where one app's lines are.
 #[derive(Debug, Clone)]
@@ -96,71 +98,71 @@ pub struct ReadLine {
     pub line: Vec<u8>,
 }
 
-/// How the reading went.
-#[derive(Debug, Default)]
-pub struct ReadEnd {
-    /// Files that could not be read, or not to their end.
-    pub unreadable: Vec<(PathBuf, io::Error)>,
-    /// Fewer of the last lines than asked for, because they are too long.
-    pub cut: bool,
+/// Files that could not be read, or not to their end.
+pub type Unreadable = Vec<(PathBuf, io::Error)>;
+
+/// The wanted lines, in time order. Blocks on the disk; opens each file only when its turn comes, and what is rotated or
+/// gzipped meanwhile is neither lost nor doubled.
+pub struct Reading {
+    all: Vec<Series>,
+    /// The next line of each series.
+    heads: Vec<Option<Found>>,
+    unreadable: Unreadable,
 }
 
-/// Gives the lines to `out` in time order until it breaks off. Blocks on the disk; opens each file only when its turn
-/// comes, and what is rotated or gzipped meanwhile is neither lost nor doubled.
-pub fn read(query: &ReadQuery, out: &mut dyn FnMut(ReadLine) -> ControlFlow<()>) -> ReadEnd {
-    let mut end = ReadEnd::default();
-    let mut all = Vec::new();
-    for source in &query.sources {
-        for (kind, stream) in source.kinds(query.stream) {
-            match Series::find(source, kind, stream, query) {
-                Ok(series) => all.push(series),
-                Err(unreadable) => end.unreadable.push(unreadable),
+impl Reading {
+    /// Finds the files and, for the last lines, where these begin.
+    pub fn begin(query: ReadQuery) -> Reading {
+        let query = Arc::new(query);
+        let (mut all, mut unreadable) = (Vec::new(), Vec::new());
+        for (index, source) in query.sources.iter().enumerate() {
+            for (kind, stream) in source.kinds(query.stream) {
+                match Series::find(&query, index, kind, stream) {
+                    Ok(series) => all.push(series),
+                    Err(file) => unreadable.push(file),
+                }
             }
         }
-    }
-    match query.lines {
-        None => forward(&mut all, out),
-        Some(count) => backward(&mut all, count, &mut end, out),
-    }
-    end.unreadable.extend(all.into_iter().flat_map(|series| series.unreadable));
-    end
-}
-
-fn forward(all: &mut [Series<'_>], out: &mut dyn FnMut(ReadLine) -> ControlFlow<()>) {
-    let mut heads: Vec<Option<Found>> = all.iter_mut().map(Series::next).collect();
-    loop {
-        let first = heads.iter().enumerate().filter_map(|(index, head)| Some((head.as_ref()?.key, index))).min();
-        let Some((_, index)) = first else { return };
-        let Some(found) = heads[index].take() else { return };
-        heads[index] = all[index].next();
-        if out(found.line).is_break() {
-            return;
+        if let Some(count) = query.lines {
+            leave_out_all_but_the_last(&mut all, count);
         }
+        let heads = all.iter_mut().map(Series::next).collect();
+        Reading { all, heads, unreadable }
+    }
+
+    pub fn unreadable(self) -> Unreadable {
+        self.unreadable.into_iter().chain(self.all.into_iter().flat_map(|series| series.unreadable)).collect()
     }
 }
 
-fn backward(all: &mut [Series<'_>], count: usize, end: &mut ReadEnd, out: &mut dyn FnMut(ReadLine) -> ControlFlow<()>) {
-    let mut all: Vec<Backward<'_, '_>> = all.iter_mut().map(|series| Backward::of(series, count)).collect();
-    let mut heads: Vec<Option<Found>> = all.iter_mut().map(Backward::next).collect();
-    let (mut last, mut bytes) = (Vec::new(), 0);
-    while last.len() < count {
+impl Iterator for Reading {
+    type Item = ReadLine;
+
+    fn next(&mut self) -> Option<ReadLine> {
+        let first = self.heads.iter().enumerate().filter_map(|(index, head)| Some((head.as_ref()?.key, index))).min();
+        let (_, index) = first?;
+        let found = self.heads[index].take()?;
+        self.heads[index] = self.all[index].next();
+        Some(found.line)
+    }
+}
+
+fn leave_out_all_but_the_last(all: &mut [Series], count: usize) {
+    let mut starts: Vec<Option<Start>> = all.iter().map(|_| None).collect();
+    let mut backward: Vec<Backward<'_>> = all.iter_mut().map(|series| Backward::of(series, count)).collect();
+    let mut heads: Vec<Option<Start>> =
+        if count == 0 { Vec::new() } else { backward.iter_mut().map(Backward::next).collect() };
+    for taken in 1..=count {
         let latest = heads.iter().enumerate().filter_map(|(index, head)| Some((head.as_ref()?.key, index))).max();
         let Some((_, index)) = latest else { break };
-        let Some(found) = heads[index].take() else { break };
-        bytes += found.line.line.len();
-        if bytes > LAST_LINES {
-            end.cut = true;
-            break;
-        }
-        last.push(found.line);
-        if last.len() < count {
-            heads[index] = all[index].next();
+        starts[index] = heads[index].take();
+        if taken < count {
+            heads[index] = backward[index].next();
         }
     }
-    for line in last.into_iter().rev() {
-        if out(line).is_break() {
-            return;
-        }
+    drop(backward);
+    for (series, start) in all.iter_mut().zip(starts) {
+        series.begin_at(start);
     }
 }
 

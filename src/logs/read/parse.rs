@@ -31,6 +31,10 @@ struct JsonLine<'a> {
 }
 
 impl Parser {
+    pub(super) fn is_timed(self) -> bool {
+        self == Parser::Timed
+    }
+
     pub(super) fn parse(self, line: &[u8]) -> Parsed<'_> {
         let untimed = Parsed { at: None, stream: None, body: Cow::Borrowed(line) };
         match self {

@@ -1,65 +1,68 @@
-//! The files of one kind of one app, as one run of lines in either direction.
+//! The files of one kind of one app, as one run of lines.
 
-use super::lines::{FromEnd, FromStart, Next};
+use super::backward::Start;
+use super::lines::{FromStart, Next};
 use super::parse::Parser;
-use super::{AppLogs, ReadLine, ReadQuery};
+use super::{AppLogs, ReadLine, ReadQuery, Unreadable};
 use crate::linux::logfile::{as_owner, open_to_read};
 use crate::logs::archive::{Form, Kind, list, live_path, rotated_path};
 use crate::logs::settings::Stream;
 use crate::logs::stamp::FileStamp;
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
-use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// How often the directory is looked at again when a rotation happens meanwhile.
 const LOOKS: usize = 10;
-/// Lines without a time that wait for the line before them; beyond, they have none. And their bytes.
-const UNTIMED: usize = 1000;
-const UNTIMED_BYTES: usize = 1024 * 1024;
-/// What a gzip's last lines may take while they wait to be given out, newest first. In bytes.
-const UNZIPPED: usize = 16 * 1024 * 1024;
 
 /// A line that is wanted, and where it stands among those of the other series.
 pub(super) struct Found {
     pub(super) key: Timestamp,
+    /// Where it begins in its file, unzipped.
+    pub(super) offset: u64,
     pub(super) line: ReadLine,
 }
 
-pub(super) struct Series<'a> {
-    source: &'a AppLogs,
+pub(super) struct Series {
+    pub(super) query: Arc<ReadQuery>,
+    /// Which of the query's sources.
+    source: usize,
     kind: Kind,
-    stream: Stream,
-    parser: Parser,
-    query: &'a ReadQuery,
-    /// Oldest first; those already read are taken away.
-    files: VecDeque<SeriesFile>,
-    current: Option<(FromStart, SeriesFile)>,
+    pub(super) stream: Stream,
+    pub(super) parser: Parser,
+    /// Oldest first.
+    pub(super) files: Vec<SeriesFile>,
+    /// The file that is open, or whose turn is next.
+    turn: usize,
+    current: Option<FromStart>,
+    /// So much of the next file is left out, bytes.
+    skip: u64,
     line: Vec<u8>,
     /// The time of the line before.
-    at: Option<Timestamp>,
-    pub(super) unreadable: Vec<(PathBuf, io::Error)>,
+    pub(super) at: Option<Timestamp>,
+    pub(super) unreadable: Unreadable,
 }
 
-struct SeriesFile {
+pub(super) struct SeriesFile {
     place: FilePlace,
     /// Read no further than this byte.
     size: Option<u64>,
     /// The order of lines that have no time: that of their file's end.
-    end: Timestamp,
+    pub(super) end: Timestamp,
 }
 
-enum FilePlace {
+pub(super) enum FilePlace {
     /// Opened when its turn comes, plain or gzipped as it is by then.
     Rotated(FileStamp),
     /// Opened at once: it may have another name soon.
     Live(File),
 }
 
-enum Opened {
+pub(super) enum Opened {
     Plain {
         file: File,
         size: u64,
@@ -70,29 +73,63 @@ enum Opened {
     Gone,
 }
 
-impl<'a> Series<'a> {
+impl Series {
     /// Looks which files there are.
     pub(super) fn find(
-        source: &'a AppLogs,
+        query: &Arc<ReadQuery>,
+        source: usize,
         kind: Kind,
         stream: Stream,
-        query: &'a ReadQuery,
-    ) -> Result<Series<'a>, (PathBuf, io::Error)> {
-        let files = find_files(source, kind).map_err(|error| (live_path(&source.dir, &source.name, kind), error))?;
-        let mut series = Series {
+    ) -> Result<Series, (PathBuf, io::Error)> {
+        let of = &query.sources[source];
+        let files = find_files(of, kind).map_err(|error| (live_path(&of.dir, &of.name, kind), error))?;
+        let parser = of.parser();
+        let query = Arc::clone(query);
+        let mut series = Series::over(query, source, kind, stream, parser, files);
+        series.leave_out_other_times();
+        Ok(series)
+    }
+
+    fn over(
+        query: Arc<ReadQuery>,
+        source: usize,
+        kind: Kind,
+        stream: Stream,
+        parser: Parser,
+        files: Vec<SeriesFile>,
+    ) -> Series {
+        Series {
+            query,
             source,
             kind,
             stream,
-            parser: source.parser(),
-            query,
+            parser,
             files,
+            turn: 0,
             current: None,
+            skip: 0,
             line: Vec::new(),
             at: None,
             unreadable: Vec::new(),
+        }
+    }
+
+    fn source(&self) -> &AppLogs {
+        &self.query.sources[self.source]
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.query.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Reads from there on; from nowhere, no line at all.
+    pub(super) fn begin_at(&mut self, start: Option<Start>) {
+        self.current = None;
+        let Some(start) = start else {
+            self.turn = self.files.len();
+            return;
         };
-        series.leave_out_other_times();
-        Ok(series)
+        (self.turn, self.skip, self.at) = (start.file, start.offset, start.at);
     }
 
     /// A file holds nothing younger than the moment of its rotation, nor older than that of the one before.
@@ -120,92 +157,142 @@ impl<'a> Series<'a> {
         if self.parser == Parser::Raw {
             return true;
         }
-        let bytes: Box<dyn Read + Send> = match (&file.place, open(self.source, self.kind, file)) {
+        let bytes: Box<dyn Read + Send> = match (&file.place, open(self.source(), self.kind, file)) {
             (FilePlace::Rotated(_), Ok(Opened::Plain { file, size, .. })) => Box::new(file.take(size)),
             (FilePlace::Rotated(_), Ok(Opened::Gzip(gzip))) => Box::new(MultiGzDecoder::new(gzip)),
             // The live one is open for the reading itself; one that is gone or faulty costs nothing.
             (FilePlace::Live(_), _) | (FilePlace::Rotated(_), Ok(Opened::Gone) | Err(_)) => return false,
         };
         let mut line = Vec::new();
-        let first = FromStart::of(bytes).next(&mut line);
+        let first = FromStart::of(bytes, 0).next(&mut line);
         first.is_ok() && self.parser.parse(&line).at.is_some_and(|at| at > moment)
     }
 
     /// The next line that is wanted.
     pub(super) fn next(&mut self) -> Option<Found> {
         loop {
-            if self.query.cancelled.load(Ordering::Relaxed) {
+            if self.is_cancelled() {
                 return None;
             }
-            let Some((lines, file)) = &mut self.current else {
-                self.current = Some(self.open_next()?);
+            let Some(lines) = &mut self.current else {
+                self.open_next()?;
                 continue;
             };
+            let file = &self.files[self.turn];
+            let offset = lines.offset();
             let end = match lines.next(&mut self.line) {
                 Ok(Next::Line) => false,
                 // In the live file it is being written at this moment.
                 Ok(Next::Unfinished) => matches!(file.place, FilePlace::Live(_)),
                 Ok(Next::End) => true,
                 Err(error) => {
-                    self.unreadable.push((path(self.source, self.kind, file), error));
+                    self.cannot_read(self.turn, error);
                     true
                 }
             };
             if end {
                 self.current = None;
+                self.turn += 1;
                 continue;
             }
             let parsed = self.parser.parse(&self.line);
             self.at = parsed.at.or(self.at);
-            let stream = parsed.stream.unwrap_or(self.stream);
-            if is_wanted(self.query, self.at, &parsed.body) {
-                return Some(found(self.source, self.parser, file.end, stream, self.at, parsed.body.into_owned()));
+            if is_wanted(&self.query, self.at, &parsed.body) {
+                let key = key(self.parser, self.files[self.turn].end, self.at);
+                let stream = parsed.stream.unwrap_or(self.stream);
+                let (app, line) = (Arc::clone(&self.source().app), parsed.body.into_owned());
+                return Some(Found { key, offset, line: ReadLine { app, stream, at: self.at, line } });
             }
         }
     }
 
-    fn open_next(&mut self) -> Option<(FromStart, SeriesFile)> {
+    /// Opens the file whose turn it is, or the next that can be opened.
+    fn open_next(&mut self) -> Option<()> {
         loop {
-            let file = self.files.pop_front()?;
-            let bytes: Box<dyn Read + Send> = match self.open(&file) {
-                Opened::Plain { file, size, .. } => Box::new(file.take(size)),
-                Opened::Gzip(gzip) => Box::new(MultiGzDecoder::new(gzip).take(file.size.unwrap_or(u64::MAX))),
-                Opened::Gone => continue,
+            let skip = std::mem::take(&mut self.skip);
+            let limit = self.files.get(self.turn)?.size;
+            let opened = self.open(self.turn);
+            let bytes = match opened {
+                Some(opened) => from(opened, limit, skip),
+                None => Ok(None),
             };
-            return Some((FromStart::of(bytes), file));
+            match bytes {
+                Ok(Some(bytes)) => {
+                    self.current = Some(FromStart::of(bytes, skip));
+                    return Some(());
+                }
+                Ok(None) => {}
+                Err(error) => self.cannot_read(self.turn, error),
+            }
+            self.turn += 1;
         }
     }
 
-    fn open(&mut self, file: &SeriesFile) -> Opened {
-        match open(self.source, self.kind, file) {
-            Ok(opened) => opened,
+    /// None when it is gone or cannot be opened.
+    pub(super) fn open(&mut self, index: usize) -> Option<Opened> {
+        match open(self.source(), self.kind, &self.files[index]) {
+            Ok(Opened::Gone) => None,
+            Ok(opened) => Some(opened),
             Err(error) => {
-                self.unreadable.push((path(self.source, self.kind, file), error));
-                Opened::Gone
+                self.cannot_read(index, error);
+                None
             }
         }
+    }
+
+    /// The live file is read to where it is now, however often that is.
+    pub(super) fn hold_size(&mut self, index: usize, size: u64) {
+        self.files[index].size = Some(size);
+    }
+
+    /// Notes it once, however often the file is met.
+    pub(super) fn cannot_read(&mut self, index: usize, error: io::Error) {
+        let path = path(self.source(), self.kind, &self.files[index]);
+        if self.unreadable.iter().all(|(known, _)| *known != path) {
+            self.unreadable.push((path, error));
+        }
+    }
+
+    /// The lines of one gzip alone, from its start.
+    pub(super) fn of_gzip(&self, gzip: File, index: usize) -> Series {
+        let file = &self.files[index];
+        let bytes = MultiGzDecoder::new(gzip).take(file.size.unwrap_or(u64::MAX));
+        let file = SeriesFile { place: FilePlace::Rotated(FileStamp::of(file.end)), size: file.size, end: file.end };
+        let query = Arc::clone(&self.query);
+        let mut series = Series::over(query, self.source, self.kind, self.stream, self.parser, vec![file]);
+        series.current = Some(FromStart::of(Box::new(bytes), 0));
+        series
     }
 }
 
-fn is_wanted(query: &ReadQuery, at: Option<Timestamp>, body: &[u8]) -> bool {
+/// What is to be read of a file: without its first `skip` bytes, unzipped, and no further than `limit`.
+fn from(opened: Opened, limit: Option<u64>, skip: u64) -> io::Result<Option<Box<dyn Read + Send>>> {
+    Ok(match opened {
+        Opened::Plain { mut file, size, .. } => {
+            file.seek(SeekFrom::Start(skip))?;
+            Some(Box::new(file.take(size.saturating_sub(skip))))
+        }
+        Opened::Gzip(gzip) => {
+            let mut bytes = MultiGzDecoder::new(gzip).take(limit.unwrap_or(u64::MAX));
+            io::copy(&mut bytes.by_ref().take(skip), &mut io::sink())?;
+            Some(Box::new(bytes))
+        }
+        Opened::Gone => None,
+    })
+}
+
+pub(super) fn is_wanted(query: &ReadQuery, at: Option<Timestamp>, body: &[u8]) -> bool {
     let in_time =
         at.is_none_or(|at| query.since.is_none_or(|since| at >= since) && query.until.is_none_or(|until| at <= until));
     in_time && query.grep.as_ref().is_none_or(|grep| grep.is_match(body))
 }
 
-fn found(
-    source: &AppLogs,
-    parser: Parser,
-    file_end: Timestamp,
-    stream: Stream,
-    at: Option<Timestamp>,
-    line: Vec<u8>,
-) -> Found {
-    let key = match parser {
+/// Where a line stands among those of the other series.
+pub(super) fn key(parser: Parser, file_end: Timestamp, at: Option<Timestamp>) -> Timestamp {
+    match parser {
         Parser::Raw => file_end,
         Parser::Timed => at.unwrap_or(Timestamp::MIN),
-    };
-    Found { key, line: ReadLine { app: source.app.clone(), stream, at, line } }
+    }
 }
 
 fn path(source: &AppLogs, kind: Kind, file: &SeriesFile) -> PathBuf {
@@ -216,7 +303,7 @@ fn path(source: &AppLogs, kind: Kind, file: &SeriesFile) -> PathBuf {
 }
 
 /// The rotated files and the live one, of one moment: looked at again while a rotation falls between the two.
-fn find_files(source: &AppLogs, kind: Kind) -> io::Result<VecDeque<SeriesFile>> {
+fn find_files(source: &AppLogs, kind: Kind) -> io::Result<Vec<SeriesFile>> {
     let mut stamps = stamps(source, kind)?;
     for _ in 0..LOOKS {
         let live = open_live(source, kind)?;
@@ -250,13 +337,13 @@ fn open_live(source: &AppLogs, kind: Kind) -> io::Result<Option<File>> {
     }
 }
 
-fn up_to_mark(source: &AppLogs, kind: Kind, stamps: Vec<FileStamp>, live: Option<File>) -> VecDeque<SeriesFile> {
+fn up_to_mark(source: &AppLogs, kind: Kind, stamps: Vec<FileStamp>, live: Option<File>) -> Vec<SeriesFile> {
     let mark = source.upto.map(|marks| marks.of(kind));
-    let mut files = VecDeque::new();
+    let mut files = Vec::new();
     for stamp in stamps {
         let since_then = mark.is_some_and(|mark| mark.rotated.is_none_or(|last| stamp > last));
         let size = if since_then { mark.map(|mark| mark.size) } else { None };
-        files.push_back(SeriesFile { place: FilePlace::Rotated(stamp), size, end: stamp.at() });
+        files.push(SeriesFile { place: FilePlace::Rotated(stamp), size, end: stamp.at() });
         if since_then {
             // It was the live file at the mark.
             return files;
@@ -265,7 +352,7 @@ fn up_to_mark(source: &AppLogs, kind: Kind, stamps: Vec<FileStamp>, live: Option
     if let Some(live) = live {
         let modified = live.metadata().and_then(|meta| meta.modified()).ok();
         let end = modified.and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(Timestamp::MAX);
-        files.push_back(SeriesFile { place: FilePlace::Live(live), size: mark.map(|mark| mark.size), end });
+        files.push(SeriesFile { place: FilePlace::Live(live), size: mark.map(|mark| mark.size), end });
     }
     files
 }
@@ -291,126 +378,4 @@ fn open(source: &AppLogs, kind: Kind, file: &SeriesFile) -> io::Result<Opened> {
 fn plain(file: File, size: Option<u64>, live: bool) -> io::Result<Opened> {
     let there = file.metadata()?.len();
     Ok(Opened::Plain { size: size.map_or(there, |size| size.min(there)), file, live })
-}
-
-/// A series from its newest line to its oldest.
-pub(super) struct Backward<'s, 'a> {
-    series: &'s mut Series<'a>,
-    /// No more lines than this will be taken.
-    count: usize,
-    current: Option<(FromEnd, SeriesFile)>,
-    /// Ready to be given out, newest first.
-    ready: VecDeque<Found>,
-    /// Lines whose time is that of a line not yet met, newest first, with their file's end; and their bytes.
-    untimed: Vec<(Timestamp, Stream, Vec<u8>)>,
-    untimed_bytes: usize,
-    over: bool,
-}
-
-impl<'s, 'a> Backward<'s, 'a> {
-    pub(super) fn of(series: &'s mut Series<'a>, count: usize) -> Backward<'s, 'a> {
-        let (ready, untimed) = (VecDeque::new(), Vec::new());
-        Backward { series, count, current: None, ready, untimed, untimed_bytes: 0, over: false }
-    }
-
-    /// The line before, of those that are wanted.
-    pub(super) fn next(&mut self) -> Option<Found> {
-        loop {
-            if let Some(found) = self.ready.pop_front() {
-                return Some(found);
-            }
-            if self.over || self.series.query.cancelled.load(Ordering::Relaxed) {
-                return None;
-            }
-            self.step();
-        }
-    }
-
-    /// Reads one line, or goes to the file before.
-    fn step(&mut self) {
-        let Some((lines, file)) = &mut self.current else { return self.open_before() };
-        let mut line = std::mem::take(&mut self.series.line);
-        match lines.next(&mut line) {
-            Ok(true) => {
-                let file_end = file.end;
-                self.take(&line, file_end);
-            }
-            Ok(false) => self.current = None,
-            Err(error) => {
-                self.series.unreadable.push((path(self.series.source, self.series.kind, file), error));
-                self.current = None;
-            }
-        }
-        self.series.line = line;
-    }
-
-    fn take(&mut self, line: &[u8], file_end: Timestamp) {
-        let parsed = self.series.parser.parse(line);
-        let stream = parsed.stream.unwrap_or(self.series.stream);
-        if parsed.at.is_none() && self.series.parser == Parser::Timed {
-            self.untimed_bytes += parsed.body.len();
-            self.untimed.push((file_end, stream, parsed.body.into_owned()));
-            if self.untimed.len() > UNTIMED || self.untimed_bytes > UNTIMED_BYTES {
-                self.settle(None);
-            }
-            return;
-        }
-        self.settle(parsed.at);
-        if parsed.at.is_some_and(|at| self.series.query.since.is_some_and(|since| at < since)) {
-            self.over = true;
-            return;
-        }
-        self.offer(file_end, stream, parsed.at, parsed.body.into_owned());
-    }
-
-    /// Gives the waiting lines their time.
-    fn settle(&mut self, at: Option<Timestamp>) {
-        self.untimed_bytes = 0;
-        for (file_end, stream, line) in std::mem::take(&mut self.untimed) {
-            self.offer(file_end, stream, at, line);
-        }
-    }
-
-    fn offer(&mut self, file_end: Timestamp, stream: Stream, at: Option<Timestamp>, line: Vec<u8>) {
-        if is_wanted(self.series.query, at, &line) {
-            self.ready.push_back(found(self.series.source, self.series.parser, file_end, stream, at, line));
-        }
-    }
-
-    fn open_before(&mut self) {
-        let Some(file) = self.series.files.pop_back() else {
-            self.settle(None);
-            self.over = true;
-            return;
-        };
-        match self.series.open(&file) {
-            Opened::Plain { file: plain, size, live } => self.current = Some((FromEnd::of(plain, size, !live), file)),
-            Opened::Gzip(gzip) => self.unzip(gzip, file),
-            Opened::Gone => {}
-        }
-    }
-
-    /// A gzip can only be read forwards: its last lines that are wanted are kept.
-    fn unzip(&mut self, gzip: File, file: SeriesFile) {
-        let bytes = MultiGzDecoder::new(gzip).take(file.size.unwrap_or(u64::MAX));
-        let mut series = Series {
-            files: VecDeque::new(),
-            current: Some((FromStart::of(Box::new(bytes)), file)),
-            line: Vec::new(),
-            at: None,
-            unreadable: Vec::new(),
-            ..*self.series
-        };
-        let (mut last, mut size) = (VecDeque::new(), 0);
-        while let Some(found) = series.next() {
-            size += found.line.line.len();
-            last.push_back(found);
-            while last.len() > self.count || size > UNZIPPED {
-                size -= last.pop_front().map_or(0, |found| found.line.line.len());
-            }
-        }
-        self.series.unreadable.append(&mut series.unreadable);
-        self.settle(series.at);
-        self.ready.extend(last.into_iter().rev());
-    }
 }

@@ -52,12 +52,10 @@ fn live(dir: &Path, app: &str, kind: Kind, text: &str) {
 }
 
 fn all(query: &ReadQuery) -> Vec<ReadLine> {
-    let mut lines = Vec::new();
-    let end = read(query, &mut |line| {
-        lines.push(line);
-        ControlFlow::Continue(())
-    });
-    assert!(end.unreadable.is_empty(), "{:?}", end.unreadable);
+    let mut reading = Reading::begin(query.clone());
+    let lines = reading.by_ref().collect();
+    let unreadable = reading.unreadable();
+    assert!(unreadable.is_empty(), "{unreadable:?}");
     lines
 }
 
@@ -160,14 +158,12 @@ fn what_cannot_be_read_is_named_and_the_rest_is_there() {
     fs::write(rotated_path(dir.path(), "a", Kind::Out, FileStamp::of(ms(0)), Form::Gzip), "no gzip").unwrap();
     for lines in [None, Some(10)] {
         let query = ReadQuery { sources: vec![logs(dir.path(), "a")], lines, ..ReadQuery::default() };
-        let mut texts = Vec::new();
-        let end = read(&query, &mut |line| {
-            texts.push(line.line);
-            ControlFlow::Continue(())
-        });
+        let mut reading = Reading::begin(query);
+        let texts: Vec<Vec<u8>> = reading.by_ref().map(|line| line.line).collect();
         assert_eq!(texts, [b"fine"]);
-        assert_eq!(end.unreadable.len(), 2, "{:?}", end.unreadable);
-        assert!(end.unreadable.iter().any(|(_, error)| error.to_string() == "it is a symbolic link"));
+        let unreadable = reading.unreadable();
+        assert_eq!(unreadable.len(), 2, "{unreadable:?}");
+        assert!(unreadable.iter().any(|(_, error)| error.to_string() == "it is a symbolic link"));
     }
 }
 
@@ -176,28 +172,29 @@ fn nobody_is_made_to_wait_for_an_answer_that_is_not_wanted_any_more() {
     let dir = tempfile::tempdir().unwrap();
     live(dir.path(), "a", Kind::Out, &[stamped(1, "one"), stamped(2, "two")].concat());
     let query = ReadQuery { sources: vec![logs(dir.path(), "a")], ..ReadQuery::default() };
-    let mut count = 0;
-    read(&query, &mut |_| {
-        count += 1;
-        ControlFlow::Break(())
-    });
-    assert_eq!(count, 1);
+    let mut reading = Reading::begin(query.clone());
+    assert!(reading.next().is_some());
     query.cancelled.store(true, std::sync::atomic::Ordering::Relaxed);
+    reading.next();
+    assert!(reading.next().is_none());
     assert_eq!(texts_both_ways(query), Vec::<String>::new());
 }
 
 #[test]
-fn the_last_lines_take_bounded_memory() {
+fn the_last_lines_stay_the_last_while_more_are_written_and_files_are_gzipped() {
     let dir = tempfile::tempdir().unwrap();
-    let line = stamped(1, &"x".repeat(900_000));
-    live(dir.path(), "a", Kind::Out, &line.repeat(30));
-    let query = ReadQuery { sources: vec![logs(dir.path(), "a")], lines: Some(1000), ..ReadQuery::default() };
-    let mut bytes = 0;
-    let end = read(&query, &mut |line| {
-        bytes += line.line.len();
-        ControlFlow::Continue(())
-    });
-    assert!(end.cut && bytes <= LAST_LINES && bytes > LAST_LINES / 2);
+    let older = [stamped(1, "one"), stamped(2, "two")].concat();
+    rotated(dir.path(), "a", Kind::Out, 2, false, &older);
+    live(dir.path(), "a", Kind::Out, &stamped(3, "three"));
+    let query = ReadQuery { sources: vec![logs(dir.path(), "a")], lines: Some(2), ..ReadQuery::default() };
+    let reading = Reading::begin(query.clone());
+    let path = live_path(dir.path(), "a", Kind::Out);
+    fs::OpenOptions::new().append(true).open(path).unwrap().write_all(stamped(4, "four").as_bytes()).unwrap();
+    let lines: Vec<Vec<u8>> = reading.map(|line| line.line).collect();
+    assert_eq!(lines, [b"two".as_slice(), b"three"]);
+    rotated(dir.path(), "a", Kind::Out, 2, true, &older);
+    fs::remove_file(rotated_path(dir.path(), "a", Kind::Out, FileStamp::of(ms(2)), Form::Plain)).unwrap();
+    assert_eq!(texts(&ReadQuery { lines: Some(3), ..query }), ["two", "three", "four"]);
 }
 
 /// What one app wrote, line by line: stream, milliseconds since the line before, without a time of its own?, rotate its
