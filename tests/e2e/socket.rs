@@ -505,6 +505,7 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         .map(|verb| format!("POST /v1/apps/{{app}}/{verb}"));
     let others = [
         "GET /v1/supervisor",
+        "GET /v1/overview",
         "GET /v1/apps",
         "GET /v1/apps/{app}",
         "GET /v1/apps/{app}/logs",
