@@ -435,7 +435,7 @@ fn a_client_that_never_reads_its_answers_costs_bounded_memory() {
 }
 
 #[test]
-fn readers_of_logs_that_stall_do_not_keep_others_from_reading() {
+fn readers_of_logs_that_stall_cost_little_and_give_it_back() {
     let noisy = "[apps.noisy]\nautorestart = false\n\
                  command = [\"node\", \"-e\", \"for (let i = 0; i < 50000; i++) console.log(`line ${i} `.padEnd(200, '.'))\"]";
     let bystander = Bystander::beside(noisy);
@@ -448,18 +448,20 @@ fn readers_of_logs_that_stall_do_not_keep_others_from_reading() {
             stream
         })
         .collect();
-    // Each has its head, or its refusal: all were heard.
+    let mut heard = 0;
     for stream in &stalled {
         let mut first = String::new();
         BufReader::new(stream).read_line(&mut first).unwrap();
-        assert!(first.contains("200"), "{first}");
+        // So many are too many for one user.
+        assert!(first.contains("200") || first.contains("503"), "{first}");
+        heard += u64::from(first.contains("200"));
     }
-    let shown = server.ctl(&["logs", "noisy", "-n", "3", "--raw", "--no-follow"]).ok().stdout;
-    assert_eq!(shown.lines().filter(|line| line.starts_with("line 4999")).count(), 3, "{shown}");
     server.answers_at_once();
-    bystander.is_untouched_within(SOME_MEMORY + stalled.len() as u64 * A_STALLED_READER);
+    bystander.is_untouched_within(SOME_MEMORY + heard * A_STALLED_READER);
     drop(stalled);
     server.wait_until("their memory to be free again", || own_memory(server) < bystander.memory + SOME_MEMORY);
+    let shown = server.ctl(&["logs", "noisy", "-n", "3", "--raw", "--no-follow"]).ok().stdout;
+    assert_eq!(shown.lines().filter(|line| line.starts_with("line 4999")).count(), 3, "{shown}");
 }
 
 #[test]
@@ -515,6 +517,7 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         "POST /v1/apply",
         "POST /v1/shutdown",
         "GET /v1/openapi.json",
+        "GET /v1/overview",
         "GET /metrics",
     ];
     let known: BTreeSet<String> = verbs.into_iter().chain(others.map(str::to_owned)).collect();

@@ -27,7 +27,7 @@ const FOLLOWER_CAPACITY: usize = 256 * 1024;
 const LARGEST_REGEX: usize = 1 << 20;
 /// Searches through files at one moment; each has a thread. Others wait for their turn, which comes with each piece: a
 /// reader that waits for its client holds up nobody.
-const MOST_THREADS: usize = 8;
+const MOST_THREADS: usize = 4;
 /// Lines are sent in pieces of about so many bytes.
 const PIECE: usize = 32 * 1024;
 
