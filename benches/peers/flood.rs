@@ -1,6 +1,6 @@
 //! 500 MB of 120-byte lines from one app: how fast they are in the files, and what memory that takes.
 
-use crate::bare::{self, Bare};
+use crate::bare::Bare;
 use crate::figures::{Table, mb, median};
 use crate::peer::{Fleet, Keeping, Peer};
 use crate::process::wait_until;
@@ -68,7 +68,7 @@ fn row(what: &str, speed: f64, tee: f64, floods: &[Flood]) -> [String; 6] {
 /// `tee` first: the others are compared with it.
 fn contests(workshop: &Workshop) -> (Vec<Contest<'_>>, Vec<&'static str>) {
     let (mut contests, mut absent) = (Vec::new(), Vec::new());
-    for bare in bare::ALL {
+    for bare in workshop.bare.iter().copied() {
         if bare.is_installed() {
             contests.push(contest_of_bare(workshop, bare));
         } else {

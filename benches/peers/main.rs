@@ -1,6 +1,7 @@
 //! Measures infissi beside the programs that do the same work. `benches/README.md` says how and what came out.
 //!
-//! `cargo bench --bench peers [-- list apps respawn flood]`
+//! `cargo bench --bench peers [-- SECTION… PEER…]`: of the sections `list apps respawn flood` and the peers those named,
+//! else all; we ourselves, and `tee`, are always there.
 
 #![expect(clippy::disallowed_methods, reason = "it measures real time, and runs the programs that it measures")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a measurement that cannot be made ends the run")]
@@ -36,9 +37,11 @@ fn main() {
     {
         return producer::run(dir.as_ref());
     }
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
-    let workshop = Workshop::set_up();
+    let (sections, peers): (Vec<String>, Vec<String>) =
+        words.into_iter().partition(|word| SECTIONS.iter().any(|(name, _)| name == word));
+    let workshop = Workshop::set_up(&peers);
     let mut tables = Vec::new();
+    let wanted = |name: &str| sections.is_empty() || sections.iter().any(|section| section == name);
     for (name, measure) in SECTIONS.into_iter().filter(|(name, _)| wanted(name)) {
         eprintln!("measuring {name} …");
         tables.extend(measure(&workshop));

@@ -1,5 +1,6 @@
 //! Where the measuring is done, and what it is done with: our release build, the peers' programs, an empty one.
 
+use crate::bare::{self, Bare};
 use crate::infissi::Infissi;
 use crate::peer::Peer;
 use crate::pm2::Pm2;
@@ -13,21 +14,29 @@ pub(crate) struct Workshop {
     dir: tempfile::TempDir,
     /// An empty Rust program, built as ours is.
     pub(crate) empty: PathBuf,
-    /// What is installed of those that supervise, ourselves first.
+    /// Those that supervise, ourselves first; the name of what is not installed.
     pub(crate) supervisors: Vec<Result<Box<dyn Peer>, &'static str>>,
+    /// Those that only write what they are piped.
+    pub(crate) bare: Vec<&'static Bare>,
 }
 
 impl Workshop {
-    /// Installs what npm and pip offer into `target/peers`, once.
-    pub(crate) fn set_up() -> Workshop {
+    /// Installs what npm and pip offer below `target`, once. With `named`, only those peers.
+    pub(crate) fn set_up(named: &[String]) -> Workshop {
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("peers");
         fs::create_dir_all(&target).unwrap();
         let dir = tempfile::Builder::new().prefix("run-").tempdir_in(&target).unwrap();
-        let pm2 = Pm2::install(&target).map(|pm2| Box::new(pm2) as Box<dyn Peer>).ok_or("PM2");
-        let supervisord =
-            Supervisord::install(&target).map(|peer| Box::new(peer) as Box<dyn Peer>).ok_or("supervisord");
-        let supervisors = vec![Ok(Box::new(Infissi) as Box<dyn Peer>), pm2, supervisord];
-        Workshop { empty: empty_program(dir.path()), dir, supervisors }
+        let wanted = |name: &str| named.is_empty() || named.iter().any(|word| word.eq_ignore_ascii_case(name));
+        let mut supervisors: Vec<Result<Box<dyn Peer>, &str>> = vec![Ok(Box::new(Infissi))];
+        if wanted("PM2") {
+            supervisors.push(Pm2::install(&target).map(|peer| Box::new(peer) as Box<dyn Peer>).ok_or("PM2"));
+        }
+        if wanted("supervisord") {
+            let installed = Supervisord::install(&target);
+            supervisors.push(installed.map(|peer| Box::new(peer) as Box<dyn Peer>).ok_or("supervisord"));
+        }
+        let bare = bare::ALL.iter().filter(|bare| bare.program == "tee" || wanted(bare.program)).collect();
+        Workshop { empty: empty_program(dir.path()), dir, supervisors, bare }
     }
 
     /// A fresh directory.
@@ -40,7 +49,7 @@ impl Workshop {
 fn empty_program(dir: &Path) -> PathBuf {
     let (source, program) = (dir.join("empty.rs"), dir.join("empty"));
     fs::write(&source, "fn main() {}\n").unwrap();
-    let flags = ["--edition=2024", "-Copt-level=3", "-Clto=thin", "-Cstrip=debuginfo", "-o"];
+    let flags = ["--edition=2024", "-Copt-level=s", "-Clto=fat", "-Ccodegen-units=1", "-Cstrip=debuginfo", "-o"];
     assert!(succeeds(Command::new("rustc").args(flags).arg(&program).arg(&source)), "rustc builds an empty program");
     program
 }
