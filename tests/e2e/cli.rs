@@ -180,7 +180,7 @@ fn health_probes_now_and_is_zero_only_when_all_are_healthy() {
     get(port, "/well").unwrap();
     server.ctl(&["health", "web"]).ok();
     let off = server.ctl(&["health", "off"]);
-    assert!(off.code == 1 && off.stdout.contains("does not run"), "{off:#?}");
+    assert!(off.code == 1 && off.stdout.contains("it is stopped"), "{off:#?}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn a_supervisor_that_starts_on_a_faulty_file_runs_the_last_applied_configuration
     server.wait_status("web", "online");
     let list = server.ctl(&["list"]).ok();
     assert!(list.said().contains("max_memory_restrat") && list.said().contains("supervisor.toml:"), "{list:#?}");
-    assert!(server.own_log().contains("the last applied one runs"));
+    assert!(server.own_log().contains("the one that was applied last"));
     let faulty = server.get("/v1/supervisor")["config"]["faulty"].to_string();
     for mistake in ["max_memory_restart", "apps.other", "port"] {
         assert!(faulty.contains(mistake), "{faulty}");

@@ -78,10 +78,6 @@ impl Caller {
         Caller { uid: peer.uid, name, standing }
     }
 
-    pub(super) fn uid(&self) -> u32 {
-        self.uid
-    }
-
     pub(super) fn name(&self) -> String {
         self.name.clone()
     }

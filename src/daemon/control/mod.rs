@@ -8,7 +8,6 @@ mod asking;
 mod look;
 pub(super) mod metrics;
 mod places;
-mod readers;
 mod routes;
 mod selector;
 mod streams;

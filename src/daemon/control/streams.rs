@@ -4,7 +4,6 @@ use super::actions::admit;
 use super::admission::{Caller, Need};
 use super::answer::{Answer, Gone, Lines, line, lines};
 use super::asking::{Selector, query};
-use super::readers::{Reader, Readers};
 use super::selector::select;
 use crate::api::{EventRecord, EventsQuery, LogRecord, LogsQuery, Refusal, RefusalCode};
 use crate::config::AppConfig;
@@ -28,11 +27,10 @@ const FOLLOWER_CAPACITY: usize = 256 * 1024;
 const LARGEST_REGEX: usize = 1 << 20;
 /// Searches through files at one moment; each has a thread. Others wait for their turn, which comes with each piece: a
 /// reader that waits for its client holds up nobody.
-const MOST_THREADS: usize = 8;
+const MOST_THREADS: usize = 4;
 /// Lines are sent in pieces of about so many bytes.
 const PIECE: usize = 32 * 1024;
 
-static READERS: Readers = Readers::new();
 static THREADS: Semaphore = Semaphore::const_new(MOST_THREADS);
 
 pub(super) async fn app_logs(
@@ -55,7 +53,7 @@ pub(super) async fn all_logs(
 fn logs(shared: Arc<Shared>, caller: Caller, selector: &str, asked: Option<&str>) -> Answer {
     let asked: LogsQuery = query(asked)?;
     let apps = select(&shared, &caller, Need::Look, selector)?;
-    let wanted = Wanted::new(&asked, &apps, &caller, &shared)?;
+    let wanted = Wanted::new(&asked, &apps, &shared)?;
     let (sender, response) = lines();
     tokio::spawn(async move {
         // The client being gone is how most followers end.
@@ -68,11 +66,10 @@ struct Wanted {
     read: ReadQuery,
     follower: Option<Follower>,
     grep: Option<Regex>,
-    reader: Reader,
 }
 
 impl Wanted {
-    fn new(asked: &LogsQuery, apps: &[Arc<AppConfig>], caller: &Caller, shared: &Shared) -> Result<Wanted, Refusal> {
+    fn new(asked: &LogsQuery, apps: &[Arc<AppConfig>], shared: &Shared) -> Result<Wanted, Refusal> {
         let grep = asked.grep.as_deref().map(expression).transpose()?;
         let only = asked.stream.map(|stream| match stream {
             crate::api::Stream::Out => Stream::Out,
@@ -92,7 +89,6 @@ impl Wanted {
                 grep: grep.clone(),
                 cancelled: Arc::new(AtomicBool::new(false)),
             },
-            reader: READERS.take(caller.uid())?,
             follower: asked.follow.then(|| shared.logs.subscribe(filter, FOLLOWER_CAPACITY)),
             grep,
         })
@@ -108,7 +104,7 @@ fn expression(text: &str) -> Result<Regex, Refusal> {
 
 /// What the files hold, then what follows, without a gap or a line twice between.
 async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
-    let Wanted { mut read, mut follower, grep, reader } = wanted;
+    let Wanted { mut read, mut follower, grep } = wanted;
     if let Some(follower) = &mut follower
         && let Some(FollowItem::Start { marks }) = follower.next().await
     {
@@ -117,7 +113,6 @@ async fn send_logs(wanted: Wanted, sender: &Lines) -> Result<(), Gone> {
         }
     }
     send_past(read, sender).await?;
-    drop(reader);
     let Some(mut follower) = follower else { return Ok(()) };
     loop {
         let item = tokio::select! {

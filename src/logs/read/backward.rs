@@ -32,6 +32,8 @@ pub(super) struct Backward<'a> {
     line: Vec<u8>,
     /// Ready to be given out, newest first.
     ready: VecDeque<Start>,
+    /// What of the gzip that is being read is to be given out after that, oldest first.
+    unzipped: VecDeque<Place>,
     /// Lines whose time is that of a line not yet met, newest first: file, offset, text; and their bytes.
     untimed: Vec<(usize, u64, Vec<u8>)>,
     untimed_bytes: usize,
@@ -47,6 +49,7 @@ impl<'a> Backward<'a> {
             current: None,
             line: Vec::new(),
             ready: VecDeque::new(),
+            unzipped: VecDeque::new(),
             untimed: Vec::new(),
             untimed_bytes: 0,
             over: false,
@@ -58,6 +61,9 @@ impl<'a> Backward<'a> {
         loop {
             if let Some(start) = self.ready.pop_front() {
                 return Some(start);
+            }
+            if let Some(place) = self.unzipped.pop_back() {
+                return Some(self.start(self.before, place.offset, place.at()));
             }
             if self.over || self.series.is_cancelled() {
                 return None;
@@ -112,9 +118,12 @@ impl<'a> Backward<'a> {
 
     fn offer(&mut self, file: usize, offset: u64, at: Option<Timestamp>, line: &[u8]) {
         if is_wanted(&self.series.query, at, line) {
-            let key = key(self.series.parser, self.series.files[file].end, at);
-            self.ready.push_back(Start { key, at, file, offset });
+            self.ready.push_back(self.start(file, offset, at));
         }
+    }
+
+    fn start(&self, file: usize, offset: u64, at: Option<Timestamp>) -> Start {
+        Start { key: key(self.series.parser, self.series.files[file].end, at), at, file, offset }
     }
 
     fn open_before(&mut self) {
@@ -137,17 +146,33 @@ impl<'a> Backward<'a> {
     /// A gzip can only be read forwards: the places of its last lines that are wanted are kept.
     fn unzip(&mut self, gzip: File, index: usize) {
         let mut lines = self.series.of_gzip(gzip, index);
-        let mut last = VecDeque::new();
+        self.unzipped = VecDeque::new();
         while let Some(found) = lines.next() {
-            if last.len() == self.count {
-                last.pop_front();
+            if self.unzipped.len() == self.count {
+                self.unzipped.pop_front();
             }
-            last.push_back(Start { key: found.key, at: found.line.at, file: index, offset: found.offset });
+            self.unzipped.push_back(Place::of(found.line.at, found.offset));
         }
         for (_, error) in lines.unreadable {
             self.series.cannot_read(index, error);
         }
         self.settle(lines.at);
-        self.ready.extend(last.into_iter().rev());
+    }
+}
+
+/// A line of a gzip in few bytes: there may be a hundred thousand. In the files times are whole milliseconds.
+struct Place {
+    /// Milliseconds since 1970; the least number for none.
+    ms: i64,
+    offset: u64,
+}
+
+impl Place {
+    fn of(at: Option<Timestamp>, offset: u64) -> Place {
+        Place { ms: at.map_or(i64::MIN, Timestamp::as_millisecond), offset }
+    }
+
+    fn at(&self) -> Option<Timestamp> {
+        Timestamp::from_millisecond(self.ms).ok()
     }
 }
