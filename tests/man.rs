@@ -74,7 +74,13 @@ fn head(definition: &Command, section: &str, manual: &str) -> String {
     let mut page = Vec::new();
     man.render_title(&mut page).unwrap();
     man.render_name_section(&mut page).unwrap();
-    man.render_synopsis_section(&mut page).unwrap();
+    // Its own would name every option and no command.
+    let mut synopsis = Roff::new();
+    let usage = definition.clone().render_usage().to_string();
+    let (name, rest) = usage.trim_start_matches("Usage: ").split_once(' ').unwrap();
+    synopsis.control("SH", ["SYNOPSIS"]);
+    synopsis.text([bold(name), roman(format!(" {rest}"))]);
+    page.extend(synopsis.render().into_bytes());
     man.render_description_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
     // It leaves the date out, and what follows would be taken for it.
@@ -87,7 +93,9 @@ fn describe(command: &Command, page: &mut Roff) {
     let usage = usage.trim_start_matches("Usage: infissi-ctl ").to_owned();
     page.control("TP", []);
     page.text([bold(usage)]);
-    let mut about = vec![roman(format!("{}.", command.get_about().map(ToString::to_string).unwrap_or_default()))];
+    let what = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let end = if what.ends_with('?') { "" } else { "." };
+    let mut about = vec![roman(format!("{what}{end}"))];
     let aliases: Vec<&str> = command.get_visible_aliases().collect();
     if !aliases.is_empty() {
         about.push(roman(format!(" Also: {}.", aliases.join(", "))));

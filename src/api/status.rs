@@ -85,7 +85,7 @@ pub struct AppDetail {
     pub probe_failure: Option<String>,
     /// The newest first, at most 10.
     pub exits: Vec<LastExit>,
-    /// The last output lines before the last unplanned end, oldest first.
+    /// The last output lines of the run that ended last, oldest first.
     pub last_lines: Vec<OutputLine>,
     /// The process tree now: pid, parent, command, memory.
     pub processes: Vec<ProcessRow>,

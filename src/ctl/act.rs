@@ -8,7 +8,9 @@ use super::pm2;
 use super::progress::{Progress, TICK};
 use super::session::Session;
 use super::units::printable;
-use crate::api::{ActionReply, ActionResult, AppDetail, OutputLine, RefusalCode, SignalBody, Stream, routes};
+use crate::api::{
+    ActionReply, ActionResult, AppDetail, ExitReason, OutputLine, RefusalCode, SignalBody, Stream, routes,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::io::Write;
@@ -121,7 +123,9 @@ pub(crate) fn print_results(session: &mut Session, results: &[ActionResult]) -> 
 fn print_last_exit(session: &mut Session, app: &str) -> Result<(), Failure> {
     // A courtesy: without it the failure is told all the same.
     let Ok(detail) = session.client()?.get::<AppDetail>(&routes::app(app)) else { return Ok(()) };
-    if let Some(exit) = &detail.status.last_exit {
+    let exit = detail.status.last_exit.as_ref();
+    // Why it could not be started is what the failure says.
+    if let Some(exit) = exit.filter(|exit| exit.reason != ExitReason::SpawnFailed) {
         writeln!(session.err, "  last exit: {}", exits::sentence(exit))?;
     }
     Ok(())

@@ -43,6 +43,8 @@ pub enum Command {
         /// Again every second, until q or Ctrl-C
         #[arg(long, short)]
         watch: bool,
+        #[arg(hide = true)]
+        apps: Vec<String>,
     },
     /// Everything about an app: processes, last exits, paths, next steps
     #[command(visible_aliases = ["describe", "info"])]

@@ -206,7 +206,7 @@ fn memory(apps: &[AppStatus], supervisor: &SupervisorStatus) -> Vec<Finding> {
             format!("the apps' memory limits make {}, the machine has {}", size(limits), size(total)),
             Some("lower max_memory_restart, or the kernel may end something first"),
         ));
-    } else {
+    } else if limits > 0 {
         findings.push(good(format!("the apps' memory limits make {} of the machine's {}", size(limits), size(total))));
     }
     if without > 0 {
@@ -224,6 +224,8 @@ fn state(app: &AppStatus) -> Finding {
     let next = format!("infissi-ctl show {}", app.name);
     match app.status {
         Status::Errored => bad(what, &next),
+        // A job that waits for its time is as it should be.
+        Status::Waiting if app.reason.is_none() => good(what),
         Status::Backoff | Status::Waiting => unwise(what, Some(&next)),
         Status::Online | Status::Stopped | Status::Starting | Status::Stopping => good(what),
     }

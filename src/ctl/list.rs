@@ -75,7 +75,8 @@ fn about_app(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
         Status::Backoff | Status::Waiting | Status::Online => look.warning(),
         Status::Stopped | Status::Starting | Status::Stopping => look.paint(DIM, look.sign("·", "-")),
     };
-    let next = app.next_at.filter(|at| *at > now).map(|at| format!("; next {}", distance(at, now))).unwrap_or_default();
+    let next =
+        app.next_at.filter(|at| *at > now).map(|at| format!("; next try {}", distance(at, now))).unwrap_or_default();
     Some(format!("{mark} {} {does}: {}{next}", app.name, printable(reason)))
 }
 

@@ -106,9 +106,12 @@ fn buffered_stdout() -> Box<dyn Write> {
 }
 
 fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Failure> {
-    match command.unwrap_or(Command::List { watch: false }) {
-        Command::List { watch: false } => list::list(session),
-        Command::List { watch: true } => watch::watch(session),
+    match command.unwrap_or(Command::List { watch: false, apps: Vec::new() }) {
+        Command::List { apps, .. } if !apps.is_empty() => {
+            Err(Failure::usage("the table is of all apps", format!("infissi-ctl show {}", apps.join(" "))))
+        }
+        Command::List { watch: false, .. } => list::list(session),
+        Command::List { watch: true, .. } => watch::watch(session),
         Command::Show(named) => show::show(session, &named.apps),
         Command::Logs(options) => logs::logs(session, &options),
         Command::Events { follow } => events::events(session, follow),

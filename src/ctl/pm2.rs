@@ -32,8 +32,8 @@ pub(crate) fn meaning(words: &[OsString]) -> Meaning {
     let usage = |message: &str, hint: String| Meaning::Refused(Failure::usage(message, hint));
     match word.as_ref() {
         "jlist" | "prettylist" => Meaning::Instead(&["list", "--json"]),
-        "monit" | "dash" | "dashboard" | "imonit" => Meaning::Instead(&["list", "--watch"]),
-        "desc" => Meaning::Instead(&["show"]),
+        "monit" | "dash" | "dashboard" | "imonit" | "top" | "stats" => Meaning::Instead(&["list", "--watch"]),
+        "desc" | "inspect" => Meaning::Instead(&["show"]),
         "kill" => Meaning::Instead(&["shutdown"]),
         "gracefulReload" => Meaning::Instead(&["reload"]),
         "report" => Meaning::Instead(&["doctor"]),
@@ -53,7 +53,16 @@ pub(crate) fn meaning(words: &[OsString]) -> Meaning {
         "unstartup" => {
             usage("systemd starts the supervisor at boot", "sudo systemctl disable --now infissi-supervisor".to_owned())
         }
-        "delete" | "del" => usage(
+        "enable" | "disable" => usage(
+            "whether an app starts with the supervisor stands in supervisor.toml",
+            format!(
+                "set autostart = {} in [apps.{}] and run `infissi-ctl apply`",
+                word == "enable",
+                argument(0, "NAME")
+            ),
+        ),
+        "daemon-reload" => usage("supervisor.toml is read again when it is applied", "infissi-ctl apply".to_owned()),
+        "delete" | "del" | "rm" => usage(
             "an app goes when it goes from supervisor.toml",
             format!(
                 "remove [apps.{}] there and run `infissi-ctl apply`; `infissi-ctl stop` only stops it",
@@ -184,6 +193,7 @@ mod tests {
             ("sendSignal SIGHUP web", "infissi-ctl signal web SIGHUP"),
             ("startup", "systemctl enable --now infissi-supervisor"),
             ("env web", "infissi-ctl exec web -- env"),
+            ("enable web", "autostart = true in [apps.web]"),
         ] {
             let (code, _, hint) = answer(line);
             assert_eq!(code, RefusalCode::Usage, "{line}");

@@ -67,7 +67,7 @@ fn text(app: &AppDetail, now: Timestamp, look: &Look) -> String {
     section("runs", Some(runs(app, look)));
     section("last exits", last_exits(app, now, look));
     if !app.last_lines.is_empty() {
-        text.push_str(&format!("{}\n", look.paint(BOLD, "last lines before the last unplanned end")));
+        text.push_str(&format!("{}\n", look.paint(BOLD, "last lines of the run that ended last")));
         text.extend(app.last_lines.iter().map(output_line));
     }
     if !app.next_steps.is_empty() {

@@ -37,10 +37,7 @@ impl Shared {
     pub(super) fn open_logs(&self, app: &AppConfig) {
         let user = self.launcher.users.find(app).ok();
         if user.as_ref().is_some_and(|user| user.uid == 0) && app.user.is_none() {
-            tracing::warn!(
-                "{} runs as root, the owner of its directory: name another user, or root, as its user",
-                app.name
-            );
+            tracing::warn!("{0} runs as root, the owner of its directory: set user = \"…\" in [apps.{0}]", app.name);
         }
         self.open_logs_as(app, user.as_ref());
     }

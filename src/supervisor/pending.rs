@@ -113,7 +113,7 @@ fn online_outcome(app: &App, goal: &Goal, now: Now) -> Option<ActionResult> {
     }
     if app.failures > *failures {
         let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up: it {}", app.last_failure));
-        return Some(failed(name, refusal.hint(format!("infissi-ctl logs {name}"))));
+        return Some(failed(name, refusal.hint(format!("infissi-ctl show {name}"))));
     }
     if app.config.is_job() && !app.run_now {
         return job_outcome(app);

@@ -153,16 +153,16 @@ fn two_units(count: u128, per: u128, (large, small): (&str, &str)) -> String {
     }
 }
 
-/// `512 MB`, in powers of 1024.
+/// `512M`, in powers of 1024, as the configuration writes it.
 pub(super) fn bytes(count: u64) -> String {
     const KIB: u64 = 1024;
     const MIB: u64 = 1024 * KIB;
     const GIB: u64 = 1024 * MIB;
     if count < MIB {
-        format!("{} KB", count / KIB)
+        format!("{}K", count / KIB)
     } else if count < 10 * GIB {
-        format!("{} MB", count / MIB)
+        format!("{}M", count / MIB)
     } else {
-        format!("{} GB", count / GIB)
+        format!("{}G", count / GIB)
     }
 }

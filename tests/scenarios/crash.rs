@@ -146,7 +146,7 @@ fn a_request_that_waits_for_a_crashing_app_fails_with_the_reason() {
     let start = world.start("current");
     let failure = world.failure(start);
     assert_eq!(failure.message, "current is not up: it exited with code 1");
-    assert_eq!(failure.hint.as_deref(), Some("infissi-ctl logs current"));
+    assert_eq!(failure.hint.as_deref(), Some("infissi-ctl show current"));
 }
 
 #[test]
@@ -156,8 +156,8 @@ fn an_app_over_its_memory_limit_is_replaced() {
     world.until("a second process", |world| world.spawns.len() == 2);
     let exit = world.app("current").last_exit.unwrap();
     assert_eq!(exit.reason, ExitReason::Memory);
-    assert_eq!(exit.detail.as_deref(), Some("used 310 MB, over its limit of 300 MB"));
-    assert_eq!(world.said("current", EventKind::Breach), ["used 310 MB, over its limit of 300 MB"]);
+    assert_eq!(exit.detail.as_deref(), Some("used 310M, over its limit of 300M"));
+    assert_eq!(world.said("current", EventKind::Breach), ["used 310M, over its limit of 300M"]);
     assert_eq!(world.app("current").restarts, 1);
     world.advance(secs(60));
     assert_eq!(world.spawns.len(), 2);

@@ -240,7 +240,7 @@ fn probe_in_words(app: &AppConfig) -> String {
         (Some(ProbeKind::Tcp), _) => "tcp".to_owned(),
         (Some(ProbeKind::Command(command)), _) => shell_words::join(command),
         (None, Some(port)) => format!("its own processes accept on port {port}"),
-        (None, None) => "none".to_owned(),
+        (None, None) => "no probe".to_owned(),
     }
 }
 
