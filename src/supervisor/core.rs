@@ -141,7 +141,7 @@ impl Supervisor {
             Request::Stop { apps, wait } => self.stop(id, by, &apps, wait, now),
             Request::Restart { apps, wait } => self.restart(id, by, &apps, wait, now),
             Request::Reset { apps } => self.reset(id, by, &apps),
-            Request::Signal { apps, signal } => self.signal(id, by, &apps, signal),
+            Request::Signal { apps, signal, name } => self.signal(id, by, &apps, (signal, &name)),
             Request::Apply { config, wait } => self.apply(id, by, &config, wait, now),
             Request::Shutdown { hurry } => self.begin_shutdown(id, by, hurry, now),
         }

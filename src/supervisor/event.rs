@@ -59,6 +59,8 @@ pub enum Request {
     Signal {
         apps: Vec<String>,
         signal: i32,
+        /// As `SIGHUP`.
+        name: String,
     },
     /// Go over to this configuration, touching only what changed.
     Apply {

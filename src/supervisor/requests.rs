@@ -63,7 +63,7 @@ impl Supervisor {
         self.reply_when_done(id, items, true);
     }
 
-    pub(super) fn signal(&mut self, id: RequestId, by: &str, apps: &[String], signal: i32) {
+    pub(super) fn signal(&mut self, id: RequestId, by: &str, apps: &[String], (signal, called): (i32, &str)) {
         let items = self.for_each(apps, |core, i| {
             let name = core.apps[i].config.name.clone();
             let runs: Vec<RunId> =
@@ -73,11 +73,11 @@ impl Supervisor {
                     .hint(format!("infissi-ctl start {name}"));
                 return Item::failed(&name, refusal);
             }
-            core.announce(Some((i, 0)), EventKind::Requested, Some(by), format!("signal {signal} requested"));
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), format!("signal {called} requested"));
             for run in runs {
                 core.push(Effect::Signal { run, signal });
             }
-            Item::done(&name, format!("signal {signal} is sent"))
+            Item::done(&name, format!("{called} is sent"))
         });
         self.reply_when_done(id, items, true);
     }

@@ -173,7 +173,7 @@ impl Play {
                 self.restarts.remove(NAMES[app]);
                 self.ask(Request::Reset { apps: name(app) });
             }
-            Act::Signal(app) => self.ask(Request::Signal { apps: name(app), signal: 1 }),
+            Act::Signal(app) => self.ask(Request::Signal { apps: name(app), signal: 1, name: "SIGHUP".into() }),
             Act::Apply(config, wait) => {
                 self.restarts.clear();
                 let config = self.configs[config].clone();

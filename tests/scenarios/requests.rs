@@ -82,7 +82,7 @@ fn requests(app: &AppConfig, wait: bool) -> Vec<(&'static str, Request, End)> {
         ("stop", Request::Stop { apps: apps(), wait }, End::Down),
         ("restart", Request::Restart { apps: apps(), wait }, End::Up),
         ("reset", Request::Reset { apps: apps() }, End::Either),
-        ("signal", Request::Signal { apps: apps(), signal: 1 }, End::Either),
+        ("signal", Request::Signal { apps: apps(), signal: 1, name: "SIGHUP".into() }, End::Either),
         ("apply the same", apply(Some(app.clone())), End::Either),
         ("apply in place", apply(Some(in_place)), End::Either),
         ("apply anew", apply(Some(anew)), End::Either),

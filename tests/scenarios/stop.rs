@@ -178,10 +178,11 @@ fn who_is_gone_gets_no_reply_and_the_work_goes_on() {
 fn a_signal_reaches_every_tree_of_the_app() {
     let mut world =
         World::up([worker("queue").with(|app| app.instances = 2), worker("off").with(|app| app.autostart = false)]);
-    let id = world.ask("ann", Request::Signal { apps: vec!["queue".into(), "off".into()], signal: 1 });
+    let id = world
+        .ask("ann", Request::Signal { apps: vec!["queue".into(), "off".into()], signal: 1, name: "SIGHUP".into() });
     let results = world.results(id);
     assert_eq!(world.signals.len(), 2);
-    assert_eq!(results[0].message, "signal 1 is sent");
+    assert_eq!(results[0].message, "SIGHUP is sent");
     assert_eq!(results[1].error.as_ref().unwrap().message, "off does not run");
     assert_eq!(world.spawns.len(), 2);
 }

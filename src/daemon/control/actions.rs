@@ -62,8 +62,7 @@ pub(super) async fn signal(
         Refusal::new(RefusalCode::Usage, format!("{signal:?} is no signal")).hint("write HUP, SIGUSR2 or a number")
     })?;
     let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
-    tracing::debug!("{} is sent to {apps:?}", signal_name(number));
-    act(&shared, &caller, Request::Signal { apps, signal: number }).await
+    act(&shared, &caller, Request::Signal { apps, signal: number, name: signal_name(number) }).await
 }
 
 pub(super) async fn flush((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
