@@ -71,6 +71,7 @@ pub enum Command {
     /// Send a signal to an app's processes
     #[command(after_help = SIGNAL_EXAMPLES)]
     Signal {
+        /// A name, an alias, a glob in quotes, or all
         #[arg(value_name = "APP")]
         app: String,
         /// HUP, SIGUSR2 or a number
@@ -87,10 +88,12 @@ pub enum Command {
     /// Run a command as an app's user, in its directory and environment
     #[command(after_help = EXEC_EXAMPLES)]
     Exec {
+        /// A name or an alias
         #[arg(value_name = "APP")]
         app: String,
         #[arg(long, hide = true, value_name = "ID")]
         release: Option<String>,
+        /// The command and its arguments, best behind --; no shell
         #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true,
               value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,

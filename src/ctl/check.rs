@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::place;
 use super::session::Session;
-use crate::api::{Refusal, RefusalCode, with_causes};
+use crate::api::{ConfigStatus, Refusal, RefusalCode, with_causes};
 use crate::config::{self, Facts, Mistakes, Parsed, Sources};
 use crate::linux::user::{name_and_home, own_uid};
 use serde_json::json;
@@ -29,6 +29,12 @@ pub(crate) fn read(path: &Path) -> Result<Parsed, Mistakes> {
     let name_of = |uid| name_and_home(uid).map(|(name, _)| name);
     let facts = Facts { is_root: own_uid() == 0, user_name: &name_of };
     config::parse(&Sources::read(path)?, &facts)
+}
+
+/// Whether a changed file that the caller may read has mistakes.
+pub(crate) fn changed_for_the_worse(config: &ConfigStatus) -> bool {
+    let path = Path::new(&config.path);
+    config.changed && std::fs::File::open(path).is_ok() && read(path).is_err()
 }
 
 fn right(session: &mut Session, path: &Path, parsed: &Parsed) -> Result<u8, Failure> {

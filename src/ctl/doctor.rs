@@ -101,8 +101,7 @@ fn configuration(supervisor: &SupervisorStatus) -> Finding {
             &format!("infissi-ctl check {}", config.path),
         );
     }
-    let path = Path::new(&config.path);
-    if config.changed && std::fs::File::open(path).is_ok() && check::read(path).is_err() {
+    if check::changed_for_the_worse(config) {
         return bad(
             format!("{} was changed and has mistakes; what was applied before runs on", config.path),
             &format!("infissi-ctl check {}", config.path),

@@ -1,11 +1,11 @@
 //! `list`: the table of all apps, the notes below it, and the same again every second.
 
-use super::clock;
 use super::failure::Failure;
 use super::look::{BOLD, DIM, Look};
 use super::session::Session;
 use super::table::table;
 use super::units::{distance, printable};
+use super::{check, clock};
 use crate::api::{AppStatus, ConfigStatus, Overview, Status, routes};
 use jiff::Timestamp;
 
@@ -46,6 +46,13 @@ fn notes(overview: &Overview, now: Timestamp, look: &Look) -> Vec<String> {
         notes.push(format!("{} {} has mistakes; the last applied configuration runs.", look.warning(), config.path));
         notes.extend(mistakes.trim_end().lines().map(|line| format!("  {line}")));
         notes.push(format!("  next: correct it, then {}", look.paint(BOLD, "infissi-ctl apply")));
+    } else if check::changed_for_the_worse(config) {
+        notes.push(format!(
+            "{} {} was changed and has mistakes; what was applied before runs on: {} shows them",
+            look.warning(),
+            config.path,
+            look.paint(BOLD, "infissi-ctl check")
+        ));
     } else if config.changed {
         notes.push(format!(
             "{} {} was changed and is not applied: run {} (--dry-run shows what it would do)",
@@ -113,6 +120,18 @@ mod tests {
         let shown = shown(&[], &supervisor);
         assert!(shown.contains("has mistakes") && shown.contains("  supervisor.toml:3:"), "{shown}");
         assert!(!shown.contains("was changed"), "{shown}");
+    }
+
+    #[test]
+    fn a_changed_configuration_with_mistakes_is_not_offered_for_applying() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("supervisor.toml");
+        std::fs::write(&path, "[apps.web]\nprot = 3000\n").unwrap();
+        let mut supervisor = sample::supervisor();
+        supervisor.config.changed = true;
+        supervisor.config.path = path.display().to_string();
+        let shown = shown(&[], &supervisor);
+        assert!(shown.contains("has mistakes") && shown.contains("infissi-ctl check"), "{shown}");
     }
 
     #[test]
