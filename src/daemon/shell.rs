@@ -12,6 +12,7 @@ use crate::linux::tree::Signalled;
 use crate::supervisor::{Effect, Event, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::io::{IsTerminal, stdin};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -41,6 +42,8 @@ pub(super) struct Shell {
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     endings: Endings,
     exit_by: Option<Duration>,
+    /// Started by hand.
+    on_terminal: bool,
     done: bool,
 }
 
@@ -72,6 +75,7 @@ impl Shell {
             replies: HashMap::new(),
             endings: Endings::default(),
             exit_by: None,
+            on_terminal: stdin().is_terminal(),
             done: false,
         }
     }
@@ -206,6 +210,8 @@ impl Shell {
                 let hurry = self.exit_by.is_some();
                 self.request(id, "a signal".to_owned(), Request::Shutdown { hurry });
             }
+            // The kernel sends the same signal when the terminal is closed: then nobody is left to run this for.
+            Signal::Apply if self.on_terminal && !stdin().is_terminal() => self.signalled(Signal::Shutdown),
             Signal::Apply => super::apply::by_signal(self.shared.clone()),
             Signal::Reopen => self.shared.logs.reopen(),
         }
