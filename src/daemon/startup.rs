@@ -92,8 +92,14 @@ struct Begun {
 
 fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let Begun { places, config, applied, mut warnings, fresh } = begun;
-    for (dir, mode) in [(&places.runtime_dir, 0o755), (&places.state_dir, 0o700), (&places.log_dir, 0o755)] {
-        own_directory(dir, mode).map_err(|error| failed(sentence(&error)))?;
+    let directories = [
+        ("runtime_dir", &places.runtime_dir, 0o755),
+        ("state_dir", &places.state_dir, 0o700),
+        ("log_dir", &places.log_dir, 0o755),
+    ];
+    for (key, dir, mode) in directories {
+        own_directory(dir, mode)
+            .map_err(|error| failed(format!("{} (it is the {key} of [supervisor])", sentence(&error))))?;
     }
     let lock = |dir: &Path, purpose| DirLock::take(dir, purpose).map_err(|error| failed(sentence(&error)));
     let _locks = [lock(&places.state_dir, Purpose::State)?, lock(&places.runtime_dir, Purpose::Runtime)?];
