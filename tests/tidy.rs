@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// A file longer than this wants to be two.
 const LONGEST_FILE: usize = 500;
 
-/// What each module may import of its siblings. Anything else is an arrow that DESIGN does not have.
+/// What each module may import of its siblings. Anything else is an arrow that ARCHITECTURE.md does not have.
 const ARROWS: &[(&str, &[&str])] = &[
     ("api", &[]),
     ("linux", &[]),

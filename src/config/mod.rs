@@ -45,7 +45,7 @@ pub struct Config {
     pub apps: Vec<Arc<AppConfig>>,
 }
 
-/// `[supervisor]`. Paths are absolute; none where the key is absent and the place decides (CONTRACT §2).
+/// `[supervisor]`. Paths are absolute; none where the key is absent and the place decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SupervisorConfig {
     pub runtime_dir: Option<PathBuf>,

@@ -5,7 +5,7 @@ use crate::api::Health;
 use crate::config::{AppConfig, ProbeKind};
 use std::time::Duration;
 
-/// While an instance starts it is asked this often (FIELD: a rollover's wait is made of these).
+/// While an instance starts it is asked this often.
 pub(super) const STARTING_INTERVAL: Duration = Duration::from_millis(250);
 /// A worker without a probe is online when it has run this long.
 const WORKER_SETTLES: Duration = Duration::from_secs(1);
