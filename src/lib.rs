@@ -7,6 +7,7 @@
 //! - [`supervisor`]: the decisions, pure: `handle(event, now)` → effects
 //! - [`daemon`]: the shell around them: one loop that turns the world into events and effects into acts
 //! - [`logs`]: one line's way: pipe → lines → files (rotation) and followers
+//! - [`proxy`]: the worker: listeners → routes (claim) → targets → forward, and its channel
 //! - [`linux`]: the only place with unsafe, nix and /proc: spawn, tree, cgroup, pidfd, memory, ports
 //! - [`ctl`]: commands → requests → tables or JSON
 
@@ -16,4 +17,5 @@ pub mod ctl;
 pub mod daemon;
 pub mod linux;
 pub mod logs;
+pub mod proxy;
 pub mod supervisor;

@@ -16,9 +16,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("config", &["api"]),
     ("supervisor", &["api", "config"]),
     ("logs", &["linux"]),
-    ("daemon", &["api", "config", "linux", "logs", "supervisor"]),
+    ("proxy", &["linux"]),
+    ("daemon", &["api", "config", "linux", "logs", "proxy", "supervisor"]),
     ("ctl", &["api", "config", "linux"]),
-    ("bin", &["config", "ctl", "daemon"]),
+    ("bin", &["config", "ctl", "daemon", "proxy"]),
 ];
 
 /// What the pure core must not know of.

@@ -50,6 +50,12 @@ pub enum EventKind {
     Skipped,
     /// A configuration was applied.
     Applied,
+    /// The other slot got the traffic.
+    Swapped,
+    /// A new slot did not become healthy; the old one goes on.
+    RolloverFailed,
+    /// The new slot failed while the old one was warm: the old one has the traffic again.
+    FlippedBack,
     /// Lines were dropped, or are taken again.
     Logs,
     /// The supervisor started, or shuts down.

@@ -15,9 +15,9 @@ pub use reply::{
     ActionReply, ActionResult, ApplyReply, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep, ProbeReply,
     Refusal, RefusalCode,
 };
-pub use request::{ActionQuery, ApplyBody, EventsQuery, LogsQuery, SignalBody};
+pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, LogsQuery, SignalBody};
 pub use status::{
-    AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OutputLine, Overview,
-    ProcessRow, SupervisorStatus,
+    AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OtherPhase, OtherSlot,
+    OutputLine, Overview, ProcessRow, SupervisorStatus, Traffic,
 };
 pub use words::{ExitReason, Health, Slot, Status, Stream};

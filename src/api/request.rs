@@ -22,6 +22,19 @@ pub struct SignalBody {
     pub signal: String,
 }
 
+/// `POST /v1/apps/{app}/activate`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActivateBody {
+    /// Absolute, below the app's `deploy.root/releases`.
+    pub release_dir: String,
+    /// The directory's name when absent.
+    pub release_id: Option<String>,
+    /// Leave it healthy and unswapped.
+    #[serde(default)]
+    pub stage: bool,
+}
+
 /// `POST /v1/apply`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -26,7 +26,20 @@ pub struct AppStatus {
     pub memory_bytes: Option<u64>,
     /// `max_memory_restart`, in bytes.
     pub memory_limit_bytes: Option<u64>,
+    /// Of the active slot.
     pub release: Option<String>,
+    /// What goes on with its other slot.
+    #[serde(default)]
+    pub other: Option<OtherSlot>,
+    /// What goes through the proxy; none where the app binds its port itself.
+    #[serde(default)]
+    pub traffic: Option<Traffic>,
+    /// Swaps of the active slot since the supervisor's start.
+    #[serde(default)]
+    pub swaps: u64,
+    /// From the last swap until the old slot had nothing in flight, milliseconds.
+    #[serde(default)]
+    pub last_drain_ms: Option<u64>,
     /// Why it is in this status, where the status alone does not say it: who holds its port, what it waits
     /// for, why it gave up.
     pub reason: Option<String>,
@@ -50,6 +63,64 @@ pub struct InstanceStatus {
     pub uptime_ms: Option<u64>,
     /// Requests under way through the proxy; none where the app binds its port itself.
     pub in_flight: Option<u64>,
+}
+
+/// The slot that is not active, while it is anything but empty.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OtherSlot {
+    pub slot: Slot,
+    pub phase: OtherPhase,
+    pub release: Option<String>,
+    /// Who caused it: a user's name, or `supervisor`.
+    pub by: String,
+    pub since: Timestamp,
+    /// Requests and streams that it still has, while it drains.
+    pub in_flight: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OtherPhase {
+    /// A rollover before its swap.
+    Starting,
+    /// Healthy, waits for `swap`.
+    Staged,
+    /// It was active and is kept, so that going back is instant.
+    Warm,
+    /// It was active and finishes what it has claimed.
+    Draining,
+    /// It is being ended.
+    Stopping,
+}
+
+/// What goes through the proxy. Counts are since the supervisor's start.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Open connections of clients, now.
+    pub connections: u64,
+    /// Requests that wait for an answer or receive one, now.
+    pub in_flight: u64,
+    /// WebSockets, other upgrades and event streams, now.
+    pub streams: u64,
+    /// Requests that wait because nobody can answer, now.
+    pub held: u64,
+    pub requests: u64,
+    /// Answers by class: 1xx, 2xx, 3xx, 4xx, 5xx.
+    pub answers: [u64; 5],
+    /// Refused by the proxy itself: malformed, too large, too slow, over a limit.
+    pub refused: u64,
+    pub hold_timeouts: u64,
+    /// Connections that an instance refused, reset or ended before an answer was complete.
+    pub upstream_errors: u64,
+    pub retries: u64,
+    /// Upper bounds of the histogram's buckets, microseconds; the last bucket has none.
+    pub latency_bounds_us: Vec<u64>,
+    /// Requests in each bucket, not cumulative; one more than bounds.
+    pub latency: Vec<u64>,
+    pub latency_sum_us: u64,
+    /// Estimated from the histogram, microseconds.
+    pub p50_us: Option<u64>,
+    pub p99_us: Option<u64>,
 }
 
 /// How an instance ended.

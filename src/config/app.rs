@@ -3,6 +3,7 @@
 use super::cron::Cron;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct AppConfig {
     pub inherit_env: Vec<String>,
     /// The public port; without it the app is a worker.
     pub port: Option<u16>,
+    /// None: the app binds its port itself, or has none.
+    pub proxy: Option<ProxyConfig>,
     pub instances: u16,
     pub autostart: bool,
     pub autorestart: Autorestart,
@@ -50,6 +53,7 @@ pub struct AppConfig {
     pub backoff: Backoff,
     pub health: HealthConfig,
     pub logs: LogsConfig,
+    pub deploy: Option<DeployConfig>,
 }
 
 /// The name alone: the supervisor's log tells with which app a thing happens, and its environment is a secret.
@@ -57,6 +61,63 @@ impl fmt::Debug for AppConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}", self.name)
     }
+}
+
+/// How the public reaches an app through the proxy worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// The public addresses, never empty; `[::]` takes IPv4 too.
+    pub listen: Vec<SocketAddr>,
+    pub strategy: Strategy,
+    /// How long requests wait while nothing can answer.
+    pub hold: Duration,
+    /// Clients whose X-Forwarded headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    pub limits: LimitsConfig,
+    pub drain: DrainConfig,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// The new slot is healthy before the old one ends.
+    BlueGreen,
+    /// For what cannot run twice at one time.
+    StopFirst,
+}
+
+/// `127.0.0.0/8` or `::1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    pub address: IpAddr,
+    /// Bits that count, 0 to 32 or 128.
+    pub prefix: u8,
+}
+
+/// `limits`: towards clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LimitsConfig {
+    pub connections: u32,
+    pub header_timeout: Duration,
+    /// Bytes.
+    pub head: u32,
+    pub idle: Duration,
+}
+
+/// `[apps.NAME.drain]`: how long what an old instance has claimed may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainConfig {
+    pub requests: Duration,
+    /// WebSockets, other upgrades and event streams.
+    pub upgrades: Duration,
+}
+
+/// `[apps.NAME.deploy]`, as far as the supervisor has to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeployConfig {
+    /// Absolute; `releases/ID` stand below it.
+    pub root: PathBuf,
+    /// How long the old slot is kept after a swap to another release.
+    pub warm: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,6 +203,11 @@ pub enum LogFormat {
 }
 
 impl AppConfig {
+    /// Is a restart a rollover to the other slot?
+    pub fn rolls_over(&self) -> bool {
+        self.proxy.as_ref().is_some_and(|proxy| proxy.strategy == Strategy::BlueGreen)
+    }
+
     /// Does its process come and go by a schedule?
     pub fn is_job(&self) -> bool {
         self.schedule.is_some()

@@ -65,6 +65,7 @@ impl<'a> AppTable<'_, 'a> {
             cwd,
             inherit_env: inherited(view, notes),
             port,
+            proxy: None,
             instances: self.instances(port, schedule.is_some(), notes),
             autostart: view.read("autostart", notes, values::flag).or(true),
             autorestart: view.read("autorestart", notes, autorestart).or(Autorestart::Always),
@@ -84,6 +85,7 @@ impl<'a> AppTable<'_, 'a> {
             schedule,
             timeout,
             cron_restart,
+            deploy: None,
         };
         self.refuse_port_of_a_job(&config, notes);
         Draft {

@@ -32,6 +32,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         env_file,
         inherit_env,
         port,
+        proxy,
         instances,
         autostart,
         autorestart,
@@ -49,6 +50,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         backoff,
         health,
         logs,
+        deploy,
     } = old;
     let mut changed = Vec::new();
     note(
@@ -74,6 +76,8 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         &[
             ("name", *name != new.name),
             ("aliases", *aliases != new.aliases),
+            ("proxy", *proxy != new.proxy),
+            ("deploy", *deploy != new.deploy),
             ("instances", *instances != new.instances),
             ("autostart", *autostart != new.autostart),
             ("autorestart", *autorestart != new.autorestart),

@@ -24,7 +24,10 @@ mod table;
 pub mod units;
 mod values;
 
-pub use app::{AppConfig, Autorestart, Backoff, EnvFile, HealthConfig, LogFormat, LogsConfig, ProbeKind, StatusRange};
+pub use app::{
+    AppConfig, Autorestart, Backoff, DeployConfig, DrainConfig, EnvFile, HealthConfig, LimitsConfig, LogFormat,
+    LogsConfig, Network, ProbeKind, ProxyConfig, StatusRange, Strategy,
+};
 pub use cron::Cron;
 pub use diff::{Diff, diff};
 pub use dotenv::{DotenvError, parse_dotenv};
@@ -34,6 +37,7 @@ pub use mistake::{Mistake, Mistakes};
 pub use parse::{Facts, Parsed, parse, supervisor_only};
 pub use sources::Sources;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,12 +49,17 @@ pub struct Config {
     pub apps: Vec<Arc<AppConfig>>,
 }
 
+/// `port_range` where it is not set: below the ports that the kernel gives to clients (ip(7), ip_local_port_range).
+pub const PORT_RANGE: RangeInclusive<u16> = 21_000..=21_999;
+
 /// `[supervisor]`. Paths are absolute; none where the key is absent and the place decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SupervisorConfig {
     pub runtime_dir: Option<PathBuf>,
     pub state_dir: Option<PathBuf>,
     pub log_dir: Option<PathBuf>,
+    /// Private loopback ports of instances behind the proxy.
+    pub port_range: RangeInclusive<u16>,
     pub control: ControlConfig,
     /// Where `/metrics` is also served over TCP: an address and port.
     pub metrics: Option<std::net::SocketAddr>,

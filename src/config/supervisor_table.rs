@@ -26,6 +26,7 @@ pub(super) fn supervisor(view: &View<'_>, base: &Path, notes: &mut Notes<'_>) ->
         runtime_dir: directory("runtime_dir", notes),
         state_dir: directory("state_dir", notes),
         log_dir: directory("log_dir", notes),
+        port_range: super::PORT_RANGE,
         control: control(&view.sub("control", notes), notes),
         metrics: view.read("metrics", notes, address).value(),
         shutdown_timeout: wait(view, "shutdown_timeout", SHORTEST, notes).or(Duration::from_secs(60)),

@@ -24,10 +24,11 @@ pub(super) enum Notice {
         run: RunId,
         outcome: Result<(), String>,
     },
-    /// A tree is over its limit: bytes, confirmed.
+    /// A tree is over its limit: bytes, confirmed; and what the machine has left.
     OverLimit {
         run: RunId,
         bytes: u64,
+        available: u64,
     },
     /// The desired state is on the disk, or could not be put there: by the number of the save.
     Saved {

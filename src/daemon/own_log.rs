@@ -42,11 +42,18 @@ pub(super) fn event(record: &EventRecord) {
         | EventKind::Backoff
         | EventKind::Errored
         | EventKind::Breach
+        | EventKind::RolloverFailed
+        | EventKind::FlippedBack
         | EventKind::Health
         | EventKind::Skipped
         | EventKind::Logs => warn!("{app}{pid}: {message}"),
         EventKind::Requested | EventKind::Applied => info!("{app}: {message}, by {by}"),
-        EventKind::Started | EventKind::Online | EventKind::Stopped | EventKind::Waiting | EventKind::Supervisor => {
+        EventKind::Started
+        | EventKind::Online
+        | EventKind::Swapped
+        | EventKind::Stopped
+        | EventKind::Waiting
+        | EventKind::Supervisor => {
             info!("{app}{pid}: {message}")
         }
         EventKind::Stopping => debug!("{app}{pid}: {message}"),

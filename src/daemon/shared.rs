@@ -10,7 +10,7 @@ use super::state::{Saved, StateDir};
 use super::writer::Writer;
 use crate::config::{Config, Places, Sources};
 use crate::logs::Capture;
-use crate::supervisor::RequestId;
+use crate::supervisor::{Kept, RequestId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,7 +35,7 @@ pub(super) struct Shared {
     /// What the operator should know, beside the events: some from the start, one about the state file.
     warnings: Mutex<Warnings>,
     pub(super) outputs: Outputs,
-    desired_file: Arc<Writer<BTreeMap<String, bool>>>,
+    state_file: Arc<Writer<BTreeMap<String, Kept>>>,
     notices: mpsc::UnboundedSender<Notice>,
     asks: mpsc::Sender<Ask>,
     requests: AtomicU64,
@@ -74,7 +74,7 @@ pub(super) struct Beginning {
 
 impl Shared {
     pub(super) fn new(begin: Beginning, notices: mpsc::UnboundedSender<Notice>, asks: mpsc::Sender<Ask>) -> Shared {
-        let (applied, desired, saved) = (begin.state.clone(), begin.state, begin.saved);
+        let (applied, state, saved) = (begin.state.clone(), begin.state, begin.saved);
         Shared {
             places: begin.places,
             launcher: begin.launcher,
@@ -88,7 +88,7 @@ impl Shared {
             applied: RwLock::new(begin.applied),
             warnings: Mutex::new(Warnings { lasting: begin.warnings, state: begin.unsaved }),
             outputs: Outputs::default(),
-            desired_file: Writer::new(move |wanted| desired.save(&saved.with(wanted))),
+            state_file: Writer::new(move |kept| state.save(&saved.with(kept))),
             notices,
             asks,
             requests: AtomicU64::new(1),
@@ -134,9 +134,9 @@ impl Shared {
     }
 
     /// Answered by [`Notice::Saved`] with this number once it is durable, unless a later one came before its turn.
-    pub(super) fn save_desired(self: &Arc<Self>, save: u64, desired: BTreeMap<String, bool>) {
+    pub(super) fn save_kept(self: &Arc<Self>, save: u64, kept: BTreeMap<String, Kept>) {
         let shared = self.clone();
-        self.desired_file.put(desired, move |result| shared.notify(Notice::Saved { save, result }));
+        self.state_file.put(kept, move |result| shared.notify(Notice::Saved { save, result }));
     }
 
     pub(super) fn warn_state(&self, warning: &str) {

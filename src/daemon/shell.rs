@@ -117,7 +117,7 @@ impl Shell {
             self.shared.warn_state("the disk has not taken the desired state in 2 s; going on without");
         }
         if self.save_again_at.is_some_and(|at| at <= now.mono) {
-            self.queue.push_front(Effect::SaveDesired(self.core.desired()));
+            self.queue.push_front(Effect::Save(self.core.kept()));
         }
         if self.exit_by.is_some_and(|at| at <= now.mono) {
             warn!("some processes cannot be ended; leaving them behind");
@@ -132,7 +132,7 @@ impl Shell {
             Notice::Landed { run, landing } => self.landed(run, landing),
             Notice::Exited { run, exit } => self.exited(run, exit),
             Notice::Probed { run, outcome } => self.feed(Event::Probed { run, outcome }),
-            Notice::OverLimit { run, bytes } => self.feed(Event::MemorySampled { run, bytes }),
+            Notice::OverLimit { run, bytes, available } => self.feed(Event::MemorySampled { run, bytes, available }),
             Notice::Saved { save, result } => self.saved(save, result),
         }
     }
@@ -189,6 +189,8 @@ impl Shell {
             Request::Start { .. }
             | Request::Stop { .. }
             | Request::Restart { .. }
+            | Request::Swap { .. }
+            | Request::Activate { .. }
             | Request::Reset { .. }
             | Request::Signal { .. }
             | Request::Apply { .. } => {}
@@ -219,7 +221,7 @@ impl Shell {
 
     fn feed(&mut self, event: Event) {
         match &event {
-            Event::Tick | Event::Probed { .. } => trace!(?event, "in"),
+            Event::Tick | Event::Probed { .. } | Event::InFlight { .. } | Event::Traffic { .. } => trace!(?event, "in"),
             Event::Began
             | Event::Requested { .. }
             | Event::Abandoned { .. }
@@ -227,6 +229,8 @@ impl Shell {
             | Event::SpawnRefused { .. }
             | Event::Exited { .. }
             | Event::TreeEmpty { .. }
+            | Event::PortHeld { .. }
+            | Event::PortOpen { .. }
             | Event::MemorySampled { .. } => debug!(?event, "in"),
         }
         self.queue.extend(self.core.handle(event, clock::now()));
@@ -237,7 +241,10 @@ impl Shell {
             let Some(effect) = self.queue.pop_front() else { return };
             match &effect {
                 Effect::Probe { .. } | Effect::Announce(_) => trace!(?effect, "out"),
-                Effect::SaveDesired(_)
+                Effect::Save(_)
+                | Effect::Publish { .. }
+                | Effect::Drain { .. }
+                | Effect::Cut { .. }
                 | Effect::Spawn { .. }
                 | Effect::Stop { .. }
                 | Effect::Kill { .. }
@@ -253,13 +260,14 @@ impl Shell {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::SaveDesired(desired) => {
+            Effect::Publish { .. } | Effect::Drain { .. } | Effect::Cut { .. } => {}
+            Effect::Save(kept) => {
                 self.save_again_at = None;
                 self.last_save += 1;
                 self.saving = Some(Saving { save: self.last_save, since: clock::now().mono });
-                self.shared.save_desired(self.last_save, desired);
+                self.shared.save_kept(self.last_save, kept);
             }
-            Effect::Spawn { run, app, slot, index } => {
+            Effect::Spawn { run, app, slot, index, release: _ } => {
                 let shared = self.shared.clone();
                 let order = Order { run, app, slot, index };
                 tokio::task::spawn_blocking(move || {

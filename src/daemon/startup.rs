@@ -161,7 +161,7 @@ fn point_to_state(path: &Path, state_dir: &Path, own: &Identity) {
 async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
-    let desired = beginning.saved.desired.clone();
+    let kept = beginning.saved.kept();
     let shared = Arc::new(Shared::new(beginning, notices, asks));
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
@@ -178,7 +178,7 @@ async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     announce_start(&shared);
     // Only systemd listens; without it there is nothing to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let core = Supervisor::new(config, &desired, first_run, clock::now());
+    let core = Supervisor::new(config, &kept, first_run, clock::now());
     Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;

@@ -1,7 +1,9 @@
 //! What survives a power cut: what should run, and the last applied configuration.
 
+use crate::api::Slot;
 use crate::config::Sources;
 use crate::linux::atomic::replace_file;
+use crate::supervisor::{Kept, Release};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -19,12 +21,53 @@ pub(super) struct Saved {
     /// See [`StateDir::id`]. Here only for whoever looks for the processes by hand.
     pub id: String,
     /// App → should it run?
-    pub desired: BTreeMap<String, bool>,
+    desired: BTreeMap<String, bool>,
+    /// What else is kept of an app, where it is not as with a new one.
+    #[serde(default)]
+    apps: BTreeMap<String, SavedApp>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedApp {
+    slot: Slot,
+    release: Option<SavedRelease>,
+    #[serde(default)]
+    bad: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedRelease {
+    id: String,
+    dir: PathBuf,
 }
 
 impl Saved {
-    pub(super) fn with(&self, desired: BTreeMap<String, bool>) -> Saved {
-        Saved { version: VERSION, id: self.id.clone(), desired }
+    pub(super) fn with(&self, kept: BTreeMap<String, Kept>) -> Saved {
+        let desired = kept.iter().map(|(app, kept)| (app.clone(), kept.desired)).collect();
+        let saved = |kept: Kept| SavedApp {
+            slot: kept.slot,
+            release: kept.release.map(|Release { id, dir }| SavedRelease { id, dir }),
+            bad: kept.bad,
+        };
+        let told = |kept: &Kept| kept.slot != Slot::Blue || kept.release.is_some() || !kept.bad.is_empty();
+        let apps = kept.into_iter().filter(|(_, kept)| told(kept)).map(|(app, kept)| (app, saved(kept))).collect();
+        Saved { version: VERSION, id: self.id.clone(), desired, apps }
+    }
+
+    /// What an earlier supervisor kept of each app.
+    pub(super) fn kept(&self) -> BTreeMap<String, Kept> {
+        let kept = |(app, desired): (&String, &bool)| {
+            let more = self.apps.get(app).cloned();
+            let kept = match more {
+                Some(SavedApp { slot, release, bad }) => {
+                    let release = release.map(|SavedRelease { id, dir }| Release { id, dir });
+                    Kept { desired: *desired, slot, release, bad }
+                }
+                None => Kept { desired: *desired, slot: Slot::Blue, release: None, bad: Vec::new() },
+            };
+            (app.clone(), kept)
+        };
+        self.desired.iter().map(kept).collect()
     }
 }
 
@@ -64,8 +107,8 @@ impl StateDir {
             Ok(saved) => (saved, Vec::new()),
             Err(unusable) => (None, vec![unusable.set_aside()]),
         };
-        let desired = saved.map(|saved| saved.desired).unwrap_or_default();
-        (Saved { version: VERSION, id: self.id(), desired }, warnings)
+        let (desired, apps) = saved.map(|saved| (saved.desired, saved.apps)).unwrap_or_default();
+        (Saved { version: VERSION, id: self.id(), desired, apps }, warnings)
     }
 
     /// The configuration that was applied last, if there is one. Changes nothing.

@@ -2,7 +2,7 @@
 
 use super::Now;
 use super::app::App;
-use super::effect::{Announcement, Effect, Reply};
+use super::effect::{Announcement, Effect, Kept, Reply};
 use super::event::{Event, LeaderExit, Request, RequestId, RunId};
 use super::instance::{Cause, Ending, Instance, State};
 use super::pending::Pending;
@@ -27,7 +27,7 @@ pub struct Supervisor {
     next_run: u64,
     effects: Vec<Effect>,
     /// What was last saved of what is wanted.
-    saved: BTreeMap<String, bool>,
+    saved: BTreeMap<String, Kept>,
     desired_changed: bool,
     /// The calendar as it was last seen, to notice when it is set back.
     pub(super) wall_seen: Timestamp,
@@ -39,8 +39,8 @@ pub(super) type Place = (usize, usize);
 impl Supervisor {
     /// `desired`: what earlier supervisors were told of each app; `autostart` decides for the others.
     /// `first_run` is a number that no living tree of an earlier supervisor carries.
-    pub fn new(config: Arc<Config>, desired: &BTreeMap<String, bool>, first_run: u64, now: Now) -> Supervisor {
-        let wanted = |name: &str, autostart| desired.get(name).copied().unwrap_or(autostart);
+    pub fn new(config: Arc<Config>, kept: &BTreeMap<String, Kept>, first_run: u64, now: Now) -> Supervisor {
+        let wanted = |name: &str, autostart| kept.get(name).map_or(autostart, |kept| kept.desired);
         let apps = config.apps.iter().map(|app| App::new(app.clone(), wanted(&app.name, app.autostart), now)).collect();
         let mut supervisor = Supervisor {
             config,
@@ -54,7 +54,7 @@ impl Supervisor {
             desired_changed: false,
             wall_seen: now.wall,
         };
-        supervisor.saved = supervisor.desired();
+        supervisor.saved = supervisor.kept();
         supervisor
     }
 
@@ -70,7 +70,8 @@ impl Supervisor {
             Event::Exited { run, exit } => self.exited(run, exit, now),
             Event::TreeEmpty { run } => self.tree_empty(run, now),
             Event::Probed { run, outcome } => self.probed(run, outcome, now),
-            Event::MemorySampled { run, bytes } => {
+            Event::PortHeld { .. } | Event::PortOpen { .. } | Event::InFlight { .. } | Event::Traffic { .. } => {}
+            Event::MemorySampled { run, bytes, .. } => {
                 if !self.memory_sampled(run, bytes, now) {
                     return Vec::new();
                 }
@@ -82,9 +83,9 @@ impl Supervisor {
         self.settle(now);
         self.finish_shutdown();
         let mut effects = std::mem::take(&mut self.effects);
-        if std::mem::take(&mut self.desired_changed) && self.saved != self.desired() {
-            self.saved = self.desired();
-            effects.insert(0, Effect::SaveDesired(self.saved.clone()));
+        if std::mem::take(&mut self.desired_changed) && self.saved != self.kept() {
+            self.saved = self.kept();
+            effects.insert(0, Effect::Save(self.saved.clone()));
         }
         effects
     }
@@ -107,10 +108,11 @@ impl Supervisor {
         instances.chain(jobs).chain(wall).chain(waiters).chain(shutdown).min()
     }
 
-    /// What should run, as it is to survive a power cut.
-    pub fn desired(&self) -> BTreeMap<String, bool> {
-        let kept = self.apps.iter().filter(|app| !app.removed);
-        kept.map(|app| (app.config.name.clone(), app.desired)).collect()
+    /// What is to outlive a power cut.
+    pub fn kept(&self) -> BTreeMap<String, Kept> {
+        let apps = self.apps.iter().filter(|app| !app.removed);
+        let kept = |app: &App| Kept { desired: app.desired, slot: app.slot, release: None, bad: Vec::new() };
+        apps.map(|app| (app.config.name.clone(), kept(app))).collect()
     }
 
     pub fn config(&self) -> &Arc<Config> {
@@ -139,7 +141,8 @@ impl Supervisor {
         match request {
             Request::Start { apps, wait } => self.start(id, by, &apps, wait, now),
             Request::Stop { apps, wait } => self.stop(id, by, &apps, wait, now),
-            Request::Restart { apps, wait } => self.restart(id, by, &apps, wait, now),
+            Request::Swap { .. } | Request::Activate { .. } => {}
+            Request::Restart { apps, wait, .. } => self.restart(id, by, &apps, wait, now),
             Request::Reset { apps } => self.reset(id, by, &apps),
             Request::Signal { apps, signal, name } => self.signal(id, by, &apps, (signal, &name)),
             Request::Apply { config, wait } => self.apply(id, by, &config, wait, now),
@@ -183,7 +186,7 @@ impl Supervisor {
         let instance = &mut app.instances[place.1];
         instance.state = State::Spawning { run, generation };
         let index = instance.index;
-        self.push(Effect::Spawn { run, app: config, slot, index });
+        self.push(Effect::Spawn { run, app: config, slot, index, release: None });
     }
 
     pub(super) fn note_failure(&mut self, place: Place, why: String) {

@@ -5,18 +5,38 @@ use super::health::Check;
 use crate::api::{ActionResult, EventKind, Plan, Refusal, Slot};
 use crate::config::AppConfig;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
-    /// Write the desired state durably before the effects after it are performed: app → should it run?
-    SaveDesired(BTreeMap<String, bool>),
-    /// Check that the port is free, then start the process; answered by `Spawned` or `SpawnRefused`.
+    /// Write this durably before the effects after it are performed: of each app what is to outlive a power cut.
+    Save(BTreeMap<String, Kept>),
+    /// Start the process, behind the proxy on a free private port, else on its own port if that is free; answered by
+    /// `Spawned` or `SpawnRefused`.
     Spawn {
         run: RunId,
         app: Arc<AppConfig>,
         slot: Slot,
         index: u16,
+        release: Option<Release>,
+    },
+    /// What the public finds from now on at an app behind the proxy. `open`: its public addresses are listened on, and
+    /// answered by `PortOpen` or, as long as somebody else has one, `PortHeld`. `active` gets the requests, which are
+    /// held while it is empty; `warm` those that carry its deployment id.
+    Publish {
+        app: Arc<AppConfig>,
+        open: bool,
+        active: Vec<RunId>,
+        warm: Vec<RunId>,
+    },
+    /// This run was taken out of what is published: answered by `InFlight`, at once and at each change to zero.
+    Drain {
+        run: RunId,
+    },
+    /// What the proxy still has with this run is closed.
+    Cut {
+        run: RunId,
     },
     /// Ask every process of the tree to end, each once; answered by `TreeEmpty`, now or later.
     Stop {
@@ -53,6 +73,26 @@ pub enum Effect {
     },
     /// Everything is at rest: end the supervisor.
     Exit,
+}
+
+/// What outlives a power cut of one app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    pub desired: bool,
+    /// The active slot.
+    pub slot: Slot,
+    /// Of the active slot.
+    pub release: Option<Release>,
+    /// Releases that failed after they went live: ids.
+    pub bad: Vec<String>,
+}
+
+/// A built directory of an app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    pub id: String,
+    /// Absolute.
+    pub dir: PathBuf,
 }
 
 /// A happening, before it has its number and its time.

@@ -1,5 +1,6 @@
 //! What the world tells the core.
 
+use super::effect::Release;
 use crate::config::Config;
 use std::fmt;
 use std::sync::Arc;
@@ -32,8 +33,16 @@ pub enum Event {
     TreeEmpty { run: RunId },
     /// A probe answered: good, or bad with one sentence.
     Probed { run: RunId, outcome: Result<(), String> },
-    /// The tree's memory now, in bytes, confirmed where it is over the limit.
-    MemorySampled { run: RunId, bytes: u64 },
+    /// The tree's memory now, in bytes, confirmed where it is over the limit; and what the machine has left.
+    MemorySampled { run: RunId, bytes: u64, available: u64 },
+    /// Somebody else listens on a public address of this app: a whole sentence. Asked again by who told it.
+    PortHeld { app: String, holder: String },
+    /// All its public addresses are ours.
+    PortOpen { app: String },
+    /// What a drained run still has in flight through the proxy.
+    InFlight { run: RunId, requests: u64, streams: u64 },
+    /// Answers that a run has given through the proxy so far, and how many of them were 5xx or broken.
+    Traffic { run: RunId, answered: u64, errors: u64 },
 }
 
 #[derive(Debug, Clone)]
@@ -47,8 +56,22 @@ pub enum Request {
         apps: Vec<String>,
         wait: bool,
     },
+    /// `hard`: stop first, even where a rollover is possible.
     Restart {
         apps: Vec<String>,
+        wait: bool,
+        hard: bool,
+    },
+    /// Make the other slot active: the staged one, or back to the warm one.
+    Swap {
+        apps: Vec<String>,
+        wait: bool,
+    },
+    /// Roll over to this release; `stage`: leave it healthy and unswapped.
+    Activate {
+        app: String,
+        release: Release,
+        stage: bool,
         wait: bool,
     },
     /// Zero the counters; a delayed or given-up start is tried at once.

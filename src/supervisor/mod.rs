@@ -20,7 +20,7 @@ mod view;
 
 pub use self::core::Supervisor;
 pub use apply::plan;
-pub use effect::{Announcement, Effect, Reply};
+pub use effect::{Announcement, Effect, Kept, Release, Reply};
 pub use event::{Event, LeaderExit, Request, RequestId, RunId, SpawnRefusal};
 pub use health::Check;
 

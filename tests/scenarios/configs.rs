@@ -1,9 +1,11 @@
 //! Configurations for the stories: plain defaults, and the one thing a story is about.
 
+use infissi::api::Slot;
 use infissi::config::{
     AppConfig, Autorestart, Backoff, Config, ControlConfig, Cron, HealthConfig, LogFormat, LogsConfig, OwnLogConfig,
     ProbeKind, StatusRange, SupervisorConfig,
 };
+use infissi::supervisor::Kept;
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,6 +22,11 @@ pub(crate) fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+/// What an earlier supervisor kept of an app without releases.
+pub(crate) fn kept(desired: bool) -> Kept {
+    Kept { desired, slot: Slot::Blue, release: None, bad: Vec::new() }
+}
+
 /// An app without a port: online when it has run for a second.
 pub(crate) fn worker(name: &str) -> AppConfig {
     AppConfig {
@@ -33,6 +40,7 @@ pub(crate) fn worker(name: &str) -> AppConfig {
         env_file: None,
         inherit_env: vec!["PATH".to_owned()],
         port: None,
+        proxy: None,
         instances: 1,
         autostart: true,
         autorestart: Autorestart::Always,
@@ -67,6 +75,7 @@ pub(crate) fn worker(name: &str) -> AppConfig {
             max_total: 1024 * MIB,
             daily: false,
         },
+        deploy: None,
     }
 }
 
@@ -104,6 +113,7 @@ pub(crate) fn config(apps: impl IntoIterator<Item = AppConfig>) -> Arc<Config> {
         runtime_dir: None,
         state_dir: None,
         log_dir: None,
+        port_range: infissi::config::PORT_RANGE,
         control: ControlConfig::default(),
         metrics: None,
         shutdown_timeout: secs(60),

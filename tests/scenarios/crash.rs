@@ -180,7 +180,7 @@ fn a_sample_of_an_old_run_says_nothing_about_the_new_one() {
     let old = world.run("current");
     let restart = world.restart("current");
     world.done(restart);
-    world.tell(Event::MemorySampled { run: old, bytes: 900 * MIB });
+    world.tell(Event::MemorySampled { run: old, bytes: 900 * MIB, available: u64::MAX });
     world.tell(Event::Probed { run: old, outcome: Err("late".into()) });
     world.tell(Event::Exited { run: old, exit: code(1) });
     world.tell(Event::TreeEmpty { run: old });

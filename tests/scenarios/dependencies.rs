@@ -46,7 +46,7 @@ fn a_start_takes_along_what_it_needs() {
     let start = world.start("front");
     world.done(start);
     assert_eq!(spawn_order(&world), ["db", "api", "front"]);
-    assert!(world.saves.last().unwrap().values().all(|wanted| *wanted));
+    assert!(world.saves.last().unwrap().values().all(|kept| kept.desired));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn stopping_all_ends_dependents_first() {
 #[test]
 fn restarting_all_goes_down_and_up_in_order() {
     let mut world = World::up(stack());
-    let restart = world.ask("cyd", Request::Restart { apps: all(), wait: true });
+    let restart = world.ask("cyd", Request::Restart { apps: all(), wait: true, hard: false });
     assert!(world.results(restart).iter().all(|result| result.error.is_none()));
     assert_eq!(stop_order(&world), ["front", "api", "db"]);
     assert_eq!(spawn_order(&world)[3..], ["db", "api", "front"]);
@@ -158,7 +158,7 @@ fn what_crashes_while_it_waits_for_its_turn_to_be_restarted_is_restarted_all_the
     let mut world = World::of(stack());
     world.script("front", [Script { obeys: Some(secs(5)), ..Script::good() }, Script::good()]);
     world.advance(secs(5));
-    let restart = world.ask("cyd", Request::Restart { apps: all(), wait: true });
+    let restart = world.ask("cyd", Request::Restart { apps: all(), wait: true, hard: false });
     world.advance(secs(1));
     world.crash("db", code(1));
     assert!(world.results(restart).iter().all(|result| result.error.is_none()));

@@ -236,7 +236,7 @@ fn a_schedule_given_or_taken_turns_a_service_into_a_job_and_back() {
 #[test]
 fn a_job_may_be_run_without_waiting_for_the_reply() {
     let mut world = World::of([job("backup", "0 2 * * *")]);
-    let id = world.ask("ann", Request::Restart { apps: vec!["backup".into()], wait: false });
+    let id = world.ask("ann", Request::Restart { apps: vec!["backup".into()], wait: false, hard: false });
     assert!(world.reply(id).is_some());
     world.advance(secs(1));
     assert_eq!(world.spawns.len(), 1);

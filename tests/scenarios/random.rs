@@ -166,9 +166,9 @@ impl Play {
         match act {
             Act::Start(app, wait) => self.ask(Request::Start { apps: name(app), wait }),
             Act::Stop(app, wait) => self.ask(Request::Stop { apps: name(app), wait }),
-            Act::Restart(app, wait) => self.ask(Request::Restart { apps: name(app), wait }),
+            Act::Restart(app, wait) => self.ask(Request::Restart { apps: name(app), wait, hard: false }),
             Act::StopAll => self.ask(Request::Stop { apps: all(), wait: true }),
-            Act::RestartAll => self.ask(Request::Restart { apps: all(), wait: true }),
+            Act::RestartAll => self.ask(Request::Restart { apps: all(), wait: true, hard: false }),
             Act::Reset(app) => {
                 self.restarts.remove(NAMES[app]);
                 self.ask(Request::Reset { apps: name(app) });
@@ -200,7 +200,7 @@ impl Play {
             Act::FreePort(app) => world.free_port(port(app)),
             Act::Sample(app, bytes) => {
                 if let Some((_, run)) = world.core.runs(NAMES[app]).first().copied() {
-                    world.tell(Event::MemorySampled { run, bytes });
+                    world.tell(Event::MemorySampled { run, bytes, available: u64::MAX });
                 }
             }
             Act::Probe(app, good) => {
@@ -244,7 +244,7 @@ impl Play {
         let view = world.core.view(world.now());
         for name in NAMES {
             let app = view.iter().find(|app| app.name == name);
-            let wanted = world.core.desired().get(name).copied().unwrap_or(false) && !self.ending;
+            let wanted = world.core.kept().get(name).is_some_and(|kept| kept.desired) && !self.ending;
             match app.filter(|_| wanted) {
                 None => assert_eq!(world.living(name), 0, "{name} should not run\n{}", world.story()),
                 Some(app) => assert!(is_fine(world, &self.configs, app, &view), "{app:?}\n{}", world.story()),
@@ -285,7 +285,7 @@ fn strangers(world: &mut World) {
     world.tell(Event::Exited { run, exit: code(1) });
     world.tell(Event::TreeEmpty { run });
     world.tell(Event::Probed { run, outcome: Ok(()) });
-    world.tell(Event::MemorySampled { run, bytes: u64::MAX });
+    world.tell(Event::MemorySampled { run, bytes: u64::MAX, available: u64::MAX });
     world.tell(Event::Spawned { run, pid: 1 });
     world.tell(Event::Abandoned { id: RequestId(u64::MAX) });
 }

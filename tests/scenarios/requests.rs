@@ -80,7 +80,7 @@ fn requests(app: &AppConfig, wait: bool) -> Vec<(&'static str, Request, End)> {
     vec![
         ("start", Request::Start { apps: apps(), wait }, End::Up),
         ("stop", Request::Stop { apps: apps(), wait }, End::Down),
-        ("restart", Request::Restart { apps: apps(), wait }, End::Up),
+        ("restart", Request::Restart { apps: apps(), wait, hard: false }, End::Up),
         ("reset", Request::Reset { apps: apps() }, End::Either),
         ("signal", Request::Signal { apps: apps(), signal: 1, name: "SIGHUP".into() }, End::Either),
         ("apply the same", apply(Some(app.clone())), End::Either),
@@ -107,7 +107,7 @@ fn every_request_in_every_state_is_answered_once_and_comes_to_its_end() {
                 let mut world = reached(&way);
                 let case = format!("{name} while {}, wait: {wait}", way.into);
                 world.script("current", [Script::good()]);
-                let was_wanted = world.core.desired()["current"];
+                let was_wanted = world.core.kept()["current"].desired;
                 let id = world.ask("ann", request);
                 world.free_port(3000);
                 world.advance(secs(200));

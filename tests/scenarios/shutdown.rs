@@ -71,7 +71,7 @@ fn meanwhile_other_requests_are_refused() {
     assert_eq!((busy.code, busy.message.as_str()), (RefusalCode::Busy, "the supervisor is shutting down"));
     for request in [
         Request::Start { apps: vec!["current".into()], wait: true },
-        Request::Restart { apps: vec!["current".into()], wait: true },
+        Request::Restart { apps: vec!["current".into()], wait: true, hard: false },
         Request::Reset { apps: vec!["current".into()] },
         Request::Apply { config: crate::configs::config([]), wait: true },
     ] {
@@ -82,7 +82,7 @@ fn meanwhile_other_requests_are_refused() {
     let stop = world.stop("current");
     world.done(stop);
     world.until("its end", |world| world.exits == 1);
-    assert!(!world.saves.last().unwrap()["current"], "a stop counts even now");
+    assert!(!world.saves.last().unwrap()["current"].desired, "a stop counts even now");
 }
 
 #[test]

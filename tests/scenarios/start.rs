@@ -1,6 +1,6 @@
 //! From a configuration to online, and what can come in between.
 
-use crate::configs::{With, config, ms, probed, secs, web, worker};
+use crate::configs::{With, config, kept, ms, probed, secs, web, worker};
 use crate::script::Script;
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, RefusalCode, Status};
@@ -41,7 +41,7 @@ fn a_worker_is_online_when_it_has_run_a_second() {
 
 #[test]
 fn what_was_wanted_before_counts_more_than_autostart() {
-    let desired = BTreeMap::from([("current".to_owned(), false), ("gone".to_owned(), true)]);
+    let desired = BTreeMap::from([("current".to_owned(), kept(false)), ("gone".to_owned(), kept(true))]);
     let apps = [web("current", 3000), web("staging", 3002).with(|app| app.autostart = false)];
     let mut world = World::unborn(config(apps), &desired, "2026-06-01T12:00:00Z");
     world.tell(infissi::supervisor::Event::Began);

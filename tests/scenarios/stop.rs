@@ -55,7 +55,7 @@ fn a_stopped_app_stays_stopped() {
     world.done(stop);
     world.advance(secs(600));
     assert_eq!((world.spawns.len(), world.status("current")), (1, Status::Stopped));
-    assert!(!world.saves.last().unwrap()["current"]);
+    assert!(!world.saves.last().unwrap()["current"].desired);
 }
 
 #[test]

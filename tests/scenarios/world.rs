@@ -7,7 +7,9 @@ use crate::configs::{config, secs};
 use crate::script::{Script, Tree};
 use infissi::api::{ActionResult, AppStatus, EventKind, Plan, Refusal, Status};
 use infissi::config::{AppConfig, Config};
-use infissi::supervisor::{Announcement, Effect, Event, LeaderExit, Now, Reply, Request, RequestId, RunId, Supervisor};
+use infissi::supervisor::{
+    Announcement, Effect, Event, Kept, LeaderExit, Now, Reply, Request, RequestId, RunId, Supervisor,
+};
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -48,7 +50,7 @@ pub(crate) struct World {
     pub(crate) wall: Timestamp,
     pub(crate) spawns: Vec<Spawned>,
     pub(crate) log: Vec<(Duration, Announcement)>,
-    pub(crate) saves: Vec<BTreeMap<String, bool>>,
+    pub(crate) saves: Vec<BTreeMap<String, Kept>>,
     pub(crate) replies: BTreeMap<RequestId, (Duration, Reply)>,
     pub(crate) asked: BTreeSet<RequestId>,
     pub(crate) abandoned: BTreeSet<RequestId>,
@@ -68,7 +70,7 @@ pub(crate) struct World {
 
 impl World {
     /// A supervisor that has not begun.
-    pub(crate) fn unborn(config: Arc<Config>, desired: &BTreeMap<String, bool>, wall: &str) -> World {
+    pub(crate) fn unborn(config: Arc<Config>, desired: &BTreeMap<String, Kept>, wall: &str) -> World {
         let now = Now { mono: Duration::from_secs(1000), wall: wall.parse().unwrap() };
         World {
             core: Supervisor::new(config, desired, 1, now),
@@ -146,7 +148,7 @@ impl World {
     }
 
     pub(crate) fn restart(&mut self, app: &str) -> RequestId {
-        self.ask("cyd", Request::Restart { apps: vec![app.to_owned()], wait: true })
+        self.ask("cyd", Request::Restart { apps: vec![app.to_owned()], wait: true, hard: false })
     }
 
     pub(crate) fn apply(&mut self, apps: impl IntoIterator<Item = AppConfig>) -> RequestId {
@@ -323,7 +325,7 @@ impl World {
 
     pub(crate) fn sample(&mut self, app: &str, bytes: u64) {
         let run = self.run(app);
-        self.tell(Event::MemorySampled { run, bytes });
+        self.tell(Event::MemorySampled { run, bytes, available: u64::MAX });
     }
 
     fn later(&mut self, after: Duration, happening: Happening) {
@@ -333,7 +335,8 @@ impl World {
 
     fn perform(&mut self, place: usize, effect: Effect) {
         match effect {
-            Effect::SaveDesired(desired) => {
+            Effect::Publish { .. } | Effect::Drain { .. } | Effect::Cut { .. } => {}
+            Effect::Save(desired) => {
                 assert_eq!(place, 0, "what is wanted is saved before it is acted on");
                 assert_ne!(self.saves.last(), Some(&desired), "saved without a change");
                 self.saves.push(desired);

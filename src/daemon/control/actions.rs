@@ -40,10 +40,9 @@ pub(super) async fn stop((State(shared), Extension(caller), Selector(selector), 
 }
 
 pub(super) async fn restart((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
-    // Without a proxy every restart is a hard one.
-    let ActionQuery { wait, hard: _ } = query(asked.as_deref())?;
+    let ActionQuery { wait, hard } = query(asked.as_deref())?;
     let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
-    act(&shared, &caller, Request::Restart { apps, wait }).await
+    act(&shared, &caller, Request::Restart { apps, wait, hard }).await
 }
 
 pub(super) async fn reset((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {

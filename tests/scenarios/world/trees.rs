@@ -145,7 +145,7 @@ impl World {
                 let age = self.mono - tree.since.unwrap();
                 let bytes = 50 * MIB + tree.script.leaks * age.as_secs();
                 self.later(secs(1), Happening::Sampled(run));
-                self.tell(Event::MemorySampled { run, bytes });
+                self.tell(Event::MemorySampled { run, bytes, available: u64::MAX });
             }
         }
     }
