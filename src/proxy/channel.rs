@@ -100,6 +100,20 @@ pub struct Network {
     pub prefix: u8,
 }
 
+impl Network {
+    /// Is the address in it? IPv4 and IPv6 are never in each other.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (own, other, width) = match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => (u128::from(u32::from(own)), u128::from(u32::from(other)), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => (u128::from(own), u128::from(other), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        // A shift by the whole width leaves nothing to differ.
+        let free = u32::from(width - self.prefix.min(width));
+        (own ^ other).checked_shr(free).unwrap_or(0) == 0
+    }
+}
+
 /// Against slow and many clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
