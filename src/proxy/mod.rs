@@ -6,7 +6,13 @@ pub mod channel;
 pub mod channel_stream;
 mod connection;
 mod counters;
+mod figures;
+mod listeners;
 mod news;
 mod pool;
 mod routes;
+mod say;
 mod target;
+mod worker;
+
+pub use worker::run;
