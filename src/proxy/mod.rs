@@ -3,3 +3,16 @@
 //! listeners → routes (claim) → targets → forward; `channel` is how the supervisor tells it what to do.
 
 pub mod channel;
+pub mod channel_stream;
+mod connection;
+mod counters;
+mod figures;
+mod listeners;
+mod news;
+mod pool;
+mod routes;
+mod say;
+mod target;
+mod worker;
+
+pub use worker::run;
