@@ -3,9 +3,17 @@
 //! listeners → routes (claim) → targets → forward; `channel` is how the supervisor tells it what to do.
 
 pub mod channel;
+mod answers;
+mod body;
 mod connection;
 mod counters;
+mod forward;
+mod framing;
+mod head;
 mod news;
 mod pool;
 mod routes;
 mod target;
+mod upgrade;
+mod upstream;
+mod wire;
