@@ -28,7 +28,9 @@ const LINGER: Duration = Duration::from_secs(2);
 enum End {
     Closed,
     /// hyper has told it so.
-    Malformed { is_too_long: bool },
+    Malformed {
+        is_too_long: bool,
+    },
     Late(Late),
     Dismissed,
 }

@@ -107,9 +107,8 @@ fn is_host(host: &[u8]) -> bool {
             None => (host, &b""[..]),
         },
     };
-    let is_named = name.iter().all(|byte| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':')
-    });
+    let is_named =
+        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':'));
     !name.is_empty() && is_named && port.iter().all(u8::is_ascii_digit)
 }
 
@@ -198,9 +197,9 @@ pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
 pub(super) fn is_event_stream(response: &response::Parts) -> bool {
     const EVENT_STREAM: &[u8] = b"text/event-stream";
     let content_type = response.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.and_then(|value| value.get(..EVENT_STREAM.len())).is_some_and(|kind| {
-        kind.eq_ignore_ascii_case(EVENT_STREAM)
-    })
+    content_type
+        .and_then(|value| value.get(..EVENT_STREAM.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
 /// Of `timeout=5, max=100`, seconds.
@@ -213,8 +212,7 @@ fn timeout(keep_alive: &HeaderValue) -> Option<Duration> {
 /// What concerns one connection alone (RFC 9110, 7.6.1), and what `Connection` names; but nothing that says where a
 /// message ends or whom it is for, whatever a sender calls it.
 fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    const KEPT: [HeaderName; 4] =
-        [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
+    const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()

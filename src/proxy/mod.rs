@@ -2,9 +2,9 @@
 //!
 //! listeners → routes (claim) → targets → forward; `channel` is how the supervisor tells it what to do.
 
-pub mod channel;
 mod answers;
 mod body;
+pub mod channel;
 mod connection;
 mod counters;
 mod forward;
@@ -17,3 +17,6 @@ mod target;
 mod upgrade;
 mod upstream;
 mod wire;
+
+#[cfg(test)]
+mod tests;
