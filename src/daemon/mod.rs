@@ -20,6 +20,7 @@ mod log_place;
 mod notice;
 mod outputs;
 mod own_log;
+mod private_ports;
 mod probe_command;
 mod probes;
 mod runs;

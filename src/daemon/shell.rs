@@ -267,9 +267,10 @@ impl Shell {
                 self.saving = Some(Saving { save: self.last_save, since: clock::now().mono });
                 self.shared.save_kept(self.last_save, kept);
             }
-            Effect::Spawn { run, app, slot, index, release: _ } => {
+            Effect::Spawn { run, app, slot, index, release } => {
                 let shared = self.shared.clone();
-                let order = Order { run, app, slot, index };
+                let port_range = self.core.config().supervisor.port_range.clone();
+                let order = Order { run, app, slot, index, release, port_range };
                 tokio::task::spawn_blocking(move || {
                     let landing = shared.launcher.launch(&order, |user, output| {
                         shared.take_output(order.run, &order.app, user, output);

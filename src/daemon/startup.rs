@@ -6,6 +6,7 @@ use super::children::Children;
 use super::events::Events;
 use super::launch::{Launcher, sentence};
 use super::outputs::log_happening;
+use super::private_ports::PrivatePorts;
 use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
@@ -133,6 +134,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
         nofile,
         users: Users::new(own),
         children: Children::default(),
+        ports: PrivatePorts::new(&saved.id),
     };
     let config = Arc::new(config);
     let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
