@@ -13,6 +13,7 @@ mod endings;
 mod environment;
 mod events;
 mod exit_watch;
+mod front;
 mod last_applied;
 mod launch;
 mod leftovers;
