@@ -88,7 +88,9 @@ fn other_slot(app: &App, now: Now) -> Option<OtherSlot> {
     let is_through = phase == OtherPhase::Draining && !of_slot().any(drained);
     let phase = if is_through { OtherPhase::Stopping } else { phase };
     let release = app.cast(slot).release.as_ref().map(|release| release.id.clone());
-    Some(OtherSlot { slot, phase, release, by, since, in_flight: None })
+    let warm_until = app.retreat().filter(|_| phase == OtherPhase::Warm).and_then(|retreat| retreat.warm_until);
+    let until = warm_until.and_then(|until| now.wall.checked_add(until.saturating_sub(now.mono)).ok());
+    Some(OtherSlot { slot, phase, release, by, since, until, in_flight: None })
 }
 
 fn instance_status(app: &App, instance: &Instance, wanted: bool, now: Now) -> InstanceStatus {
