@@ -9,6 +9,7 @@ mod health;
 mod jobs;
 mod random;
 mod requests;
+mod rollover;
 mod script;
 mod shutdown;
 mod start;
