@@ -440,3 +440,18 @@ fn a_start_while_a_rollover_is_under_way_leaves_it_alone() {
     world.done(restart);
     assert_eq!(world.spawns.len(), 2);
 }
+
+#[test]
+fn a_spawn_that_was_refused_for_an_overtaken_rollover_does_not_fail_the_next() {
+    let mut world = up();
+    world.script("current", [Script { spawn_takes: ms(500), ..Script::refused("no such command") }, Script::good()]);
+    let restart = world.restart("current");
+    world.advance(ms(100));
+    let apply = world.apply([current().with(|app| app.command = vec!["node".into()])]);
+    world.failure(restart);
+    world.done(apply);
+    assert_eq!(
+        (world.spawns[2].command.as_slice(), world.app("current").slot),
+        (&["node".to_owned()][..], Slot::Green)
+    );
+}
