@@ -455,3 +455,18 @@ fn a_spawn_that_was_refused_for_an_overtaken_rollover_does_not_fail_the_next() {
         (&["node".to_owned()][..], Slot::Green)
     );
 }
+
+#[test]
+fn a_public_port_stays_open_while_a_dependent_that_stops_needs_it() {
+    let needs = proxied("front", 3001).with(|app| app.depends_on = vec!["current".into()]);
+    let mut world = World::up([current(), needs]);
+    world.advance(secs(2));
+    let front = world.run("front");
+    world.rescript(front, |script| script.requests = secs(5));
+    world.shutdown();
+    world.advance(secs(3));
+    assert!(!world.is_open("front"));
+    assert!(world.is_open("current"), "front still answers requests that need it");
+    assert_eq!(world.active("current").len(), 1);
+    world.until("the end", |world| world.exits == 1);
+}
