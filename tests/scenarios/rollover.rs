@@ -470,3 +470,20 @@ fn a_public_port_stays_open_while_a_dependent_that_stops_needs_it() {
     assert_eq!(world.active("current").len(), 1);
     world.until("the end", |world| world.exits == 1);
 }
+
+#[test]
+fn a_resize_in_place_publishes_the_new_instances_and_drains_those_too_many() {
+    let sized = |count| current().with(|app| app.instances = count);
+    let mut world = World::up([sized(1)]);
+    let id = world.apply([sized(3)]);
+    world.done(id);
+    let runs = world.active("current");
+    assert_eq!((runs.len(), world.spawns.len()), (3, 3));
+    world.rescript(runs[2], |script| (script.requests, script.streams) = (secs(30), secs(100)));
+    let asked = world.mono;
+    let id = world.apply([sized(1)]);
+    assert_eq!(world.active("current"), runs[..1]);
+    world.done(id);
+    assert_eq!(world.mono, asked + secs(100) + ms(50), "the others serve: what it has in flight gets its time");
+    assert_eq!((world.cuts.len(), world.living("current")), (0, 1));
+}
