@@ -5,7 +5,7 @@ use crate::script::{Script, code, killed_by};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, OtherPhase, RefusalCode, Slot, Status};
 use infissi::config::AppConfig;
-use infissi::supervisor::{Request, RunId};
+use infissi::supervisor::{Effect, Request, RunId};
 use std::collections::BTreeMap;
 
 fn current() -> AppConfig {
@@ -486,4 +486,12 @@ fn a_resize_in_place_publishes_the_new_instances_and_drains_those_too_many() {
     world.done(id);
     assert_eq!(world.mono, asked + secs(100) + ms(50), "the others serve: what it has in flight gets its time");
     assert_eq!((world.cuts.len(), world.living("current")), (0, 1));
+}
+
+#[test]
+fn nothing_is_published_before_the_supervisor_has_begun() {
+    let mut world = World::unborn(crate::configs::config([current()]), &BTreeMap::new(), "2026-06-01T12:00:00Z");
+    let now = world.now();
+    let effects = world.core.handle(infissi::supervisor::Event::Tick, now);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Publish { .. })), "{effects:?}");
 }
