@@ -65,11 +65,6 @@ impl Script {
         Script { ready: None, ..Script::good() }
     }
 
-    /// It has requests and streams in flight that end so long after the start of its drain.
-    pub(crate) fn busy(requests: Duration, streams: Duration) -> Script {
-        Script { requests, streams, ..Script::good() }
-    }
-
     pub(crate) fn stubborn() -> Script {
         Script { obeys: None, ..Script::good() }
     }

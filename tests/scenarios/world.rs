@@ -10,7 +10,7 @@ use front::Public;
 use infissi::api::{ActionResult, AppStatus, EventKind, OtherPhase, Plan, Refusal, Slot, Status};
 use infissi::config::{AppConfig, Config};
 use infissi::supervisor::{
-    Announcement, Effect, Event, Kept, LeaderExit, Now, Release, Reply, Request, RequestId, RunId, Supervisor,
+    Announcement, Check, Effect, Event, Kept, LeaderExit, Now, Release, Reply, Request, RequestId, RunId, Supervisor,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -65,6 +65,7 @@ pub(crate) struct World {
     pub(crate) kills: Vec<(Duration, RunId)>,
     pub(crate) signals: Vec<(RunId, i32)>,
     pub(crate) probes: Vec<(Duration, RunId)>,
+    pub(crate) checks: Vec<(RunId, Check)>,
     pub(crate) logs_open: BTreeSet<String>,
     pub(crate) exits: usize,
     /// What the public finds at each app, and what it found at each change.
@@ -103,6 +104,7 @@ impl World {
             kills: Vec::new(),
             signals: Vec::new(),
             probes: Vec::new(),
+            checks: Vec::new(),
             logs_open: BTreeSet::new(),
             exits: 0,
             published: BTreeMap::new(),
@@ -385,6 +387,10 @@ impl World {
         self.happens(Happening::LeaderEnds(run, exit));
     }
 
+    pub(crate) fn crash_run(&mut self, run: RunId, exit: LeaderExit) {
+        self.happens(Happening::LeaderEnds(run, exit));
+    }
+
     pub(crate) fn sample(&mut self, app: &str, bytes: u64) {
         let run = self.run(app);
         self.tell(Event::MemorySampled { run, bytes, available: u64::MAX });
@@ -418,7 +424,8 @@ impl World {
             }
             Effect::Kill { run } => self.kill_tree(run),
             Effect::Signal { run, signal } => self.signals.push((run, signal)),
-            Effect::Probe { run, .. } => {
+            Effect::Probe { run, check } => {
+                self.checks.push((run, check));
                 self.probes.push((self.mono, run));
                 let takes = self.trees[&run].script.probe_takes;
                 self.later(takes, Happening::Answers(run));
