@@ -74,6 +74,9 @@ pub struct OtherSlot {
     /// Who caused it: a user's name, or `supervisor`.
     pub by: String,
     pub since: Timestamp,
+    /// While it is warm: until when.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
     /// Requests and streams that it still has, while it drains.
     pub in_flight: Option<u64>,
 }
@@ -148,6 +151,9 @@ pub struct AppDetail {
     /// Names, never values, of the environment that an instance gets.
     pub env_names: Vec<String>,
     pub log_files: LogFiles,
+    /// Its public addresses, which the proxy serves; none where the app binds its port itself or has no port.
+    #[serde(default)]
+    pub listen: Vec<String>,
     pub depends_on: Vec<String>,
     /// The probe in words: `GET /api/health`, `tcp`, `its port`.
     pub probe: String,

@@ -14,7 +14,7 @@ pub struct AppConfig {
     pub aliases: Vec<String>,
     /// The argument vector, `{port}` and its like not yet put in. Never empty.
     pub command: Vec<String>,
-    /// Absolute.
+    /// Absolute; with `deploy`, below [`DeployConfig::live`] unless written absolute.
     pub cwd: PathBuf,
     /// As written, or the owner of a file that root reads and does not own; when absent and the supervisor is root, the
     /// owner of `cwd`.
@@ -200,6 +200,13 @@ pub struct LogsConfig {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+impl DeployConfig {
+    /// The link to the active release.
+    pub fn live(&self) -> PathBuf {
+        self.root.join("live")
+    }
 }
 
 impl AppConfig {

@@ -1,10 +1,13 @@
 //! `supervisor.toml` → [`Config`], valid by construction; every mistake with its key and line.
 
+mod addresses;
 mod app;
 mod app_table;
+mod claims;
 mod command;
 mod cron;
 mod dependencies;
+mod deploy_table;
 mod diff;
 mod dotenv;
 mod doubles;
@@ -17,6 +20,7 @@ mod logs_table;
 mod mistake;
 mod notes;
 mod parse;
+mod proxy_table;
 mod signals;
 mod sources;
 mod supervisor_table;

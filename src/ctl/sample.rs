@@ -106,6 +106,7 @@ pub(crate) fn detail() -> AppDetail {
             out: "/var/log/infissi/staging-out.log".to_owned(),
             error: "/var/log/infissi/staging-error.log".to_owned(),
         },
+        listen: vec!["[::]:3002".to_owned()],
         depends_on: Vec::new(),
         probe: "GET /api/health".to_owned(),
         schedule: None,

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "capset and signal dispositions have no safe wrapper")]
 
 use super::limits::Nofile;
+use nix::libc;
 use nix::sys::prctl::{set_dumpable, set_no_new_privs};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use std::io;
@@ -43,7 +44,7 @@ fn drop_capabilities() -> io::Result<()> {
     let header = Header { version: VERSION_3, pid: 0 };
     let none = [[0_u32; 3]; 2];
     // SAFETY: version 3 of capset(2) reads two structures of three words, and the header; all outlive the call.
-    match unsafe { nix::libc::syscall(nix::libc::SYS_capset, &raw const header, none.as_ptr()) } {
+    match unsafe { libc::syscall(libc::SYS_capset, &raw const header, none.as_ptr()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

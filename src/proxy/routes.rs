@@ -184,6 +184,11 @@ impl Routes {
         app
     }
 
+    /// The app's route, if there is one.
+    pub(crate) fn find(&self, name: &str) -> Option<Rc<AppRoute>> {
+        self.apps.borrow().get(name).cloned()
+    }
+
     /// `Order::Route`
     pub(crate) fn publish(&self, route: Route) {
         let app = self.app(&route.app);
@@ -272,3 +277,6 @@ impl Routes {
         self.targets.borrow_mut().retain(|id, target| routed.contains(id) || !target.pass_over());
     }
 }
+
+#[cfg(test)]
+mod tests;

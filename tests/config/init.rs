@@ -16,7 +16,7 @@ fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn stanza(files: &[(&str, &str)], port: Option<u16>) -> (String, Arc<AppConfig>) {
     let dir = project(files);
     let stanza = init(dir.path(), port).unwrap();
-    let facts = Facts { is_root: false, user_name: &|_| None };
+    let facts = Facts { is_root: false, user_name: &|_| None, log_dir: None };
     let parsed = parse(&Sources::from_text(Path::new("/etc/infissi/supervisor.toml"), &stanza, 0), &facts);
     let app = Arc::clone(&parsed.unwrap_or_else(|mistakes| panic!("{mistakes}\n{stanza}")).config.apps[0]);
     assert_eq!(app.cwd, dir.path());

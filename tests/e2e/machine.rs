@@ -61,11 +61,35 @@ pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 pub(crate) fn free_port() -> u16 {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     let mut given = GIVEN.lock().unwrap();
-    let start = std::process::id().wrapping_mul(193) % 20_000;
-    (0..20_000)
-        .map(|step| 12_000 + u16::try_from((start + step) % 20_000).unwrap())
+    let start = std::process::id().wrapping_mul(193) % 16_000;
+    (0..16_000)
+        .map(|step| 12_000 + u16::try_from((start + step) % 16_000).unwrap())
         .find(|port| !given.contains(port) && is_free(*port) && given.insert(*port))
         .unwrap()
+}
+
+/// A `port_range` that no other story uses, of whichever test program: each holds the port before its range.
+pub(crate) struct PrivatePorts {
+    before: TcpListener,
+}
+
+impl PrivatePorts {
+    const EACH: u16 = 24;
+
+    pub(crate) fn take() -> PrivatePorts {
+        let start = std::process::id().wrapping_mul(31) % 160;
+        (0..160)
+            .map(|step| 28_000 + u16::try_from((start + step) % 160).unwrap() * (PrivatePorts::EACH + 1))
+            .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .map(|before| PrivatePorts { before })
+            .unwrap()
+    }
+
+    /// As `port_range` has it.
+    pub(crate) fn range(&self) -> String {
+        let before = self.before.local_addr().unwrap().port();
+        format!("{}-{}", before + 1, before + PrivatePorts::EACH)
+    }
 }
 
 fn is_free(port: u16) -> bool {

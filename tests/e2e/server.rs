@@ -1,7 +1,7 @@
 //! A supervisor of the story's own: the real binary in a temporary directory, ended and looked after when the story is over.
 
 use crate::machine::{
-    Output, PATIENCE, POLL, Program, cgroups_of, command, copy_program, eventually, marked, now, signal,
+    Output, PATIENCE, POLL, PrivatePorts, Program, cgroups_of, command, copy_program, eventually, marked, now, signal,
 };
 use infissi::api::{Client, routes};
 use nix::sys::signal::Signal;
@@ -23,16 +23,17 @@ pub(crate) const NOBODY: u32 = 65534;
 /// How long an orderly end may take before it is a fault of the supervisor.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The demo app by `npm start` on a port.
+/// The demo app by `npm start` on a port that it binds itself.
 pub(crate) fn demo(name: &str, port: u16, more: &str) -> String {
     format!(
-        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
+        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nproxy = \"off\"\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
     )
 }
 
 pub(crate) struct Server {
     dir: TempDir,
     setup: Setup,
+    private_ports: PrivatePorts,
     child: Option<Child>,
 }
 
@@ -86,7 +87,7 @@ impl Setup {
     pub(crate) fn prepare(self, apps: &str) -> Server {
         let dir = tempfile::Builder::new().prefix("infissi-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let server = Server { dir, setup: self, child: None };
+        let server = Server { dir, setup: self, private_ports: PrivatePorts::take(), child: None };
         let demo = server.path("demo");
         fs::create_dir(&demo).unwrap();
         for file in ["package.json", "server.js"] {
@@ -136,7 +137,11 @@ impl Server {
         let directories = directories.iter().filter(|(key, _)| !keys.contains(key));
         let directories: String = directories.map(|(key, dir)| format!("{key} = \"{dir}\"\n")).collect();
         let log = if keys.contains("log =") { "" } else { "log = { level = \"debug\" }\n" };
-        self.write("supervisor.toml", &format!("[supervisor]\n{directories}{log}{keys}\n{apps}"));
+        let ports = match keys.contains("port_range") {
+            true => String::new(),
+            false => format!("port_range = \"{}\"\n", self.private_ports.range()),
+        };
+        self.write("supervisor.toml", &format!("[supervisor]\n{directories}{log}{ports}{keys}\n{apps}"));
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) {

@@ -105,6 +105,7 @@ pub(super) async fn show(
             .map(|setting| setting.env.keys().map(|name| name.to_string_lossy().into_owned()).collect())
             .unwrap_or_default(),
         log_files: LogFiles { combined, out, error },
+        listen: app.proxy.iter().flat_map(|proxy| &proxy.listen).map(ToString::to_string).collect(),
         depends_on: app.depends_on.clone(),
         probe: probe_in_words(&app),
         schedule: app.schedule.as_ref().map(|cron| cron.text().to_owned()),
