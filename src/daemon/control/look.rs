@@ -210,11 +210,7 @@ pub(super) async fn exec(
 }
 
 /// What the app's active slot runs with.
-async fn setting(
-    shared: &Arc<Shared>,
-    (app, slot): (&Arc<AppConfig>, Slot),
-    mark: String,
-) -> Result<Setting, String> {
+async fn setting(shared: &Arc<Shared>, (app, slot): (&Arc<AppConfig>, Slot), mark: String) -> Result<Setting, String> {
     let (shared, app) = (shared.clone(), app.clone());
     let setting = tokio::task::spawn_blocking(move || {
         let run = shared.runs.of(&app.name).into_iter().rfind(|run| run.slot == slot);
