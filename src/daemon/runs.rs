@@ -1,11 +1,14 @@
 //! The process trees that exist, by run.
 
+use super::environment::InstanceName;
+use super::private_ports::PrivatePort;
 use super::probe_command::Asking;
 use crate::api::{AppStatus, ProcessRow, Slot};
+use crate::config::AppConfig;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::{Row, Tree};
-use crate::supervisor::RunId;
+use crate::supervisor::{Release, RunId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +26,11 @@ pub(super) struct Run {
     pub index: u16,
     pub pid: i32,
     pub tree: Tree,
+    /// Where it is to listen.
+    pub port: Option<RunPort>,
+    /// Next's deployment id in its environment.
+    pub deployment: Option<String>,
+    pub release: Option<Release>,
     /// The leader was reaped.
     pub exited: AtomicBool,
     /// Its command probe.
@@ -32,6 +40,24 @@ pub(super) struct Run {
     /// When its CPU time was last noted, and what it was.
     cpu_then: Mutex<(Duration, Duration)>,
     oom_kills: Mutex<OomKills>,
+}
+
+/// Where an instance is to listen.
+#[derive(Debug)]
+pub(super) enum RunPort {
+    /// On loopback, behind the proxy; its own until the run is forgotten.
+    Private(PrivatePort),
+    /// The app's, which it binds itself.
+    Public(u16),
+}
+
+impl RunPort {
+    pub(super) fn number(&self) -> u16 {
+        match self {
+            RunPort::Private(port) => port.number(),
+            RunPort::Public(port) => *port,
+        }
+    }
 }
 
 /// What the kernel's OOM killer took of one tree, as far as was noted.
@@ -57,6 +83,9 @@ impl Run {
             index,
             pid: tree.leader().pid,
             tree,
+            port: None,
+            deployment: None,
+            release: None,
             exited: AtomicBool::new(false),
             asking: Asking::default(),
             address: Mutex::default(),
@@ -70,9 +99,23 @@ impl Run {
         self.exited.load(Ordering::Relaxed) && self.tree.is_empty()
     }
 
-    /// Where it can be asked on that port, once it was seen there.
-    pub(super) fn address(&self, port: u16) -> Option<SocketAddr> {
-        self.address.lock().unwrap_or_else(PoisonError::into_inner).filter(|address| address.port() == port)
+    /// What its environment told it.
+    pub(super) fn told(self, port: Option<RunPort>, deployment: Option<String>, release: Option<Release>) -> Run {
+        Run { port, deployment, release, ..self }
+    }
+
+    /// For its environment and its command line.
+    pub(super) fn as_instance<'a>(&'a self, app: &'a AppConfig) -> InstanceName<'a> {
+        InstanceName { app, slot: self.slot, index: self.index, port: self.port(), release: self.release.as_ref() }
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        self.port.as_ref().map(RunPort::number)
+    }
+
+    /// Where its port can be asked, once it was seen there.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_seen_at(&self, address: SocketAddr) {

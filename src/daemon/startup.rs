@@ -4,8 +4,10 @@ use super::apply::{Loaded, load, parse_sources};
 use super::arguments::Arguments;
 use super::children::Children;
 use super::events::Events;
+use super::front::{self, Met, World};
 use super::launch::{Launcher, sentence};
 use super::outputs::log_happening;
+use super::private_ports::PrivatePorts;
 use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
@@ -127,13 +129,14 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let telling = events.clone();
     let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
-    let launcher = Launcher {
+    let launcher = Arc::new(Launcher {
         state_id: saved.id.clone(),
         cgroups: cgroups.map(Arc::new),
         nofile,
         users: Users::new(own),
         children: Children::default(),
-    };
+        ports: PrivatePorts::new(&saved.id),
+    });
     let config = Arc::new(config);
     let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -162,7 +165,15 @@ async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let kept = beginning.saved.kept();
-    let shared = Arc::new(Shared::new(beginning, notices, asks));
+    let world =
+        World::new(&beginning.places.runtime_dir, beginning.launcher.clone(), beginning.events.clone(), notices.clone());
+    let (front, met) = front::start(world).await;
+    let first_run = match met {
+        Met::Nobody => first_run,
+        // It knows the runs of earlier supervisors by their numbers, and no supervisor starts one each millisecond.
+        Met::AWorker => first_run.max(u64::try_from(clock::now().mono.as_millis()).unwrap_or(first_run)),
+    };
+    let shared = Arc::new(Shared::new(beginning, front, notices, asks));
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
     let (listener, socket_file) = control::bind(&socket)
@@ -182,6 +193,7 @@ async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
+    shared.front.end().await;
     socket_file.remove();
     let stopping = shared.clone();
     let stopped = tokio::task::spawn_blocking(move || stopping.logs.stop_within(LOGS_PATIENCE));

@@ -3,12 +3,12 @@
 mod listeners;
 
 use super::proc;
-use listeners::{Listener, listeners_on};
+use listeners::{Listener, all_listeners, listeners_on};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, setsockopt, socket, sockopt,
 };
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::unix::ffi::OsStrExt;
@@ -98,6 +98,14 @@ pub fn listens(port: u16, pids: &[i32]) -> Listening {
         // It was closed while we looked.
         Err(None) => Listening::No,
     }
+}
+
+/// The ports on which these processes listen, in order; those of processes that we may not look into are missing.
+pub fn listened_to_by(pids: &[i32]) -> Vec<u16> {
+    let listeners = all_listeners();
+    let owners = owners(&listeners, pids);
+    let own = listeners.iter().filter(|listener| !owners.of(listener).is_empty());
+    own.map(|listener| listener.address.port()).collect::<BTreeSet<u16>>().into_iter().collect()
 }
 
 /// The tree's own listener, or else the stranger.

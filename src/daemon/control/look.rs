@@ -12,6 +12,7 @@ use crate::api::{
 };
 use crate::config::{AppConfig, ProbeKind, Sources};
 use crate::daemon::environment::InstanceName;
+use crate::daemon::launch::Setting;
 use crate::daemon::log_place::log_files;
 use crate::daemon::notice::{AppView, Ask};
 use crate::daemon::shared::Shared;
@@ -95,18 +96,13 @@ pub(super) async fn show(
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
     let stats = timeout(TAIL_PATIENCE, stats).await;
     let dropped = stats.ok().and_then(Result::ok).flatten().map_or(0, |stats| stats.dropped_lines);
-    let (launching, of) = (shared.clone(), (app.clone(), status.slot));
-    let setting = tokio::task::spawn_blocking(move || {
-        let instance = InstanceName { app: &of.0, slot: of.1, index: 0 };
-        launching.launcher.setting(instance, "").ok()
-    });
-    let setting = setting.await.ok().flatten();
+    let setting = setting(&shared, (&app, status.slot), String::new()).await;
     let detail = AppDetail {
         command: app.command.clone(),
         cwd: app.cwd.display().to_string(),
         user: shared.launcher.users.known_of(&app.name).map(|user| user.name),
         env_names: setting
-            .map(|setting| setting.env.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect())
+            .map(|setting| setting.env.keys().map(|name| name.to_string_lossy().into_owned()).collect())
             .unwrap_or_default(),
         log_files: LogFiles { combined, out, error },
         listen: app.proxy.iter().flat_map(|proxy| &proxy.listen).map(ToString::to_string).collect(),
@@ -192,12 +188,9 @@ pub(super) async fn exec(
     Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Change, &name)?;
-    let launching = shared.clone();
-    let setting = tokio::task::spawn_blocking(move || {
-        let instance = InstanceName { app: &app, slot: Slot::Blue, index: 0 };
-        launching.launcher.setting(instance, &format!("{}.exec", launching.launcher.state_id))
-    });
-    let setting = setting.await.map_err(|_| ending())?;
+    let slot = view(&shared, &app.name).await?.status.slot;
+    let mark = format!("{}.exec", shared.launcher.state_id);
+    let setting = setting(&shared, (&app, slot), mark).await;
     let setting = setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))?;
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     Ok(json(&ExecPlan {
@@ -214,6 +207,21 @@ pub(super) async fn exec(
             .map(|(name, value)| (text(name), text(value)))
             .collect(),
     }))
+}
+
+/// What the app's active slot runs with.
+async fn setting(
+    shared: &Arc<Shared>,
+    (app, slot): (&Arc<AppConfig>, Slot),
+    mark: String,
+) -> Result<Setting, String> {
+    let (shared, app) = (shared.clone(), app.clone());
+    let setting = tokio::task::spawn_blocking(move || {
+        let run = shared.runs.of(&app.name).into_iter().rfind(|run| run.slot == slot);
+        let instance = run.as_ref().map_or_else(|| InstanceName::at_rest(&app, slot), |run| run.as_instance(&app));
+        shared.launcher.setting(instance, &mark)
+    });
+    setting.await.unwrap_or_else(|_| Err("the supervisor is ending".to_owned()))
 }
 
 /// The one app of that name or alias.
