@@ -165,8 +165,12 @@ async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let kept = beginning.saved.kept();
-    let world =
-        World::new(&beginning.places.runtime_dir, beginning.launcher.clone(), beginning.events.clone(), notices.clone());
+    let world = World::new(
+        &beginning.places.runtime_dir,
+        beginning.launcher.clone(),
+        beginning.events.clone(),
+        notices.clone(),
+    );
     let (front, met) = front::start(world).await;
     let first_run = match met {
         Met::Nobody => first_run,

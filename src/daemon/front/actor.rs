@@ -90,14 +90,23 @@ enum Told {
 /// What a thread found out.
 enum Found {
     /// Who has an address of this app.
-    Holder { app: String, holder: String },
-    Started { started: Result<Launched, String>, channel: UnixStream, attaching: Option<UnixListener> },
+    Holder {
+        app: String,
+        holder: String,
+    },
+    Started {
+        started: Result<Launched, String>,
+        channel: UnixStream,
+        attaching: Option<UnixListener>,
+    },
 }
 
 /// Whether a worker has the listeners.
 enum Serves {
     /// Nobody has to be there, or is to be there before this time.
-    Nobody { from: Duration },
+    Nobody {
+        from: Duration,
+    },
     /// A thread starts it.
     Starting,
     Current(Worker),
@@ -297,8 +306,15 @@ impl Actor {
         }
     }
 
-    fn open_door(&mut self, app: &str, address: SocketAddr, wanted: &[SocketAddr], now: Duration) -> Result<(), Trouble> {
-        let elsewhere = self.doors.all().iter().find(|door| door.address == address && !self.apps.contains_key(&door.app));
+    fn open_door(
+        &mut self,
+        app: &str,
+        address: SocketAddr,
+        wanted: &[SocketAddr],
+        now: Duration,
+    ) -> Result<(), Trouble> {
+        let elsewhere =
+            self.doors.all().iter().find(|door| door.address == address && !self.apps.contains_key(&door.app));
         let door = match elsewhere.cloned() {
             // An earlier supervisor had it open for an app of another name.
             Some(unclaimed) => {
@@ -384,7 +400,9 @@ impl Actor {
             Found::Started { started: Err(why), .. } => {
                 self.later();
                 let delay = self.delay.as_millis();
-                (self.world.announce)(format!("the proxy worker cannot be started: {why}; the next try is in {delay} ms"));
+                (self.world.announce)(format!(
+                    "the proxy worker cannot be started: {why}; the next try is in {delay} ms"
+                ));
             }
         }
     }
@@ -514,7 +532,11 @@ impl Actor {
         if self.ending.is_some() {
             return;
         }
-        if now.saturating_sub(born) < STEADY { self.later() } else { self.delay = Duration::ZERO }
+        if now.saturating_sub(born) < STEADY {
+            self.later()
+        } else {
+            self.delay = Duration::ZERO
+        }
         self.figures.restarted();
         let how = how.map(|how| format!(" ({how})")).unwrap_or_default();
         let next = match self.delay {

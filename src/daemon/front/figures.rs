@@ -94,7 +94,8 @@ impl Figures {
         let counts = books.workers.entry(worker).or_default();
         let apps = apps.into_iter().filter(|figures| known.0(&figures.app));
         counts.apps.extend(apps.map(|figures| (figures.app.clone(), figures)));
-        let runs: Vec<RunId> = targets.iter().map(|figures| RunId(figures.target)).filter(|run| known.1(*run)).collect();
+        let runs: Vec<RunId> =
+            targets.iter().map(|figures| RunId(figures.target)).filter(|run| known.1(*run)).collect();
         let targets = targets.into_iter().filter(|figures| known.1(RunId(figures.target)));
         counts.targets.extend(targets.map(|figures| (figures.target, figures)));
         runs.into_iter().map(|run| (run, books.of_run(run))).collect()
@@ -227,7 +228,13 @@ mod tests {
     fn web(ok: u64, failed: u64) -> AppFigures {
         let mut latency = vec![0; LATENCY_BOUNDS.len() + 1];
         latency[1] = ok + failed;
-        AppFigures { app: "web".to_owned(), connections: 3, answers: [0, ok, 0, 0, failed], latency, ..AppFigures::default() }
+        AppFigures {
+            app: "web".to_owned(),
+            connections: 3,
+            answers: [0, ok, 0, 0, failed],
+            latency,
+            ..AppFigures::default()
+        }
     }
 
     fn target(answered: u64, errors: u64) -> TargetFigures {
