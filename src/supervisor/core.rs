@@ -86,8 +86,8 @@ impl Supervisor {
         }
         if self.began {
             self.reconcile(now);
+            self.publish();
         }
-        self.publish();
         self.settle(now);
         self.finish_shutdown();
         let mut effects = std::mem::take(&mut self.effects);

@@ -40,7 +40,8 @@ impl Supervisor {
         if app.config.proxy.is_none() && app.published.as_ref().is_none_or(|published| !published.open) {
             return;
         }
-        let open = app.config.proxy.is_some() && self.wanted(i);
+        // What is to end serves until those who need it have ended.
+        let open = app.config.proxy.is_some() && (self.wanted(i) || app.serves());
         let active = app.routed(app.slot);
         let warm = if app.retreat().is_some_and(|retreat| retreat.warm_until.is_some()) {
             app.routed(opposite(app.slot))

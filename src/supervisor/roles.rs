@@ -110,8 +110,10 @@ impl Supervisor {
     pub(super) fn dismiss(&mut self, place: Place, now: Now) {
         let app = &self.apps[place.0];
         let slot = app.instances[place.1].slot;
+        let surplus = app.instances[place.1].index >= app.config.instances;
         let (reason, patience) = match (self.wanted(place.0), self.role(place)) {
             (false, _) => (ExitReason::Stop, Patience::Requests),
+            (true, Role::Active) if surplus => (app.cast(slot).replaced_for, Patience::Full),
             (true, Role::Active) => (app.cast(slot).replaced_for, Patience::WhileHeld),
             (true, Role::Rising | Role::Retiring) => (app.cast(slot).replaced_for, Patience::Full),
         };

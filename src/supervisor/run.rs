@@ -54,9 +54,14 @@ impl Supervisor {
 
     fn spawn_failed(&mut self, place: Place, generation: u64, reason: String, now: Now) {
         let config = self.apps[place.0].config.clone();
-        if self.role(place) == Role::Rising {
+        let (app, role) = (&self.apps[place.0], self.role(place));
+        let overtaken = generation < app.cast(app.instances[place.1].slot).generation;
+        if role != Role::Active {
             self.instance_mut(place).state = State::Resting { done: false };
-            return self.fail_rollover(place.0, &format!("could not be started: {reason}"), now);
+            if role == Role::Rising && !overtaken {
+                self.fail_rollover(place.0, &format!("could not be started: {reason}"), now);
+            }
+            return;
         }
         let instance = self.instance_mut(place);
         let exit = LastExit {
