@@ -216,6 +216,9 @@ pub struct SupervisorStatus {
     pub state_dir: String,
     pub log_dir: String,
     pub host: HostStatus,
+    /// The first and the last of the private ports of instances behind the proxy.
+    #[serde(default)]
+    pub port_range: Option<[u16; 2]>,
     /// How process trees are kept: `cgroup` or `session`.
     pub trees: String,
     /// What the operator should know: state not written, no cgroup, running as root.

@@ -8,7 +8,7 @@ use super::notes::{Notes, Place};
 use super::proxy_table::{self, Claim};
 use super::table::{Found, Setting, View};
 use super::values;
-use super::{Facts, deploy_table, health_table, logs_table, signals, units};
+use super::{Facts, deploy_table, health_table, init, logs_table, signals, units};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -61,7 +61,7 @@ impl<'a> AppTable<'_, 'a> {
         let config = AppConfig {
             name: self.name.to_owned(),
             aliases,
-            command: self.command(port, notes),
+            command: self.command(port, public.proxy.is_some(), notes),
             user: self.user(notes),
             path: paths(view, &cwd, notes),
             env: self.env(port, notes),
@@ -157,8 +157,14 @@ impl<'a> AppTable<'_, 'a> {
         Some(name)
     }
 
-    fn command(&self, port: Option<u16>, notes: &mut Notes<'_>) -> Vec<String> {
+    fn command(&self, port: Option<u16>, proxied: bool, notes: &mut Notes<'_>) -> Vec<String> {
         let setting = self.view.read("command", notes, command::command);
+        if let (Setting::Set(words, found), Some(port)) = (&setting, port.filter(|_| proxied))
+            && init::own_port(&words.join(" ")) == Some(port)
+        {
+            let what = format!("port {port} stands in it, and that is the proxy's");
+            notes.blame(found, what, "write {port} in its place, or proxy = \"off\" beside it");
+        }
         if let Setting::Set(words, found) = &setting
             && self.head.is_some()
             && port.is_none()

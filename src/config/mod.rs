@@ -35,7 +35,7 @@ pub use app::{
 pub use cron::Cron;
 pub use diff::{Diff, diff};
 pub use dotenv::{DotenvError, parse_dotenv};
-pub use init::{InitError, init};
+pub use init::{InitError, init, own_port};
 pub use locate::{Caller, Located, NoConfig, Places, PlacesError, SocketCandidate, SocketsError, Tried, find, sockets};
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{Facts, Parsed, parse, supervisor_only};

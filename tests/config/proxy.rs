@@ -179,6 +179,22 @@ hold = "10s""#,
 }
 
 #[test]
+fn a_command_does_not_name_the_port_that_the_proxy_holds() {
+    for command in ["npm start -- --port 3000", "next start -p 3000", "serve --port=3000"] {
+        let app = format!("[apps.a]\nport = 3000\ncommand = {command:?}");
+        expect(&[(
+            &app,
+            &[
+                "supervisor.toml:3:11: apps.a.command: port 3000 stands in it, and that is the proxy's: write {port} in \
+               its place, or proxy = \"off\" beside it",
+            ],
+        )]);
+        config(&format!("{app}\nproxy = \"off\""));
+        config(&app.replace("command = \"", "command = \"node x.js --port 4000 "));
+    }
+}
+
+#[test]
 fn a_default_of_the_proxy_is_passed_over_where_there_is_none() {
     let text = r#"
         [defaults]

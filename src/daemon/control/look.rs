@@ -125,6 +125,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
         admit(&shared, &caller, Need::Look, "the supervisor")?;
     }
     let config = config_status(&shared, &caller).await;
+    let private_ports = shared.config().supervisor.port_range.clone();
     let host = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
     let uptime = clock::now().mono.saturating_sub(shared.began);
     Ok(json(&SupervisorStatus {
@@ -142,6 +143,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
             load_1: System::load_average().map_or(0.0, |load| load.one),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
         },
+        port_range: Some([*private_ports.start(), *private_ports.end()]),
         trees: if shared.launcher.cgroups.is_some() { "cgroup" } else { "session" }.to_owned(),
         warnings: shared.warnings(),
     }))
