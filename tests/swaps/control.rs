@@ -4,6 +4,7 @@ use crate::broken::{Fault, Forwarder, Origin};
 use crate::ledger::{Kind, Ledger, Outcome};
 use crate::load::{ALL_KINDS, Load, Plan};
 use crate::machine::{eventually, free_port};
+use crate::story::after_some;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -40,13 +41,6 @@ impl Control {
         assert!(eventually(|| load.failed() >= failures), "{fault:?} was not seen: {}", load.end());
         load.end()
     }
-}
-
-/// Waits for as many requests more.
-#[track_caller]
-fn after_some(load: &Load, requests: usize) {
-    let until = load.done() + requests;
-    assert!(eventually(|| load.done() >= until), "the clients do not get on");
 }
 
 #[test]

@@ -12,6 +12,8 @@ const SHOWN: usize = 40;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Kind {
+    /// The front page of an app that renders it.
+    Page,
     /// On a connection of its own.
     Fresh,
     /// On a kept connection, without much time in between.

@@ -114,7 +114,7 @@ impl Load {
         for kind in shared.plan.kinds.clone() {
             let count = match kind {
                 Kind::Thinking => THINKING.len(),
-                Kind::Fresh | Kind::Kept | Kind::Post | Kind::Upload | Kind::Chunked => 2,
+                Kind::Page | Kind::Fresh | Kind::Kept | Kind::Post | Kind::Upload | Kind::Chunked => 2,
                 Kind::Slow | Kind::Events | Kind::WebSocket => 3,
             };
             for number in 0..count {
@@ -127,6 +127,11 @@ impl Load {
 
     pub(crate) fn releases(&self) -> &Releases {
         &self.shared.releases
+    }
+
+    /// Since it began: rows tell their times so.
+    pub(crate) fn age(&self) -> Duration {
+        now() - self.shared.began
     }
 
     /// Requests that are over by now.
@@ -197,7 +202,7 @@ impl Client {
         let period = match self.kind {
             Kind::Fresh => Duration::from_millis(60) / plan.weight,
             Kind::Kept => Duration::from_millis(45) / plan.weight,
-            Kind::Post => Duration::from_millis(120) / plan.weight,
+            Kind::Post | Kind::Page => Duration::from_millis(120) / plan.weight,
             Kind::Thinking => Duration::from_millis(THINKING[self.number]),
             Kind::Slow | Kind::Upload | Kind::Chunked | Kind::Events | Kind::WebSocket => plan.span,
         };
@@ -250,6 +255,7 @@ impl Client {
         let span = self.shared.plan.span.as_millis();
         let pace = span / u128::from(PIECES);
         match self.kind {
+            Kind::Page => ("/".to_owned(), None),
             Kind::Fresh | Kind::Kept | Kind::Thinking => {
                 (format!("/bytes?n={}&seed={}", size_of(number), number % 256), None)
             }
@@ -282,8 +288,8 @@ impl Client {
             (Err(_), Ok(head)) if head.status >= 400 => head,
             (Err(outcome), _) | (Ok(()), Err(outcome)) => return Err((outcome, None)),
         };
-        let by = head.signature();
-        let answered = self.check(&mut connection, &head, number);
+        let mut by = head.signature();
+        let answered = self.check(&mut connection, &head, number, &mut by);
         if answered.is_ok() && self.is_kept(number) && !head.closes() {
             self.connection = Some(connection);
         }
@@ -295,7 +301,7 @@ impl Client {
         match self.kind {
             Kind::Fresh | Kind::WebSocket => false,
             Kind::Kept | Kind::Thinking => true,
-            Kind::Post | Kind::Slow | Kind::Upload | Kind::Chunked | Kind::Events => {
+            Kind::Page | Kind::Post | Kind::Slow | Kind::Upload | Kind::Chunked | Kind::Events => {
                 self.number == 0 && !number.is_multiple_of(7)
             }
         }
@@ -305,9 +311,14 @@ impl Client {
         let (method, length) = match self.kind {
             Kind::Post => ("POST", 200),
             Kind::Upload => ("POST", UPLOAD),
-            Kind::Fresh | Kind::Kept | Kind::Thinking | Kind::Slow | Kind::Chunked | Kind::Events | Kind::WebSocket => {
-                ("GET", 0)
-            }
+            Kind::Page
+            | Kind::Fresh
+            | Kind::Kept
+            | Kind::Thinking
+            | Kind::Slow
+            | Kind::Chunked
+            | Kind::Events
+            | Kind::WebSocket => ("GET", 0),
         };
         let close = if self.is_kept(number) { "" } else { "Connection: close\r\n" };
         let body = if method == "POST" { format!("Content-Length: {length}\r\n") } else { String::new() };
@@ -327,9 +338,17 @@ impl Client {
     }
 
     /// Reads the answer to its end: all that was to come came, and nothing else.
-    fn check(&self, connection: &mut Connection, head: &Head, number: u64) -> Result<(), Outcome> {
-        match (head.status, head.signature()) {
+    fn check(
+        &self,
+        connection: &mut Connection,
+        head: &Head,
+        number: u64,
+        by: &mut Option<Signature>,
+    ) -> Result<(), Outcome> {
+        match (head.status, by.as_ref()) {
             (200, Some(_)) => {}
+            // A page has no header of its own and says in its text who rendered it.
+            (200, None) if self.kind == Kind::Page => {}
             (status @ 500.., Some(_)) => return Err(Outcome::ByApp(status)),
             (status @ 400.., None) => return Err(Outcome::ByProxy(status)),
             (status, by) => return Err(Outcome::Wrong(format!("status {status} by {by:?}"))),
@@ -337,6 +356,11 @@ impl Client {
         let body = connection.body(head)?;
         let expected = match self.kind {
             Kind::Fresh | Kind::Kept | Kind::Thinking => pattern(size_of(number), number % 256),
+            Kind::Page => {
+                let page = String::from_utf8_lossy(&body);
+                *by = page.find("slot=").and_then(|at| page[at..].split('<').next()).map(Signature::parse);
+                return as_expected(page.ends_with("</html>") && by.is_some(), &body);
+            }
             Kind::Post => format!("done {}{number}\n", self.shared.mark).into_bytes(),
             Kind::Slow => return as_expected(body.starts_with(b"waited "), &body),
             Kind::Upload => {

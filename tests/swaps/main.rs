@@ -5,9 +5,19 @@
 
 mod broken;
 mod control;
+mod killed;
 mod ledger;
 mod load;
 #[path = "../e2e/machine.rs"]
 #[expect(dead_code, reason = "the stories of tests/e2e use the rest")]
 mod machine;
+mod next;
+mod ports;
+mod releases;
+#[path = "../e2e/server.rs"]
+#[expect(dead_code, reason = "the stories of tests/e2e use the rest")]
+mod server;
+mod sickness;
+mod story;
+mod swaps;
 mod wire;
