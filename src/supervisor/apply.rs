@@ -8,6 +8,7 @@ use super::event::RequestId;
 use super::health::Watch;
 use super::instance::{Due, State};
 use super::pending::{Goal, Item, Pending};
+use super::rollover;
 use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep};
 use crate::config::{AppConfig, Config, SupervisorConfig, diff};
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Supervisor {
         match (config, place) {
             (Some(config), None) => Some(self.add(config, by, now)),
             (Some(config), Some(i)) if self.apps[i].removed => Some(self.take_back(i, config, by, now)),
-            (Some(config), Some(i)) => Some(self.change(i, config, step.action, now)),
+            (Some(config), Some(i)) => Some(self.change(i, config, (step.action, by), now)),
             (None, Some(i)) => {
                 self.apps[i].removed = true;
                 self.want(i, false, by);
@@ -90,22 +91,30 @@ impl Supervisor {
         }
     }
 
-    fn change(&mut self, i: usize, config: &Arc<AppConfig>, action: PlanAction, now: Now) -> Item {
+    fn change(&mut self, i: usize, config: &Arc<AppConfig>, (action, by): (PlanAction, &str), now: Now) -> Item {
         let name = &config.name;
         let before = self.configure(i, config, now);
         if !self.apps[i].desired {
+            self.apps[i].follow(config);
             return Item::done(name, "changed; it stays stopped".to_owned());
         }
         if before.is_job() && config.is_job() {
+            self.apps[i].follow(config);
             self.retry(i);
             return Item::done(name, "changed; its next run has it".to_owned());
         }
         if action == PlanAction::ChangeInPlace {
+            self.apps[i].follow(config);
             self.retry(i);
             if before.instances != config.instances {
                 return Item::waiting(name, self.online_goal(i, "resized", now));
             }
             return Item::done(name, "changed in place".to_owned());
+        }
+        if self.rolls_over_now(i) {
+            let plan = rollover::Plan::again(&self.apps[i], ExitReason::Restart, by);
+            let number = self.begin_rollover(i, plan, now);
+            return Item::waiting(name, Goal::RolledOver { number, verb: "restarted", asked: now.mono });
         }
         let verb = if self.apps[i].is_at_rest() { "started" } else { "restarted" };
         self.renew(i, ExitReason::Restart);
@@ -140,6 +149,7 @@ impl Supervisor {
                 State::Resting { .. }
                 | State::Waiting { .. }
                 | State::Spawning { .. }
+                | State::Draining { .. }
                 | State::Ending { .. }
                 | State::Backoff { .. }
                 | State::Errored { .. } => {}
@@ -150,7 +160,7 @@ impl Supervisor {
     }
 
     fn add(&mut self, config: &Arc<AppConfig>, by: &str, now: Now) -> Item {
-        let mut app = App::new(config.clone(), config.autostart, now);
+        let mut app = App::new(config.clone(), None, now);
         app.by = by.to_owned();
         self.apps.push(app);
         self.push(Effect::OpenLogs { app: config.clone() });
