@@ -35,7 +35,7 @@ impl Supervisor {
         }
     }
 
-    fn publish_app(&mut self, i: usize) {
+    pub(super) fn publish_app(&mut self, i: usize) {
         let app = &self.apps[i];
         if app.config.proxy.is_none() && app.published.as_ref().is_none_or(|published| !published.open) {
             return;

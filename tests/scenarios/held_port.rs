@@ -132,3 +132,16 @@ fn an_app_that_is_down_is_open_and_its_requests_are_held() {
     world.advance(secs(3));
     assert_eq!(world.active("current").len(), 1);
 }
+
+#[test]
+fn the_public_port_of_a_removed_app_is_closed_even_when_nothing_runs() {
+    let mut world = World::of([current()]);
+    world.script("current", [Script::refused("no such command")]);
+    world.advance(secs(20));
+    assert!(world.is_open("current"));
+    assert_eq!(world.living("current"), 0);
+    world.apply([]);
+    world.advance(secs(1));
+    let last = world.publishes.last().unwrap();
+    assert!(!last.2.open, "{:?}", last);
+}
