@@ -270,7 +270,7 @@ impl Supervisor {
             by: rollover.by,
             at: now.wall,
             warm_until: (!warm.is_zero()).then_some(now.mono + warm),
-            burst: app.burst(old),
+            burst: app.burst(old, now),
         });
         self.desired_changed();
         let took = seconds(now.mono.saturating_sub(rollover.since));
@@ -318,7 +318,7 @@ impl Supervisor {
             by: "supervisor".to_owned(),
             at: now.wall,
             warm_until: None,
-            burst: app.burst(failed),
+            burst: app.burst(failed, now),
         });
         self.desired_changed();
         let marked = release.map(|release| format!(", release {} is marked bad", release.id)).unwrap_or_default();

@@ -349,3 +349,23 @@ fn a_status_says_what_is_warm() {
     assert_eq!((other.slot, other.by.as_str(), other.release), (Slot::Blue, "dan", None));
     assert_eq!(world.status("current"), Status::Online);
 }
+
+#[test]
+fn errors_before_a_swap_back_are_no_burst_after_it() {
+    let mut world = up();
+    let old = world.run("current");
+    world.answers(old, 1000, 500);
+    world.activate("current", release("2"));
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    let new = world.run("current");
+    world.answers(new, 500, 0);
+    world.advance(secs(20));
+    world.answers(new, 1000, 0);
+    let back = world.swap("current");
+    world.done(back);
+    world.answers(old, 1001, 500);
+    world.advance(ms(250));
+    world.answers(old, 1010, 501);
+    assert_eq!(world.active("current"), [old]);
+    assert!(world.saves.last().unwrap()["current"].bad.is_empty());
+}
