@@ -62,7 +62,8 @@ impl Supervisor {
     }
 
     pub(super) fn port_held_by(&mut self, name: &str, holder: String, now: Now) {
-        let Some(i) = self.apps.iter().position(|app| app.config.name == name) else { return };
+        let is_open = |app: &App| app.published.as_ref().is_some_and(|published| published.open);
+        let Some(i) = self.apps.iter().position(|app| app.config.name == name && is_open(app)) else { return };
         let since = self.apps[i].port_held.as_ref().map_or(now.mono, |held| held.since);
         let news = self.apps[i].port_held.as_ref().is_none_or(|held| held.holder != holder);
         self.apps[i].port_held = Some(Held { holder: holder.clone(), since });

@@ -145,3 +145,30 @@ fn the_public_port_of_a_removed_app_is_closed_even_when_nothing_runs() {
     let last = world.publishes.last().unwrap();
     assert!(!last.2.open, "{:?}", last);
 }
+
+#[test]
+fn a_stop_while_the_port_is_held_forgets_the_holder() {
+    let mut world = held();
+    world.start("current");
+    world.advance(secs(5));
+    let stop = world.stop("current");
+    world.done(stop);
+    world.tell(Event::PortHeld { app: "current".to_owned(), holder: HOLDER.to_owned() });
+    assert_eq!((world.status("current"), world.reason("current").as_str()), (Status::Stopped, ""));
+    world.free_port(3000);
+    let start = world.start("current");
+    world.done(start);
+    assert_eq!(world.status("current"), Status::Online);
+}
+
+#[test]
+fn late_words_about_a_port_that_the_app_binds_itself_are_not_heard() {
+    let needs = worker("queue").with(|app| app.depends_on = vec!["current".into()]);
+    let mut world = World::of([web("current", 3000), needs]);
+    world.tell(Event::Began);
+    world.tell(Event::PortHeld { app: "current".to_owned(), holder: HOLDER.to_owned() });
+    world.tell(Event::PortHeld { app: "nobody".to_owned(), holder: HOLDER.to_owned() });
+    world.tell(Event::PortOpen { app: "nobody".to_owned() });
+    world.advance(secs(3));
+    assert_eq!((world.status("current"), world.status("queue")), (Status::Online, Status::Online));
+}
