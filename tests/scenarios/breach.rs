@@ -215,3 +215,17 @@ fn an_oom_kill_of_the_active_slot_is_a_crash_as_ever() {
     assert_eq!(last_exit(&world).0, ExitReason::Oom);
     assert_eq!(world.active("current").len(), 1);
 }
+
+#[test]
+fn one_that_endangers_the_machine_while_its_predecessor_is_warm_gives_it_the_traffic() {
+    let app = released("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
+    let mut world = World::up([app]);
+    let old = world.run("current");
+    world.activate("current", release("2"));
+    world.until("warm", |world| world.phase("current") == Some(OtherPhase::Warm));
+    world.advance(secs(5));
+    world.sample("current", 500 * MIB);
+    assert_eq!((world.active("current"), world.gaps.len()), (vec![old], 0));
+    world.advance(secs(5));
+    assert_eq!((world.living("current"), world.spawns.len()), (1, 2));
+}
