@@ -373,7 +373,8 @@ impl Supervisor {
             let online = matches!(instance.state, State::Online { .. });
             instance.slot == app.slot && online && instance.health() == Health::Unhealthy
         };
-        self.wanted(i) && app.config.rolls_over() && app.rising().is_none() && app.instances.iter().any(sick)
+        let is_free = app.rising().is_none_or(|rollover| rollover.staged);
+        self.wanted(i) && app.config.rolls_over() && is_free && app.instances.iter().any(sick)
     }
 
     /// When the next step of the other slot, or the next attempt to heal, is due.

@@ -229,3 +229,15 @@ fn one_that_endangers_the_machine_while_its_predecessor_is_warm_gives_it_the_tra
     world.advance(secs(5));
     assert_eq!((world.living("current"), world.spawns.len()), (1, 2));
 }
+
+#[test]
+fn a_staged_slot_does_not_keep_a_sick_one_from_being_replaced() {
+    let mut world = World::up([released("current", 3000)]);
+    let old = world.run("current");
+    let id = world.stage("current", release("2"));
+    world.done(id);
+    sicken(&mut world, old);
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    assert_eq!(world.app("current").release, None, "nobody asked for the staged one");
+    assert_eq!(world.gaps, []);
+}
