@@ -5,6 +5,7 @@ use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::RunId;
 use super::instance::{Cause, Drain, State};
+use super::roles::Role;
 use super::view::seconds;
 use crate::api::EventKind;
 use std::time::Duration;
@@ -57,9 +58,13 @@ impl Supervisor {
     pub(super) fn advance_draining(&mut self, place: Place, now: Now) -> bool {
         let wanted = self.wanted(place.0);
         let out_of_time = self.is_out_of_time(now);
+        let held_until = self.is_waited_for(place).then(|| now.mono + self.hold(place.0));
         let State::Draining { drain, .. } = &mut self.instance_mut(place).state else { return false };
-        if !wanted {
+        if !wanted || held_until.is_some() {
             drain.streams_by = drain.streams_by.min(now.mono);
+        }
+        if let Some(until) = held_until {
+            drain.requests_by = drain.requests_by.min(until);
         }
         let is_through = drain.told && drain.is_through(now.mono);
         if !is_through && !out_of_time {
@@ -74,6 +79,15 @@ impl Supervisor {
         }
         self.cut_and_end(place, cause, now);
         true
+    }
+
+    /// New requests are held until it has made room.
+    fn is_waited_for(&self, place: Place) -> bool {
+        self.wanted(place.0) && !self.apps[place.0].serves() && self.role(place) == Role::Active
+    }
+
+    fn hold(&self, i: usize) -> Duration {
+        self.apps[i].config.proxy.as_ref().map(|proxy| proxy.hold).unwrap_or_default()
     }
 
     /// What the proxy still has with it is closed, then it is asked to end.
