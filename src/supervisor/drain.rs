@@ -24,9 +24,11 @@ pub(super) enum Patience {
 impl Supervisor {
     /// Ask it to end: behind the proxy only when what it has claimed is through.
     pub(super) fn leave(&mut self, place: Place, cause: Cause, patience: Patience, now: Now) {
-        let config = self.apps[place.0].config.clone();
-        let Some(proxy) = &config.proxy else { return self.end(place, cause, None, now) };
         let State::Online { live, since, .. } = self.instance_mut(place).state.clone() else {
+            return self.end(place, cause, None, now);
+        };
+        let Some(proxy) = self.apps[place.0].served_by().filter(|_| live.proxied).and_then(|app| app.proxy.clone())
+        else {
             return self.end(place, cause, None, now);
         };
         let (requests, streams) = match patience {
@@ -87,13 +89,13 @@ impl Supervisor {
     }
 
     fn hold(&self, i: usize) -> Duration {
-        self.apps[i].config.proxy.as_ref().map(|proxy| proxy.hold).unwrap_or_default()
+        let config = self.apps[i].served_by();
+        config.and_then(|config| config.proxy.as_ref()).map(|proxy| proxy.hold).unwrap_or_default()
     }
 
     /// What the proxy still has with it is closed, then it is asked to end.
     pub(super) fn cut_and_end(&mut self, place: Place, cause: Cause, now: Now) {
-        let proxied = self.apps[place.0].config.proxy.is_some();
-        if let Some(live) = self.instance_mut(place).live().filter(|_| proxied) {
+        if let Some(live) = self.instance_mut(place).live().filter(|live| live.proxied) {
             let run = live.run;
             self.push(Effect::Cut { run });
         }

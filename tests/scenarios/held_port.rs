@@ -172,3 +172,28 @@ fn late_words_about_a_port_that_the_app_binds_itself_are_not_heard() {
     world.advance(secs(3));
     assert_eq!((world.status("current"), world.status("queue")), (Status::Online, Status::Online));
 }
+
+#[test]
+fn an_app_behind_the_proxy_binds_its_port_itself_from_now_on() {
+    let mut world = World::up([current()]);
+    let old = world.run("current");
+    world.rescript(old, |script| script.requests = secs(3));
+    let apply = world.apply([current().with(|app| app.proxy = None)]);
+    assert!(!world.is_open("current"));
+    assert_eq!(world.drain_of(old), world.mono);
+    world.done(apply);
+    assert_eq!((world.status("current"), world.living("current"), world.cuts.len()), (Status::Online, 1, 0));
+    assert_eq!(world.active("current"), []);
+}
+
+#[test]
+fn an_app_that_binds_its_port_itself_goes_behind_the_proxy() {
+    let mut world = World::up([web("current", 3000).with(|app| app.health = current().health)]);
+    let apply = world.apply([current()]);
+    world.done(apply);
+    world.advance(secs(3));
+    assert_eq!((world.status("current"), world.living("current")), (Status::Online, 1), "{}", world.story());
+    assert!(world.is_open("current"));
+    assert_eq!(world.active("current"), [world.run("current")]);
+    assert_eq!(world.said("current", EventKind::Waiting).len(), 0, "it is not its own stranger");
+}
