@@ -20,7 +20,8 @@ pub const LATENCY_BOUNDS: [u64; 14] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// The first order on a connection: from now on this one is obeyed and no other. Answered with `Hello`.
+    /// The first order on a connection: from now on this one is obeyed and no other. Answered with `Hello`. A listening
+    /// Unix socket may come along: whoever connects there with the supervisor's uid may attach, too.
     Attach { protocol: u32 },
     /// The descriptor that comes along is a listening socket of this app: accept on it.
     Listen { listener: u64, app: String },

@@ -42,6 +42,11 @@ impl News {
         self.in_flight.borrow_mut().pop_first()
     }
 
+    /// Targets whose `InFlight` is still to be told.
+    pub(crate) fn untold(&self) -> usize {
+        self.in_flight.borrow().len()
+    }
+
     /// Waits for the next change of any kind; one from before the call counts.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
