@@ -74,6 +74,11 @@ impl Target {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
     pub(super) fn cut_now(&self) {
         self.is_cut.set(true);
         self.pool.close();
