@@ -73,7 +73,7 @@ mod tests {
             }
         };
         assert!(getsockopt(&accepted, sockopt::KeepAlive).unwrap());
-        assert_eq!(fcntl(&listener, FcntlArg::F_GETFD).unwrap(), nix::libc::FD_CLOEXEC);
+        assert_eq!(fcntl(&listener, FcntlArg::F_GETFD).unwrap(), libc::FD_CLOEXEC);
         assert!(OFlag::from_bits_retain(fcntl(&listener, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK));
         assert!(!getsockopt(&listener, sockopt::ReusePort).unwrap());
     }

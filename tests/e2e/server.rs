@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -90,8 +90,8 @@ impl Setup {
         let server = Server { dir, setup: self, private_ports: PrivatePorts::take(), child: None };
         let demo = server.path("demo");
         fs::create_dir(&demo).unwrap();
-        for file in ["package.json", "server.js"] {
-            fs::copy(Path::new(DEMO).join(file), demo.join(file)).unwrap();
+        for file in fs::read_dir(DEMO).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+            fs::copy(file.path(), demo.join(file.file_name())).unwrap();
         }
         for (path, text) in &server.setup.files {
             server.write(path, text);

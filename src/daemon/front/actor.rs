@@ -1,43 +1,29 @@
 //! The task between the loop and the proxy: opens the public addresses, keeps a worker at them, tells what it says.
 
-use super::doors::{Doors, Trouble, collide, held};
+mod keeping;
+mod opening;
+
+use super::doors::Doors;
 use super::drains::Drains;
-use super::figures::{Figures, Serving};
+use super::figures::Figures;
 use super::routes::Publication;
 use super::worker::{News, Worker, WorkerId};
 use super::{Front, Wish};
 use crate::daemon::clock;
 use crate::daemon::notice::Notice;
 use crate::linux::spawn::Launched;
-use crate::proxy::channel::{Listener, Order, PROTOCOL, Report};
+use crate::proxy::channel::{Order, Report};
 use crate::supervisor::RunId;
 use std::collections::{BTreeMap, HashSet};
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::warn;
 
-/// Where the next supervisor finds the worker, in the runtime directory.
-const SOCKET: &str = "worker.sock";
-/// A worker of an earlier supervisor answers within this time, or is taken for dead.
-const HELLO_PATIENCE: Duration = Duration::from_secs(2);
-/// What an earlier supervisor had open and nobody has asked for by then is closed.
-const CLAIM: Duration = Duration::from_secs(10);
-/// An address that somebody else has is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-/// One that our own worker is about to close is there in a moment.
-const SOON: Duration = Duration::from_millis(20);
-/// A worker that lived less dies in a row.
-const STEADY: Duration = Duration::from_secs(1);
-const FIRST_DELAY: Duration = Duration::from_millis(100);
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
 /// A worker that was told to end is killed after this.
 const END_PATIENCE: Duration = Duration::from_secs(2);
 /// What the workers said and is not yet looked at.
@@ -79,6 +65,8 @@ struct FrontApp {
     told: Option<Told>,
     /// Not all its addresses are ours: when to try again. None while it is looked who has one.
     retry_at: Option<Duration>,
+    /// How often in a row nobody was seen to have an address that is held.
+    unseen: u32,
 }
 
 #[derive(PartialEq, Eq)]
@@ -92,7 +80,8 @@ enum Found {
     /// Who has an address of this app.
     Holder {
         app: String,
-        holder: String,
+        address: SocketAddr,
+        holder: Option<String>,
     },
     Started {
         started: Result<Launched, String>,
@@ -250,7 +239,7 @@ impl Actor {
             self.order(&Order::Route(route.clone()));
         }
         let told = self.apps.remove(&name).and_then(|before| before.told).filter(|_| publication.open);
-        let app = FrontApp { publication, told, retry_at: None };
+        let app = FrontApp { publication, told, retry_at: None, unseen: 0 };
         self.apps.insert(name.clone(), app);
         self.open_doors(&name, now);
     }
@@ -277,125 +266,9 @@ impl Actor {
         self.figures.forget_app(app);
     }
 
-    /// Brings an app's public addresses to what was published: new ones are open before old ones are closed.
-    fn open_doors(&mut self, name: &str, now: Duration) {
-        let Some(app) = self.apps.get_mut(name) else { return };
-        app.retry_at = None;
-        let wanted = if app.publication.open { app.publication.listen.clone() } else { Vec::new() };
-        let mut trouble = None;
-        for address in &wanted {
-            if !self.doors.is_open(name, *address)
-                && let Err(found) = self.open_door(name, *address, &wanted, now)
-            {
-                trouble.get_or_insert((*address, found));
-            }
-        }
-        match trouble {
-            None => {
-                self.close(now, |door| door.app != name || wanted.contains(&door.address));
-                if !wanted.is_empty() {
-                    self.tell(name, Told::Open);
-                }
-            }
-            Some((_, Trouble::Closing)) => self.retry(name, now + SOON),
-            Some((_, Trouble::Refused(why))) => {
-                self.tell(name, Told::Held(why));
-                self.retry(name, now + RETRY);
-            }
-            Some((address, Trouble::Held)) => self.ask_who_holds(name, address),
-        }
-    }
-
-    fn open_door(
-        &mut self,
-        app: &str,
-        address: SocketAddr,
-        wanted: &[SocketAddr],
-        now: Duration,
-    ) -> Result<(), Trouble> {
-        let elsewhere =
-            self.doors.all().iter().find(|door| door.address == address && !self.apps.contains_key(&door.app));
-        let door = match elsewhere.cloned() {
-            // An earlier supervisor had it open for an app of another name.
-            Some(unclaimed) => {
-                let door = self.doors.add(app, address, unclaimed.socket);
-                self.close(now, |door| door.listener != unclaimed.listener);
-                door
-            }
-            None => {
-                // An address of its own that it has no more use for can be in the way.
-                self.close(now, |door| {
-                    door.app != app || wanted.contains(&door.address) || !collide(door.address, address)
-                });
-                self.doors.open(app, address, now)?
-            }
-        };
-        if let Serves::Current(worker) = &self.serves {
-            let order = Order::Listen { listener: door.listener, app: door.app };
-            worker.order_with(order, vec![door.socket]);
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, now: Duration, wanted: impl Fn(&super::doors::Door) -> bool) {
-        for door in self.doors.close(now, wanted) {
-            if let Serves::Current(worker) = &self.serves {
-                worker.order(Order::Unlisten { listener: door.listener });
-            }
-        }
-    }
-
-    fn close_unclaimed(&mut self, now: Duration) {
-        let unclaimed = |door: &&super::doors::Door| !self.apps.contains_key(&door.app);
-        let apps: HashSet<String> = self.doors.all().iter().filter(unclaimed).map(|door| door.app.clone()).collect();
-        self.close(now, |door| !apps.contains(&door.app));
-        for app in apps {
-            self.order(&Order::Remove { app });
-        }
-    }
-
-    /// Every process is looked at for that: on another thread.
-    fn ask_who_holds(&self, app: &str, address: SocketAddr) {
-        let (found, app) = (self.found.0.clone(), app.to_owned());
-        tokio::task::spawn_blocking(move || {
-            let _task_is_gone = found.send(Found::Holder { app, holder: held(address) });
-        });
-    }
-
-    fn retry(&mut self, app: &str, at: Duration) {
-        if let Some(app) = self.apps.get_mut(app) {
-            app.retry_at = Some(at);
-        }
-    }
-
-    /// Once, until it is something else.
-    fn tell(&mut self, name: &str, told: Told) {
-        let Some(app) = self.apps.get_mut(name) else { return };
-        if app.told.as_ref() == Some(&told) {
-            return;
-        }
-        let app_name = name.to_owned();
-        (self.world.notify)(match &told {
-            Told::Open => Notice::PortOpen { app: app_name },
-            Told::Held(holder) => Notice::PortHeld { app: app_name, holder: holder.clone() },
-        });
-        app.told = Some(told);
-    }
-
     fn found(&mut self, found: Found) {
         match found {
-            Found::Holder { app, holder } => {
-                let waits = |app: &FrontApp| app.publication.open && app.retry_at.is_none();
-                let still = self.apps.get(&app).is_some_and(waits);
-                let missing = |app: &FrontApp| {
-                    let name = &app.publication.route.app;
-                    app.publication.listen.iter().any(|address| !self.doors.is_open(name, *address))
-                };
-                if still && self.apps.get(&app).is_some_and(missing) {
-                    self.tell(&app, Told::Held(holder));
-                    self.retry(&app, clock::now().mono + RETRY);
-                }
-            }
+            Found::Holder { app, address, holder } => self.holder_is(&app, address, holder),
             Found::Started { started: Ok(child), channel, attaching } => self.started(child, channel, attaching),
             Found::Started { started: Err(why), .. } => {
                 self.later();
@@ -405,86 +278,6 @@ impl Actor {
                 ));
             }
         }
-    }
-
-    /// Has anybody to be at the doors?
-    fn is_needed(&self) -> bool {
-        let open = self.apps.values().any(|app| app.publication.open);
-        self.ending.is_none() && (open || !self.doors.all().is_empty())
-    }
-
-    fn start_worker(&mut self) {
-        let (channel, stdin) = match UnixStream::pair() {
-            Ok(pair) => pair,
-            Err(error) => {
-                warn!("no channel for the proxy worker: {error}");
-                return self.later();
-            }
-        };
-        self.serves = Serves::Starting;
-        let attaching = self.bind_socket();
-        let (world, found) = (self.world.clone(), self.found.0.clone());
-        tokio::task::spawn_blocking(move || {
-            let started = (world.launch)(stdin.into());
-            let _task_is_gone = found.send(Found::Started { started, channel, attaching });
-        });
-    }
-
-    /// Where the next supervisor will attach, under a name at which nobody looks yet.
-    fn bind_socket(&mut self) -> Option<UnixListener> {
-        let path = self.world.runtime_dir.join(format!(".worker-{}", self.next_worker));
-        let bind = || -> io::Result<UnixListener> {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let listener = UnixListener::bind(&path)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        let bound = bind().inspect_err(|error| {
-            warn!("cannot open {}: {error}; the next supervisor will not find the proxy worker", path.display());
-        });
-        self.attaching_at = bound.is_ok().then_some(path);
-        bound.ok()
-    }
-
-    fn started(&mut self, child: Launched, channel: UnixStream, attaching: Option<UnixListener>) {
-        let pid = child.pid;
-        let Some(worker) = self.speak_to(channel, Some(child)) else { return self.later() };
-        let along = attaching.map(|listener| Arc::new(OwnedFd::from(listener)));
-        worker.order_with(Order::Attach { protocol: PROTOCOL }, along.into_iter().collect());
-        if self.ending.is_some() {
-            worker.order(Order::Exit);
-        }
-        for app in self.apps.values() {
-            worker.order(Order::Route(app.publication.route.clone()));
-        }
-        for door in self.doors.all() {
-            let order = Order::Listen { listener: door.listener, app: door.app.clone() };
-            worker.order_with(order, vec![door.socket.clone()]);
-        }
-        info!("the proxy worker runs as pid {pid}");
-        self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
-        self.serves = Serves::Current(worker);
-    }
-
-    /// None where the channel cannot be used; the worker at its other end ends by itself then.
-    fn speak_to(&mut self, channel: UnixStream, child: Option<Launched>) -> Option<Worker> {
-        let stream = channel.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(channel));
-        let stream = stream.inspect_err(|error| warn!("no channel to the proxy worker: {error}")).ok()?;
-        self.next_worker += 1;
-        let world = self.world.clone();
-        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news.0.clone(), move |pid| {
-            (world.reaped)(pid);
-        }))
-    }
-
-    /// After one more death in a row.
-    fn later(&mut self) {
-        self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
-        self.serves = Serves::Nobody { from: clock::now().mono + self.delay };
     }
 
     fn heard(&mut self, id: WorkerId, news: News) {
@@ -504,46 +297,6 @@ impl Actor {
             }
             News::Gone(how) => self.gone(id, how),
         }
-    }
-
-    /// It can be attached to from now on.
-    fn show_socket(&mut self, id: WorkerId) {
-        let is_current = matches!(&self.serves, Serves::Current(worker) if worker.id == id);
-        let Some(hidden) = self.attaching_at.take_if(|_| is_current) else { return };
-        if let Err(error) = std::fs::rename(&hidden, self.socket()) {
-            warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
-        }
-    }
-
-    fn gone(&mut self, id: WorkerId, how: Option<String>) {
-        self.figures.worker_is_gone(id);
-        for (run, (requests, streams)) in self.drains.worker_is_gone(id) {
-            (self.world.notify)(Notice::InFlight { run, requests, streams });
-        }
-        self.leaving.retain(|worker| worker.id != id);
-        let born = match &self.serves {
-            Serves::Current(worker) if worker.id == id => worker.born,
-            Serves::Current(_) | Serves::Starting | Serves::Nobody { .. } => return,
-        };
-        let now = clock::now().mono;
-        self.serves = Serves::Nobody { from: now };
-        let pid = self.figures.serving().map_or(0, |serving| serving.pid);
-        self.figures.serves(None);
-        if self.ending.is_some() {
-            return;
-        }
-        if now.saturating_sub(born) < STEADY {
-            self.later()
-        } else {
-            self.delay = Duration::ZERO
-        }
-        self.figures.restarted();
-        let how = how.map(|how| format!(" ({how})")).unwrap_or_default();
-        let next = match self.delay {
-            Duration::ZERO => "another one takes over".to_owned(),
-            delay => format!("another one takes over in {} ms", delay.as_millis()),
-        };
-        (self.world.announce)(format!("the proxy worker, pid {pid}, ended{how}; {next}"));
     }
 
     fn is_ended(&self) -> bool {
@@ -570,45 +323,5 @@ impl Actor {
             Serves::Nobody { .. } | Serves::Starting => None,
         };
         current.into_iter().chain(&self.leaving)
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.world.runtime_dir.join(SOCKET)
-    }
-
-    /// A worker that outlived its supervisor still serves: it is given orders again, or another one is given its place.
-    async fn meet(&mut self) -> Met {
-        let Ok(Ok(stream)) = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(self.socket())).await else {
-            return Met::Nobody;
-        };
-        let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, None)) else {
-            return Met::Nobody;
-        };
-        worker.order(Order::Attach { protocol: PROTOCOL });
-        let hello = timeout(HELLO_PATIENCE, self.news.1.recv()).await;
-        let Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) = hello else {
-            warn!("a proxy worker of an earlier supervisor is there and says nothing");
-            return Met::Nobody;
-        };
-        self.adopt(listeners, sockets);
-        self.unclaimed_until = Some(clock::now().mono + CLAIM);
-        if protocol == PROTOCOL {
-            info!("the proxy worker of an earlier supervisor, pid {pid}, goes on");
-            self.figures.serves(Some(Serving { pid, version }));
-            self.serves = Serves::Current(worker);
-        } else {
-            info!("the proxy worker of an earlier supervisor, pid {pid}, speaks another language: it leaves");
-            worker.order(Order::Leave);
-            self.leaving.push(worker);
-        }
-        Met::AWorker
-    }
-
-    fn adopt(&mut self, listeners: Vec<Listener>, sockets: Vec<OwnedFd>) {
-        for (Listener { listener, app, address }, socket) in listeners.into_iter().zip(sockets) {
-            if self.doors.adopt(listener, app, address, socket).is_none() {
-                debug!("listener {listener} of the proxy worker is not what it says");
-            }
-        }
     }
 }

@@ -11,6 +11,8 @@ mod drains;
 mod figures;
 mod process;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub(super) use actor::{Met, World, start};
