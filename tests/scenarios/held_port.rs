@@ -220,3 +220,19 @@ fn another_public_port_that_is_held_is_waited_for() {
     world.advance(secs(2));
     assert_eq!((world.status("current"), world.reason("current").as_str()), (Status::Online, ""));
 }
+
+#[test]
+fn an_app_that_cannot_run_twice_any_more_does_not() {
+    for after in [1, 200, 400, 580, 2000] {
+        let mut world = World::up([current()]);
+        let old = world.run("current");
+        world.rescript(old, |script| (script.requests, script.streams) = (secs(3), secs(200)));
+        world.restart("current");
+        world.advance(std::time::Duration::from_millis(after));
+        let apply = world.apply([stop_first("current", 3000)]);
+        world.results(apply);
+        let restart = world.restart("current");
+        world.done(restart);
+        assert_eq!((world.status("current"), world.living("current")), (Status::Online, 1), "after {after} ms");
+    }
+}
