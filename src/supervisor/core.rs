@@ -182,7 +182,8 @@ impl Supervisor {
 
     /// Ask its whole tree to end.
     pub(super) fn end(&mut self, place: Place, cause: Cause, leader: Option<LeaderExit>, now: Now) {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
         let Some(live) = instance.live().cloned() else { return };
         let ending = Ending {

@@ -244,6 +244,24 @@ impl Instance {
         self.live().map(|live| live.run)
     }
 
+    /// The configuration changed under it: it is watched by the new one.
+    pub(super) fn follow(&mut self, config: &AppConfig, now: Now) {
+        match &mut self.state {
+            State::Starting { watch, due, .. } => {
+                *watch = Watch::starting(config, now);
+                *due = Due::of(config, now);
+            }
+            State::Online { watch, .. } => watch.rearm(config, now),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Draining { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => {}
+        }
+    }
+
     /// No process, none under way.
     pub(super) fn is_at_rest(&self) -> bool {
         self.run().is_none()

@@ -162,7 +162,8 @@ impl Supervisor {
 
     /// Probes, readiness by time, and the end of patience with an instance that does not become ready.
     fn keep_watch(&mut self, place: Place, now: Now) -> bool {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         match &mut self.instance_mut(place).state {
             State::Starting { live, watch, due: Due::Settles(at) } if *at <= now.mono => {
                 let (live, watch) = (live.clone(), watch.clone());
