@@ -101,7 +101,9 @@ impl Supervisor {
             self.retry(i);
             return Item::done(name, "changed; its next run has it".to_owned());
         }
-        if action == PlanAction::ChangeInPlace {
+        // It may still be what an earlier apply that failed was to replace.
+        let runs = self.apps[i].cast(self.apps[i].slot).config.clone();
+        if action == PlanAction::ChangeInPlace && !diff(&runs, config).needs_restart {
             self.apps[i].follow(config, now);
             self.retry(i);
             if before.instances != config.instances {
