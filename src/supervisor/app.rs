@@ -143,6 +143,14 @@ impl App {
         self.newest
     }
 
+    /// What still runs is not what is started next.
+    pub(super) fn outdate(&mut self) {
+        if !self.is_at_rest() {
+            let generation = self.next_generation();
+            self.cast_mut(self.slot).generation = generation;
+        }
+    }
+
     /// The instances of the active slot.
     pub(super) fn active(&self) -> impl Iterator<Item = &Instance> {
         self.instances.iter().filter(|instance| instance.slot == self.slot)

@@ -94,6 +94,9 @@ impl Supervisor {
         let before = self.configure(i, config, now);
         if !self.apps[i].desired {
             self.apps[i].follow(config, now);
+            if action == PlanAction::Restart {
+                self.apps[i].outdate();
+            }
             return Item::done(name, "changed; it stays stopped".to_owned());
         }
         if before.is_job() && config.is_job() {

@@ -51,6 +51,7 @@ pub(super) enum State {
     Spawning {
         run: RunId,
         generation: u64,
+        proxied: bool,
     },
     /// The process runs and is not ready.
     Starting {

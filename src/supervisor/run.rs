@@ -22,9 +22,8 @@ impl Supervisor {
         };
         let app = &self.apps[place.0];
         let config = app.config_of(&app.instances[place.1]).clone();
-        let proxied = config.proxy.is_some();
         let instance = self.instance_mut(place);
-        let State::Spawning { generation, .. } = instance.state else { return };
+        let State::Spawning { generation, proxied, .. } = instance.state else { return };
         let live = Live { run, pid, generation, spawned: now.mono, proxied };
         instance.held = None;
         instance.streak.spawned();
