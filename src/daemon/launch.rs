@@ -6,7 +6,7 @@ use super::private_ports::PrivatePorts;
 use super::runs::{Run, RunPort};
 use super::users::Users;
 use crate::api::Slot;
-use crate::config::{AppConfig, DeployConfig, parse_dotenv};
+use crate::config::{AppConfig, parse_dotenv};
 use crate::linux::cgroup::{Cgroup, Cgroups};
 use crate::linux::identity::{Identity, read_file_as};
 use crate::linux::limits::Nofile;
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A larger `env_file` is a mistake, bytes.
@@ -136,13 +136,14 @@ impl Launcher {
     /// # Errors
     /// A fact of the machine that is against it, as a sentence.
     pub(super) fn setting(&self, instance: InstanceName<'_>, mark: &str) -> Result<Setting, String> {
-        let app = instance.app;
-        let cwd = cwd(app, instance.release);
-        let user = self.users.find_in(app, &cwd)?;
+        let released = instance.release.map(|release| instance.app.in_release(&release.dir));
+        let app = released.as_ref().unwrap_or(instance.app);
+        let user = self.users.find(app)?;
         let env_file = self.env_file(app, &user)?;
+        let instance = InstanceName { app, ..instance };
         let mut env = environment(instance, &user, &|name| std::env::var_os(name), env_file);
         env.insert(OsString::from(MARK), OsString::from(mark));
-        Ok(Setting { user, env, cwd })
+        Ok(Setting { user, env, cwd: app.cwd.clone() })
     }
 
     /// A cgroup of its own, with its memory cap. An app runs without one rather than not at all.
@@ -167,19 +168,6 @@ impl Launcher {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.optional => Ok(Vec::new()),
             Err(error) => Err(format!("cannot read env_file {path}: {error}")),
         }
-    }
-}
-
-/// In a release the same directory as below the link to the live one; one elsewhere stays where it is.
-fn cwd(app: &AppConfig, release: Option<&Release>) -> PathBuf {
-    let below = |deploy: &DeployConfig| app.cwd.strip_prefix(deploy.live()).ok().map(Path::to_owned);
-    match (release, &app.deploy) {
-        (Some(release), None) => release.dir.clone(),
-        // Collected, for a join with nothing ends in a slash.
-        (Some(release), Some(deploy)) => {
-            below(deploy).map_or(app.cwd.clone(), |below| release.dir.join(below).components().collect())
-        }
-        (None, _) => app.cwd.clone(),
     }
 }
 

@@ -31,7 +31,7 @@ pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Re
         refused(format!("{} cannot be a release: {}", dir.display(), sentence(&error)))
             .hint("give the directory itself, with no link on the way to it")
     })?;
-    let user = users.find_in(app, dir).map_err(refused)?;
+    let user = users.find(&app.in_release(dir)).map_err(refused)?;
     if owner != user.uid && owner != 0 {
         let message =
             format!("{} belongs neither to root nor to {}, as whom {} runs", dir.display(), user.name, app.name);
