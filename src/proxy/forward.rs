@@ -85,7 +85,7 @@ impl Forward {
                 Ok(response) => return Ok(Answered { response, upstream, claim }),
                 // A connection that ended while it rested.
                 Err(Broken::Unsent(unsent)) => {
-                    request = unsent;
+                    request = *unsent;
                     if !upstream.is_reused() {
                         self.app.counters().upstream_error();
                         failed = Some(target.id);
@@ -95,6 +95,10 @@ impl Forward {
                     self.app.counters().retry();
                     request = again.request();
                     is_retry = true;
+                }
+                Err(Broken::Sent { .. }) if self.wire.is_request_broken() => {
+                    self.app.counters().refused();
+                    return Err(Own::malformed("The body of the request is malformed or incomplete."));
                 }
                 Err(Broken::Sent { .. }) => {
                     self.app.counters().upstream_error();

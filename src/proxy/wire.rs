@@ -26,6 +26,8 @@ pub(super) struct Wire {
     /// The client sends no more.
     has_ended: Cell<bool>,
     is_request_whole: Cell<bool>,
+    /// The request's body is malformed, or its client went away in the middle of it.
+    is_request_broken: Cell<bool>,
     is_stream: Cell<bool>,
     requests: Cell<u64>,
     framing: RefCell<Framing>,
@@ -33,6 +35,8 @@ pub(super) struct Wire {
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
+    /// Kept by the crowd.
+    pub(super) place: Cell<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,12 +72,14 @@ impl Wire {
             is_full: Cell::default(),
             has_ended: Cell::default(),
             is_request_whole: Cell::new(true),
+            is_request_broken: Cell::default(),
             is_stream: Cell::default(),
             requests: Cell::default(),
             framing: RefCell::default(),
             tunnel: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
+            place: Cell::default(),
         }
     }
 
@@ -81,6 +87,7 @@ impl Wire {
     pub(super) fn request_begins(&self, has_body: bool) -> bool {
         self.phase.set(Phase::Busy);
         self.is_request_whole.set(!has_body);
+        self.is_request_broken.set(false);
         self.is_stream.set(false);
         self.requests.set(self.requests.get() + 1);
         !self.framing.borrow().refuses(self.requests.get())
@@ -89,6 +96,16 @@ impl Wire {
     pub(super) fn request_is_whole(&self) {
         self.is_request_whole.set(true);
         self.body_awaited.set(None);
+    }
+
+    pub(super) fn request_breaks(&self) {
+        self.is_request_broken.set(true);
+        self.body_awaited.set(None);
+    }
+
+    /// Then it is no fault of the instance that there is no answer, or no whole one.
+    pub(super) fn is_request_broken(&self) -> bool {
+        self.is_request_broken.get()
     }
 
     pub(super) fn waits_for_body(&self) {
@@ -124,7 +141,7 @@ impl Wire {
 
     /// Since when it is idle, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.phase.get() == Phase::Idle && self.requests.get() > 0).then(|| self.since.get())
+        (self.phase.get() == Phase::Idle && !self.is_dismissed.get()).then(|| self.since.get())
     }
 
     /// Ends the connection if it is still idle when its task runs.

@@ -3,7 +3,7 @@
 use crate::ledger::Kind;
 use crate::load::Load;
 use crate::machine::{exchange, get, skip};
-use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use crate::story::{LONG_DRAIN, Story, after_some, is_soak, tell};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
@@ -36,8 +36,7 @@ fn next() -> Option<Story> {
 #[test]
 fn restarts_of_a_next_app_lose_no_request_and_do_none_twice() {
     let Some(story) = next() else { return };
-    // The long run is for a machine that has the time.
-    let restarts = if std::env::var_os("INFISSI_SOAK").is_some() { 20 } else { 2 };
+    let restarts = if is_soak() { 20 } else { 2 };
     let load = Load::start(story.plan().kinds(KINDS).span(Duration::from_millis(500)).weight(1));
     after_some(&load, 100);
     for _ in 0..restarts {

@@ -32,7 +32,7 @@ fn apply_moves_the_public_port_without_a_gap_and_without_a_restart() {
     let pid = story.server.pid("web");
     let other = free_port();
     // Those who are connected stay so.
-    let load = Load::start(story.plan().kinds(&[Kind::Kept, Kind::Thinking]));
+    let load = Load::start(story.plan().kinds(&[Kind::Kept]));
     after_some(&load, 200);
     let (over, gaps, looks) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {

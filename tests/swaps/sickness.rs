@@ -9,11 +9,11 @@ use std::time::Duration;
 
 #[test]
 fn an_app_over_its_limit_is_replaced_before_it_is_stopped_and_nobody_notices() {
-    let story = Story::start(&format!("max_memory_restart = \"200M\"\n{LONG_DRAIN}"));
+    let story = Story::start(&format!("max_memory_restart = \"150M\"\n{LONG_DRAIN}"));
     let pid = story.server.pid("web");
     let load = Load::start(story.plan());
     after_some(&load, 200);
-    assert_eq!(get(story.port, "/leak?mb=170&rate=40").unwrap().0, 200);
+    assert_eq!(get(story.port, "/leak?mb=150&rate=50").unwrap().0, 200);
     story.server.wait_for_another("web", pid);
     story.server.wait_until("the old one to be gone", || story.app()["other"].is_null());
     after_some(&load, 200);

@@ -119,3 +119,8 @@ pub(crate) fn after_some(load: &Load, requests: usize) {
 pub(crate) fn tell(story: &str, ledger: &Ledger) {
     print(&format!("{story}: {ledger}"));
 }
+
+/// The long runs are for a machine that has the time: `.ci/run` asks for them.
+pub(crate) fn is_soak() -> bool {
+    std::env::var_os("INFISSI_SOAK").is_some()
+}

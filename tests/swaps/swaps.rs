@@ -2,8 +2,8 @@
 
 use crate::ledger::{Kind, Outcome, Row};
 use crate::load::{ALL_KINDS, Load};
-use crate::machine::{accepts, eventually, signal};
-use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use crate::machine::{accepts, eventually, signal, skip};
+use crate::story::{LONG_DRAIN, Story, after_some, is_soak, tell};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,20 +14,35 @@ const REQUESTS: &[Kind] =
 
 #[test]
 fn twenty_restarts_in_a_row_lose_no_request_and_do_none_twice() {
-    let story = Story::start(LONG_DRAIN);
+    let story = Story::start(&format!("command = \"npm start\"\n{LONG_DRAIN}"));
     let load = Load::start(story.plan().span(Duration::from_millis(400)));
+    restart_in_a_row(&story, load, 20);
+}
+
+#[test]
+fn a_hundred_restarts_under_heavy_load_lose_no_request_and_do_none_twice() {
+    if !is_soak() {
+        return skip("the long run is for INFISSI_SOAK=1");
+    }
+    let story = Story::start(LONG_DRAIN);
+    let load = Load::start(story.plan().span(Duration::from_millis(200)).weight(20));
+    restart_in_a_row(&story, load, 100);
+}
+
+fn restart_in_a_row(story: &Story, load: Load, times: usize) {
     after_some(&load, 200);
-    for _ in 0..20 {
+    for _ in 0..times {
         story.server.ctl(&["restart", "web"]).ok();
+        after_some(&load, 20);
     }
     after_some(&load, 200);
     load.wait_for_each(3);
     let ledger = load.end();
-    tell("20 restarts", &ledger);
+    tell(&format!("{times} restarts"), &ledger);
     ledger.assert_nothing_lost(ALL_KINDS);
     let pids: BTreeSet<&str> = ledger.answers().keys().map(|by| by.pid.as_str()).collect();
-    assert_eq!(pids.len(), 21, "each of the instances has answered\n{ledger}");
-    assert_eq!((&story.app()["restarts"], &story.app()["swaps"]), (&0.into(), &20.into()));
+    assert_eq!(pids.len(), times + 1, "each of the instances has answered\n{ledger}");
+    assert_eq!((&story.app()["restarts"], &story.app()["swaps"]), (&0.into(), &times.into()));
 }
 
 #[test]
