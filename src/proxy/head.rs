@@ -108,8 +108,10 @@ fn is_host(host: &[u8]) -> bool {
         },
     };
     let is_named =
-        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':'));
-    !name.is_empty() && is_named && port.iter().all(u8::is_ascii_digit)
+        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':'));
+    let number = std::str::from_utf8(port).ok().and_then(|port| port.parse::<u16>().ok());
+    let is_port = port.is_empty() || port[0].is_ascii_digit() && number.is_some();
+    !name.is_empty() && is_named && is_port
 }
 
 /// The deployment that served the page that this request comes from.
