@@ -137,7 +137,9 @@ pub(super) fn upgrade(request: &request::Parts, has_body: bool) -> Option<Header
 /// What the instance is sent instead.
 pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_trusted: bool, upgrade: Option<HeaderValue>) {
     request.version = Version::HTTP_11;
-    if request.uri.authority().is_some() {
+    let mut host = None;
+    if let Some(authority) = request.uri.authority() {
+        host = HeaderValue::from_str(authority.as_str()).ok();
         let path = request.uri.path_and_query().cloned();
         request.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
@@ -156,9 +158,7 @@ pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_truste
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, upgrade);
     }
-    if !headers.contains_key(header::HOST) {
-        headers.insert(header::HOST, client.host.clone());
-    }
+    headers.entry(header::HOST).or_insert_with(|| host.unwrap_or_else(|| client.host.clone()));
     forwarded(headers, client, is_trusted);
 }
 
