@@ -74,6 +74,7 @@ impl Target {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn is_cut(&self) -> bool {
         self.is_cut.get()
     }
