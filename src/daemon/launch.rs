@@ -136,13 +136,14 @@ impl Launcher {
     /// # Errors
     /// A fact of the machine that is against it, as a sentence.
     pub(super) fn setting(&self, instance: InstanceName<'_>, mark: &str) -> Result<Setting, String> {
-        let app = instance.app;
-        let cwd = instance.release.map_or(&app.cwd, |release| &release.dir);
-        let user = self.users.find_in(app, cwd)?;
+        let released = instance.release.map(|release| instance.app.in_release(&release.dir));
+        let app = released.as_ref().unwrap_or(instance.app);
+        let user = self.users.find(app)?;
         let env_file = self.env_file(app, &user)?;
+        let instance = InstanceName { app, ..instance };
         let mut env = environment(instance, &user, &|name| std::env::var_os(name), env_file);
         env.insert(OsString::from(MARK), OsString::from(mark));
-        Ok(Setting { user, env, cwd: cwd.clone() })
+        Ok(Setting { user, env, cwd: app.cwd.clone() })
     }
 
     /// A cgroup of its own, with its memory cap. An app runs without one rather than not at all.

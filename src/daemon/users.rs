@@ -6,7 +6,6 @@ use crate::config::AppConfig;
 use crate::linux::identity::Identity;
 use crate::linux::owner::believable_owner;
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(super) struct Users {
@@ -32,15 +31,7 @@ impl Users {
     /// # Errors
     /// There is no such user, we cannot become it, or somebody else could choose it: as a sentence.
     pub(super) fn find(&self, app: &AppConfig) -> Result<Identity, String> {
-        self.find_in(app, &app.cwd)
-    }
-
-    /// As [`Users::find`], for an app whose directory is another one now: a release.
-    ///
-    /// # Errors
-    /// The same.
-    pub(super) fn find_in(&self, app: &AppConfig, dir: &Path) -> Result<Identity, String> {
-        let found = self.look_up(app, dir);
+        let found = self.look_up(app);
         match &found {
             Ok(user) => self.known().insert(app.name.clone(), user.clone()),
             Err(_) => self.known().remove(&app.name),
@@ -58,11 +49,11 @@ impl Users {
         self.are_roots().then_some(user)
     }
 
-    fn look_up(&self, app: &AppConfig, dir: &Path) -> Result<Identity, String> {
+    fn look_up(&self, app: &AppConfig) -> Result<Identity, String> {
         let user = match &app.user {
             Some(name) => Identity::of_name(name).map_err(|error| sentence(&error))?,
             None if self.are_roots() => {
-                let owner = believable_owner(dir)
+                let owner = believable_owner(&app.cwd)
                     .map_err(|error| format!("{}; or name its user in the configuration", sentence(&error)))?;
                 Identity::of_uid(owner).map_err(|error| sentence(&error))?
             }

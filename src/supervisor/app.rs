@@ -6,7 +6,7 @@ use super::effect::{Kept, Release};
 use super::event::RunId;
 use super::instance::{Held, Instance, State};
 use super::publish::Published;
-use super::rollover::{Other, Outcome};
+use super::rollover::{Other, Outcome, opposite};
 use crate::api::{ExitReason, LastExit, Slot};
 use crate::config::{AppConfig, Cron};
 use jiff::Timestamp;
@@ -166,8 +166,8 @@ impl App {
     }
 
     /// For a slot that replaces this one: does it do worse?
-    pub(super) fn burst(&self, old: Slot) -> Burst {
-        Burst::after(self.tally(old))
+    pub(super) fn burst(&self, old: Slot, now: Now) -> Burst {
+        Burst::after(self.tally(old), self.tally(opposite(old)), now)
     }
 
     /// All answers of a slot's instances.

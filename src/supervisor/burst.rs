@@ -35,8 +35,9 @@ impl Tally {
 }
 
 impl Burst {
-    pub(super) fn after(old: Tally) -> Burst {
-        Burst { old, seen: VecDeque::new() }
+    /// From now on, beside what each has answered before.
+    pub(super) fn after(old: Tally, new: Tally, now: Now) -> Burst {
+        Burst { old, seen: VecDeque::from([(now.mono, new)]) }
     }
 
     /// What the new slot has answered by now; says why it is a burst, going on after “it ”.

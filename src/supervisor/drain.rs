@@ -5,6 +5,7 @@ use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::RunId;
 use super::instance::{Cause, Drain, State};
+use super::roles::Role;
 use super::view::seconds;
 use crate::api::EventKind;
 use std::time::Duration;
@@ -23,9 +24,11 @@ pub(super) enum Patience {
 impl Supervisor {
     /// Ask it to end: behind the proxy only when what it has claimed is through.
     pub(super) fn leave(&mut self, place: Place, cause: Cause, patience: Patience, now: Now) {
-        let config = self.apps[place.0].config.clone();
-        let Some(proxy) = &config.proxy else { return self.end(place, cause, None, now) };
         let State::Online { live, since, .. } = self.instance_mut(place).state.clone() else {
+            return self.end(place, cause, None, now);
+        };
+        let Some(proxy) = self.apps[place.0].served_by().filter(|_| live.proxied).and_then(|app| app.proxy.clone())
+        else {
             return self.end(place, cause, None, now);
         };
         let (requests, streams) = match patience {
@@ -57,9 +60,13 @@ impl Supervisor {
     pub(super) fn advance_draining(&mut self, place: Place, now: Now) -> bool {
         let wanted = self.wanted(place.0);
         let out_of_time = self.is_out_of_time(now);
+        let held_until = self.is_waited_for(place).then(|| now.mono + self.hold(place.0));
         let State::Draining { drain, .. } = &mut self.instance_mut(place).state else { return false };
-        if !wanted {
+        if !wanted || held_until.is_some() {
             drain.streams_by = drain.streams_by.min(now.mono);
+        }
+        if let Some(until) = held_until {
+            drain.requests_by = drain.requests_by.min(until);
         }
         let is_through = drain.told && drain.is_through(now.mono);
         if !is_through && !out_of_time {
@@ -76,10 +83,19 @@ impl Supervisor {
         true
     }
 
+    /// New requests are held until it has made room.
+    fn is_waited_for(&self, place: Place) -> bool {
+        self.wanted(place.0) && !self.apps[place.0].serves() && self.role(place) == Role::Active
+    }
+
+    fn hold(&self, i: usize) -> Duration {
+        let config = self.apps[i].served_by();
+        config.and_then(|config| config.proxy.as_ref()).map(|proxy| proxy.hold).unwrap_or_default()
+    }
+
     /// What the proxy still has with it is closed, then it is asked to end.
     pub(super) fn cut_and_end(&mut self, place: Place, cause: Cause, now: Now) {
-        let proxied = self.apps[place.0].config.proxy.is_some();
-        if let Some(live) = self.instance_mut(place).live().filter(|_| proxied) {
+        if let Some(live) = self.instance_mut(place).live().filter(|live| live.proxied) {
             let run = live.run;
             self.push(Effect::Cut { run });
         }

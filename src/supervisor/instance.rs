@@ -102,6 +102,8 @@ pub(super) struct Live {
     /// The app's generation that it was spawned for.
     pub(super) generation: u64,
     pub(super) spawned: Duration,
+    /// It listens on a private port; else it binds the public one itself.
+    pub(super) proxied: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -35,20 +35,18 @@ impl Supervisor {
         }
     }
 
-    fn publish_app(&mut self, i: usize) {
+    pub(super) fn publish_app(&mut self, i: usize) {
         let app = &self.apps[i];
-        if app.config.proxy.is_none() && app.published.as_ref().is_none_or(|published| !published.open) {
-            return;
-        }
+        let Some(config) = app.served_by().cloned() else { return };
         // What is to end serves until those who need it have ended.
-        let open = app.config.proxy.is_some() && (self.wanted(i) || app.serves());
+        let open = app.serves_by_proxy() || (self.wanted(i) && app.config.proxy.is_some() && !app.binds_itself());
         let active = app.routed(app.slot);
         let warm = if app.retreat().is_some_and(|retreat| retreat.warm_until.is_some()) {
             app.routed(opposite(app.slot))
         } else {
             Vec::new()
         };
-        let published = Published { config: app.config.clone(), open, active, warm };
+        let published = Published { config, open, active, warm };
         let before = app.published.as_ref();
         if before.is_none() && !open || before.is_some_and(|before| before.says_the_same(&published)) {
             return;
@@ -62,7 +60,8 @@ impl Supervisor {
     }
 
     pub(super) fn port_held_by(&mut self, name: &str, holder: String, now: Now) {
-        let Some(i) = self.apps.iter().position(|app| app.config.name == name) else { return };
+        let is_open = |app: &App| app.published.as_ref().is_some_and(|published| published.open);
+        let Some(i) = self.apps.iter().position(|app| app.config.name == name && is_open(app)) else { return };
         let since = self.apps[i].port_held.as_ref().map_or(now.mono, |held| held.since);
         let news = self.apps[i].port_held.as_ref().is_none_or(|held| held.holder != holder);
         self.apps[i].port_held = Some(Held { holder: holder.clone(), since });
@@ -87,9 +86,28 @@ impl Published {
 }
 
 impl App {
+    /// The configuration by which the proxy treats its clients. What is behind the proxy until it ends keeps that by
+    /// which it was published.
+    pub(super) fn served_by(&self) -> Option<&Arc<AppConfig>> {
+        let now = Some(&self.config).filter(|config| config.proxy.is_some());
+        now.or_else(|| self.published.as_ref().map(|published| &published.config))
+    }
+
+    fn serves_by_proxy(&self) -> bool {
+        let online = |state: &State| matches!(state, State::Online { live, .. } if live.proxied);
+        self.active().any(|instance| online(&instance.state))
+    }
+
+    /// A tree of it has the public port: from when it was not behind the proxy.
+    fn binds_itself(&self) -> bool {
+        self.instances.iter().filter_map(Instance::live).any(|live| !live.proxied)
+    }
+
     /// Who may answer in this slot. Who is sick only where nobody is well.
     fn routed(&self, slot: Slot) -> Vec<RunId> {
-        let online = |instance: &&Instance| instance.slot == slot && matches!(instance.state, State::Online { .. });
+        let online = |instance: &&Instance| {
+            instance.slot == slot && matches!(&instance.state, State::Online { live, .. } if live.proxied)
+        };
         let run = |instance: &Instance| instance.live().map(|live| live.run);
         let well = |instance: &&Instance| instance.health() != Health::Unhealthy;
         let of_slot = || self.instances.iter().filter(online);

@@ -245,6 +245,11 @@ impl Supervisor {
 
     fn forget_removed(&mut self) {
         let is_gone = |app: &App| app.removed && app.is_at_rest();
+        for i in 0..self.apps.len() {
+            if is_gone(&self.apps[i]) {
+                self.publish_app(i);
+            }
+        }
         let gone: Vec<String> =
             self.apps.iter().filter(|app| is_gone(app)).map(|app| app.config.name.clone()).collect();
         self.apps.retain(|app| !is_gone(app));

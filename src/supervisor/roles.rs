@@ -79,8 +79,8 @@ impl Supervisor {
             None
         };
         if let Some(danger) = danger {
-            let detail = format!("{detail}, {danger}: ended at once, requests are held");
-            return self.replace(place, ExitReason::Memory, detail, now);
+            let detail = format!("{detail}, {danger}");
+            return self.end_dangerous(place, detail, now);
         }
         if self.apps[i].rising().is_some_and(|rollover| !rollover.staged) || self.apps[i].retry_at > now.mono {
             return;
@@ -89,6 +89,17 @@ impl Supervisor {
         self.note_failure(place, detail);
         let plan = Plan::again(&self.apps[i], ExitReason::Memory, "supervisor");
         self.begin_rollover(i, plan, now);
+    }
+
+    /// It is ended at once, whatever it has in flight.
+    fn end_dangerous(&mut self, place: Place, detail: String, now: Now) {
+        if !self.apps[place.0].is_warm() {
+            let detail = format!("{detail}: ended at once, requests are held");
+            return self.replace(place, ExitReason::Memory, detail, now);
+        }
+        self.announce(Some(place), EventKind::Breach, None, format!("{detail}: ended at once"));
+        self.flip_back(place.0, &detail, now);
+        self.end(place, Cause::Replaced(ExitReason::Memory, detail), None, now);
     }
 
     /// What a run has answered so far; does something follow from it?

@@ -270,7 +270,7 @@ impl Supervisor {
             by: rollover.by,
             at: now.wall,
             warm_until: (!warm.is_zero()).then_some(now.mono + warm),
-            burst: app.burst(old),
+            burst: app.burst(old, now),
         });
         self.desired_changed();
         let took = seconds(now.mono.saturating_sub(rollover.since));
@@ -318,7 +318,7 @@ impl Supervisor {
             by: "supervisor".to_owned(),
             at: now.wall,
             warm_until: None,
-            burst: app.burst(failed),
+            burst: app.burst(failed, now),
         });
         self.desired_changed();
         let marked = release.map(|release| format!(", release {} is marked bad", release.id)).unwrap_or_default();
@@ -373,7 +373,8 @@ impl Supervisor {
             let online = matches!(instance.state, State::Online { .. });
             instance.slot == app.slot && online && instance.health() == Health::Unhealthy
         };
-        self.wanted(i) && app.config.rolls_over() && app.rising().is_none() && app.instances.iter().any(sick)
+        let is_free = app.rising().is_none_or(|rollover| rollover.staged);
+        self.wanted(i) && app.config.rolls_over() && is_free && app.instances.iter().any(sick)
     }
 
     /// When the next step of the other slot, or the next attempt to heal, is due.

@@ -21,9 +21,11 @@ impl Supervisor {
             return self.push(Effect::Kill { run });
         };
         let config = self.apps[place.0].config.clone();
+        let slot = self.apps[place.0].instances[place.1].slot;
+        let proxied = self.apps[place.0].cast(slot).config.proxy.is_some();
         let instance = self.instance_mut(place);
         let State::Spawning { generation, .. } = instance.state else { return };
-        let live = Live { run, pid, generation, spawned: now.mono };
+        let live = Live { run, pid, generation, spawned: now.mono, proxied };
         instance.held = None;
         instance.streak.spawned();
         instance.state = State::Starting { live, watch: Watch::starting(&config, now), due: Due::of(&config, now) };

@@ -310,9 +310,19 @@ fn a_deployed_app_runs_in_its_live_release() {
     let deployed = app("[apps.a]\ndeploy = { root = \"crm\" }");
     let deploy = deployed.deploy.as_ref().unwrap();
     assert_eq!((deploy.root.as_path(), deploy.warm), (Path::new("/srv/crm"), Duration::from_secs(60)));
-    assert_eq!(deployed.cwd, Path::new("/srv/crm/live"));
-    assert_eq!(app("[apps.a]\ncwd = \"web\"\ndeploy.root = \"/crm\"").cwd, Path::new("/crm/live/web"));
-    assert_eq!(app("[apps.a]\ncwd = \"/web\"\ndeploy.root = \"/crm\"").cwd, Path::new("/web"));
+    for (cwd, live, release) in [
+        (".", "/crm/live", "/crm/releases/2"),
+        ("web", "/crm/live/web", "/crm/releases/2/web"),
+        ("/web", "/web", "/web"),
+    ] {
+        let app = app(&format!("[apps.a]\ncwd = {cwd:?}\ndeploy.root = \"/crm\""));
+        assert_eq!(app.cwd, Path::new(live));
+        assert_eq!(app.in_release(Path::new("/crm/releases/2")).cwd.as_os_str(), release);
+    }
+    let app = app("[apps.a]\nenv_file = \".env?\"\npath = [\"bin\", \"/bin\"]\ndeploy.root = \"/crm\"");
+    let there = app.in_release(Path::new("/crm/releases/2"));
+    assert_eq!(there.env_file.unwrap().path, Path::new("/crm/releases/2/.env"));
+    assert_eq!(there.path, [Path::new("/crm/releases/2/bin"), Path::new("/bin")]);
     expect(&[
         (
             "[apps.a]

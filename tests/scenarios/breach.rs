@@ -215,3 +215,29 @@ fn an_oom_kill_of_the_active_slot_is_a_crash_as_ever() {
     assert_eq!(last_exit(&world).0, ExitReason::Oom);
     assert_eq!(world.active("current").len(), 1);
 }
+
+#[test]
+fn one_that_endangers_the_machine_while_its_predecessor_is_warm_gives_it_the_traffic() {
+    let app = released("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
+    let mut world = World::up([app]);
+    let old = world.run("current");
+    world.activate("current", release("2"));
+    world.until("warm", |world| world.phase("current") == Some(OtherPhase::Warm));
+    world.advance(secs(5));
+    world.sample("current", 500 * MIB);
+    assert_eq!((world.active("current"), world.gaps.len()), (vec![old], 0));
+    world.advance(secs(5));
+    assert_eq!((world.living("current"), world.spawns.len()), (1, 2));
+}
+
+#[test]
+fn a_staged_slot_does_not_keep_a_sick_one_from_being_replaced() {
+    let mut world = World::up([released("current", 3000)]);
+    let old = world.run("current");
+    let id = world.stage("current", release("2"));
+    world.done(id);
+    sicken(&mut world, old);
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    assert_eq!(world.app("current").release, None, "nobody asked for the staged one");
+    assert_eq!(world.gaps, []);
+}

@@ -142,3 +142,18 @@ fn a_slot_that_never_served_ends_without_a_drain_of_any_length() {
     world.advance(secs(1));
     assert_eq!(world.living("current"), 2);
 }
+
+#[test]
+fn a_start_while_it_drains_for_a_stop_serves_again_no_later_than_the_hold() {
+    let mut world = World::up([proxied("current", 3000)]);
+    let run = world.run("current");
+    world.rescript(run, |script| script.requests = secs(80));
+    let stop = world.stop("current");
+    world.advance(secs(5));
+    let at = world.mono;
+    let start = world.start("current");
+    world.failure(stop);
+    let message = world.done(start);
+    assert!(message.starts_with("started in"), "{message}");
+    assert!(world.mono <= at + secs(11), "{}", world.story());
+}

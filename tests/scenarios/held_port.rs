@@ -132,3 +132,68 @@ fn an_app_that_is_down_is_open_and_its_requests_are_held() {
     world.advance(secs(3));
     assert_eq!(world.active("current").len(), 1);
 }
+
+#[test]
+fn the_public_port_of_a_removed_app_is_closed_even_when_nothing_runs() {
+    let mut world = World::of([current()]);
+    world.script("current", [Script::refused("no such command")]);
+    world.advance(secs(20));
+    assert!(world.is_open("current"));
+    assert_eq!(world.living("current"), 0);
+    world.apply([]);
+    world.advance(secs(1));
+    let last = world.publishes.last().unwrap();
+    assert!(!last.2.open, "{:?}", last);
+}
+
+#[test]
+fn a_stop_while_the_port_is_held_forgets_the_holder() {
+    let mut world = held();
+    world.start("current");
+    world.advance(secs(5));
+    let stop = world.stop("current");
+    world.done(stop);
+    world.tell(Event::PortHeld { app: "current".to_owned(), holder: HOLDER.to_owned() });
+    assert_eq!((world.status("current"), world.reason("current").as_str()), (Status::Stopped, ""));
+    world.free_port(3000);
+    let start = world.start("current");
+    world.done(start);
+    assert_eq!(world.status("current"), Status::Online);
+}
+
+#[test]
+fn late_words_about_a_port_that_the_app_binds_itself_are_not_heard() {
+    let needs = worker("queue").with(|app| app.depends_on = vec!["current".into()]);
+    let mut world = World::of([web("current", 3000), needs]);
+    world.tell(Event::Began);
+    world.tell(Event::PortHeld { app: "current".to_owned(), holder: HOLDER.to_owned() });
+    world.tell(Event::PortHeld { app: "nobody".to_owned(), holder: HOLDER.to_owned() });
+    world.tell(Event::PortOpen { app: "nobody".to_owned() });
+    world.advance(secs(3));
+    assert_eq!((world.status("current"), world.status("queue")), (Status::Online, Status::Online));
+}
+
+#[test]
+fn an_app_behind_the_proxy_binds_its_port_itself_from_now_on() {
+    let mut world = World::up([current()]);
+    let old = world.run("current");
+    world.rescript(old, |script| script.requests = secs(3));
+    let apply = world.apply([current().with(|app| app.proxy = None)]);
+    assert!(!world.is_open("current"));
+    assert_eq!(world.drain_of(old), world.mono);
+    world.done(apply);
+    assert_eq!((world.status("current"), world.living("current"), world.cuts.len()), (Status::Online, 1, 0));
+    assert_eq!(world.active("current"), []);
+}
+
+#[test]
+fn an_app_that_binds_its_port_itself_goes_behind_the_proxy() {
+    let mut world = World::up([web("current", 3000).with(|app| app.health = current().health)]);
+    let apply = world.apply([current()]);
+    world.done(apply);
+    world.advance(secs(3));
+    assert_eq!((world.status("current"), world.living("current")), (Status::Online, 1), "{}", world.story());
+    assert!(world.is_open("current"));
+    assert_eq!(world.active("current"), [world.run("current")]);
+    assert_eq!(world.said("current", EventKind::Waiting).len(), 0, "it is not its own stranger");
+}

@@ -112,18 +112,14 @@ fn failed_probes_while_the_old_slot_is_warm_flip_back() {
 #[test]
 fn a_burst_of_errors_while_the_old_slot_is_warm_flips_back() {
     let (mut world, id, old, new) = warm();
-    world.answers(new, 100, 2);
     world.advance(secs(1));
+    world.answers(new, 100, 2);
+    world.advance(secs(12));
     world.answers(new, 110, 4);
     assert_eq!(world.active("current"), [new]);
     world.advance(secs(1));
     world.answers(new, 140, 20);
-    let why = world.said("current", EventKind::FlippedBack)[0].to_owned();
-    assert!(why.contains("of its last"), "{why}");
-    let refusal = world.failure(id).message;
-    assert!(refusal.contains("failed 20 of its last 140 requests") || refusal.contains("of its last"), "{refusal}");
-    assert_eq!(world.active("current"), [old]);
-    assert_eq!(world.saves.last().unwrap()["current"].bad, ["2"]);
+    assert_flipped_back(&mut world, id, old, "failed 18 of its last 40 requests");
 }
 
 #[test]
@@ -348,4 +344,24 @@ fn a_status_says_what_is_warm() {
     let other = world.app("current").other.unwrap();
     assert_eq!((other.slot, other.by.as_str(), other.release), (Slot::Blue, "dan", None));
     assert_eq!(world.status("current"), Status::Online);
+}
+
+#[test]
+fn errors_before_a_swap_back_are_no_burst_after_it() {
+    let mut world = up();
+    let old = world.run("current");
+    world.answers(old, 1000, 500);
+    world.activate("current", release("2"));
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    let new = world.run("current");
+    world.answers(new, 500, 0);
+    world.advance(secs(20));
+    world.answers(new, 1000, 0);
+    let back = world.swap("current");
+    world.done(back);
+    world.answers(old, 1001, 500);
+    world.advance(ms(250));
+    world.answers(old, 1010, 501);
+    assert_eq!(world.active("current"), [old]);
+    assert!(world.saves.last().unwrap()["current"].bad.is_empty());
 }
