@@ -119,9 +119,12 @@ struct Actor {
     /// The new worker's socket before it has said Hello.
     attaching_at: Option<PathBuf>,
     ending: Option<Ending>,
-    news: (mpsc::Sender<(WorkerId, News)>, mpsc::Receiver<(WorkerId, News)>),
+    news: NewsChannel,
     found: (mpsc::UnboundedSender<Found>, mpsc::UnboundedReceiver<Found>),
 }
+
+/// What the workers say, with who says it.
+type NewsChannel = (mpsc::Sender<(WorkerId, News)>, mpsc::Receiver<(WorkerId, News)>);
 
 struct Ending {
     ended: oneshot::Sender<()>,
