@@ -166,8 +166,10 @@ impl World {
     pub(super) fn note(&mut self, event: &Event) {
         let Event::MemorySampled { run, bytes, available } = event else { return };
         let Some(tree) = self.trees.get_mut(run) else { return };
-        let Some(limit) = tree.limit else { return };
-        tree.endangers |= *bytes > limit && (*bytes > limit + limit / 2 || *available < limit / 2);
+        let now = self.core.config().app(&tree.app).and_then(|app| app.max_memory_restart);
+        for limit in [tree.limit, now].into_iter().flatten() {
+            tree.endangers |= *bytes > limit && (*bytes > limit + limit / 2 || *available < limit / 2);
+        }
     }
 
     /// Says what nobody asked for of some run: late, again, or of another time.
