@@ -67,6 +67,7 @@ impl World {
             slot,
             index,
             script,
+            proxied: app.proxy.is_some(),
             port: app.port.filter(|_| app.proxy.is_none()),
             limit: app.max_memory_restart,
             served: false,
