@@ -113,6 +113,8 @@ struct Actor {
     next_worker: u64,
     /// Before the next start, after deaths in a row.
     delay: Duration,
+    /// How many in a row, each after a short life.
+    deaths: u32,
     drains: Drains,
     /// Those that were published and are not over.
     runs: HashSet<RunId>,
@@ -143,6 +145,7 @@ impl Actor {
             leaving: Vec::new(),
             next_worker: 0,
             delay: Duration::ZERO,
+            deaths: 0,
             drains: Drains::default(),
             runs: HashSet::new(),
             attaching_at: None,
