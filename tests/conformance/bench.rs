@@ -61,7 +61,7 @@ fn before_the_recorder(proxy: &mut dyn Proxy, row: &Row, pace: Pace) -> Result<(
     let wrong = |what: String| format!("{what}; the origin got {}, the client {}", told(&record), statuses(&answers));
     let targets: Vec<&str> = heard.iter().map(|request| request.target.as_str()).collect();
     let passed = match (&targets[..], &answers[..]) {
-        ([], [refusal]) if is_refusal(refusal) && row.expect != Expect::Dropped => false,
+        ([], [refusal]) if is_refusal(refusal) => false,
         ([], []) if row.expect == Expect::Dropped => false,
         ([target], [answer]) if *target == row.target && answer.status == 200 => true,
         ([one, "/next"], [first, second])

@@ -9,7 +9,7 @@ pub(crate) const NEXT: &str = "GET /next HTTP/1.1\r\nHost: h\r\nConnection: clos
 pub(crate) enum Expect {
     /// One answer of 4xx or 5xx and an orderly end; the origin never has a whole request.
     Refused,
-    /// Not even an answer, but an orderly end.
+    /// The same, perhaps without an answer: the other side does not speak HTTP/1.
     Dropped,
     /// One request at the origin, and the next one.
     Passed,
