@@ -73,14 +73,14 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         if settled == Settled::HeadBegins
             && let Some((due, _)) = wire.due(&limits)
         {
-            timer.as_mut().reset(due);
+            timer.as_mut().reset(due.min(Instant::now() + idle));
         }
         // Nothing ever waits for less than the timer does, except a head; so it is set anew only when it is over.
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             match wire.due(&limits) {
                 Some((due, late)) if due <= now => return Poll::Ready(End::Late(late)),
-                Some((due, _)) => timer.as_mut().reset(due),
+                Some((due, _)) => timer.as_mut().reset(due.min(now + idle)),
                 None => timer.as_mut().reset(now + idle),
             }
         }
