@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -109,7 +110,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
     }
     if !wire.has_ended() {
-        linger(stream).await;
+        part(stream).await;
     }
 }
 
@@ -134,18 +135,18 @@ impl Drop for Member {
 
 /// Answers on a connection whose request was not read.
 async fn refuse(mut stream: TcpStream, own: Own) {
-    let answered = async {
-        stream.write_all(&own.bytes()).await?;
-        stream.shutdown().await
-    };
-    if let Ok(Ok(())) = timeout(LINGER, answered).await {
-        linger(stream).await;
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&own.bytes())).await {
+        part(stream).await;
     }
 }
 
-/// Lets the client read to the end before the socket is closed.
-async fn linger(mut stream: TcpStream) {
+/// Tells the client that nothing more comes, and lets it read up to there before the socket is closed.
+async fn part(mut stream: TcpStream) {
     let mut ignored = [0; 4096];
-    let ends = async { while stream.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
+    let ends = async {
+        stream.shutdown().await?;
+        while stream.read(&mut ignored).await? > 0 {}
+        io::Result::Ok(())
+    };
     let _ = timeout(LINGER, ends).await;
 }
