@@ -87,6 +87,7 @@ impl Launcher {
             cwd: setting.cwd,
             env: setting.env,
             identity: self.users.becomes(setting.user.clone()),
+            stdin: None,
             stdout: out.write,
             stderr: err.write,
             cgroup: cgroup.as_ref().map(AsFd::as_fd),

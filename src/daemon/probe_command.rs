@@ -122,6 +122,7 @@ fn start(shared: &Shared, order: &Order) -> Result<Probe, String> {
             cwd: setting.cwd,
             env: setting.env,
             identity: shared.launcher.users.becomes(setting.user),
+            stdin: None,
             stdout: pipe.write,
             stderr,
             cgroup: None,

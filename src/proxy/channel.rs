@@ -20,7 +20,8 @@ pub const LATENCY_BOUNDS: [u64; 14] = [
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Order {
-    /// The first order on a connection: from now on this one is obeyed and no other. Answered with `Hello`.
+    /// The first order on a connection: from now on this one is obeyed and no other. Answered with `Hello`. A listening
+    /// Unix socket may come along: whoever connects there with the supervisor's uid may attach, too.
     Attach { protocol: u32 },
     /// The descriptor that comes along is a listening socket of this app: accept on it.
     Listen { listener: u64, app: String },
@@ -98,6 +99,20 @@ pub struct Network {
     pub address: IpAddr,
     /// Bits that count, 0 to 32 or 128.
     pub prefix: u8,
+}
+
+impl Network {
+    /// Is the address in it? IPv4 and IPv6 are never in each other.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let (own, other, width) = match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => (u128::from(u32::from(own)), u128::from(u32::from(other)), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => (u128::from(own), u128::from(other), 128),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => return false,
+        };
+        // A shift by the whole width leaves nothing to differ.
+        let free = u32::from(width - self.prefix.min(width));
+        (own ^ other).checked_shr(free).unwrap_or(0) == 0
+    }
 }
 
 /// Against slow and many clients.

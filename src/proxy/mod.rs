@@ -2,4 +2,28 @@
 //!
 //! listeners → routes (claim) → targets → forward; `channel` is how the supervisor tells it what to do.
 
+mod answers;
+mod body;
 pub mod channel;
+pub mod channel_stream;
+mod connection;
+mod counters;
+mod figures;
+mod forward;
+mod framing;
+mod head;
+mod listeners;
+mod news;
+mod pool;
+mod routes;
+mod say;
+mod target;
+mod upgrade;
+mod upstream;
+mod wire;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use worker::run;

@@ -48,7 +48,8 @@ pub struct Launch<'a> {
     pub env: Vec<(OsString, OsString)>,
     /// The user to become; only root can. None: stay who we are.
     pub identity: Option<Identity>,
-    /// Closed here once the child has them. Its stdin is /dev/null.
+    /// None: /dev/null. All three are closed here once the child has them.
+    pub stdin: Option<OwnedFd>,
     pub stdout: OwnedFd,
     pub stderr: OwnedFd,
     /// The directory of a cgroup that the child enters before it runs.
@@ -82,7 +83,7 @@ pub struct Launched {
 pub fn launch(launch: Launch<'_>, record: impl FnOnce(&Launched)) -> Result<Launched, LaunchError> {
     let plan = Plan::new(&launch)?;
     let (gate, child_gate) = UnixStream::pair().map_err(|source| LaunchError::step("make a gate", source))?;
-    let descriptors = Descriptors::new(launch.stdout, launch.stderr, child_gate.into())
+    let descriptors = Descriptors::new(launch.stdin, launch.stdout, launch.stderr, child_gate.into())
         .map_err(|source| LaunchError::step("open the descriptors of the process", source))?;
     let (pid, pidfd) = clone(&plan, &descriptors, launch.cgroup).map_err(|source| plan.explain_clone(source))?;
     // Ours must be closed, or the gate would never read as ended.
@@ -159,8 +160,11 @@ struct Descriptors {
 }
 
 impl Descriptors {
-    fn new(stdout: OwnedFd, stderr: OwnedFd, gate: OwnedFd) -> io::Result<Descriptors> {
-        let stdin = std::fs::File::open("/dev/null")?.into();
+    fn new(stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd, gate: OwnedFd) -> io::Result<Descriptors> {
+        let stdin = match stdin {
+            Some(stdin) => stdin,
+            None => std::fs::File::open("/dev/null")?.into(),
+        };
         Ok(Descriptors { stdin: above(stdin)?, stdout: above(stdout)?, stderr: above(stderr)?, gate: above(gate)? })
     }
 }

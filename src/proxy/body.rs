@@ -1,0 +1,253 @@
+//! What is sent on: a request's body on its way to an instance, an answer's on its way to the client.
+
+use super::routes::AppRoute;
+use super::target::Claim;
+use super::upstream::Upstream;
+use super::wire::Wire;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
+
+type Next<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
+
+/// A client's body; empty when the request has none, or is sent again.
+pub(super) struct RequestBody(Option<(Incoming, Rc<Wire>)>);
+
+impl RequestBody {
+    pub(super) fn new(body: Incoming, wire: Rc<Wire>) -> RequestBody {
+        RequestBody((!body.is_end_stream()).then_some((body, wire)))
+    }
+
+    pub(super) fn empty() -> RequestBody {
+        RequestBody(None)
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<hyper::Error> {
+        let Some((body, wire)) = &mut self.0 else { return Poll::Ready(None) };
+        let next = Pin::new(&mut *body).poll_frame(cx);
+        match &next {
+            Poll::Pending => wire.waits_for_body(),
+            Poll::Ready(None) => wire.request_is_whole(),
+            Poll::Ready(Some(_)) if body.is_end_stream() => wire.request_is_whole(),
+            Poll::Ready(Some(_)) => {}
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+    }
+}
+
+/// The instance's connection broke, or was cut, before the answer was complete: the client's is ended too, so that it can
+/// tell.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer broke off")]
+pub(super) struct BrokeOff;
+
+/// What a client is sent.
+pub(super) struct AnswerBody {
+    content: Content,
+    /// Dropped with the body, which hyper does with its last byte.
+    answering: Answering,
+}
+
+enum Content {
+    Whole(Option<Bytes>),
+    Stream(Box<Stream>),
+}
+
+impl AnswerBody {
+    pub(super) fn whole(content: Bytes, answering: Answering) -> AnswerBody {
+        let content = Content::Whole((!content.is_empty()).then_some(content));
+        AnswerBody { content, answering }
+    }
+
+    /// An instance's answer, whose head is there. A body that came along with the head is taken at once, and the
+    /// connection is free again.
+    pub(super) fn of(mut body: Incoming, upstream: Box<Upstream>, answering: Answering) -> AnswerBody {
+        if body.is_end_stream() {
+            answering.frees(upstream);
+            return AnswerBody::whole(Bytes::new(), answering);
+        }
+        let mut nobody = Context::from_waker(Waker::noop());
+        let mut first = None;
+        if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut nobody) {
+            match frame.into_data() {
+                Ok(data) if body.is_end_stream() => {
+                    answering.frees(upstream);
+                    return AnswerBody::whole(data, answering);
+                }
+                Ok(data) => first = Some(Frame::data(data)),
+                Err(frame) => first = Some(frame),
+            }
+        }
+        let stream = Stream { first, body, upstream: Some(upstream), has_ended: false, cut: None };
+        AnswerBody { content: Content::Stream(Box::new(stream)), answering }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BrokeOff;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<BrokeOff> {
+        let AnswerBody { content, answering } = &mut *self;
+        match content {
+            Content::Whole(content) => Poll::Ready(content.take().map(|content| Ok(Frame::data(content)))),
+            Content::Stream(stream) => stream.poll_frame(answering, cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.content {
+            Content::Whole(content) => content.is_none(),
+            Content::Stream(stream) => stream.first.is_none() && stream.body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.content {
+            Content::Whole(content) => SizeHint::with_exact(content.as_ref().map_or(0, |content| content.len() as u64)),
+            Content::Stream(stream) => stream.size_hint(),
+        }
+    }
+}
+
+/// A body that is still coming.
+struct Stream {
+    /// What came along with the head.
+    first: Option<Frame<Bytes>>,
+    body: Incoming,
+    upstream: Option<Box<Upstream>>,
+    has_ended: bool,
+    cut: Option<Pin<Box<dyn Future<Output = ()>>>>,
+}
+
+impl Stream {
+    fn poll_frame(&mut self, answering: &mut Answering, cx: &mut Context<'_>) -> Next<BrokeOff> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
+        if let Poll::Ready(next) = self.poll_body(answering) {
+            return Poll::Ready(next);
+        }
+        match &mut self.upstream {
+            Some(upstream) if !self.has_ended => self.has_ended = upstream.poll(cx).is_ready(),
+            Some(_) | None => return Poll::Ready(Some(Err(answering.breaks_off()))),
+        }
+        if let Poll::Ready(next) = self.poll_body(answering) {
+            return Poll::Ready(next);
+        }
+        if self.has_ended {
+            return Poll::Ready(Some(Err(answering.breaks_off())));
+        }
+        let cut = self.cut.get_or_insert_with(|| answering.cut());
+        cut.as_mut().poll(cx).map(|()| Some(Err(answering.breaks_off())))
+    }
+
+    /// What the connection has read waits here. It needs no waker: the connection is polled by the same task.
+    fn poll_body(&mut self, answering: &mut Answering) -> Next<BrokeOff> {
+        let next = std::task::ready!(Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop())));
+        if (next.is_none() || self.body.is_end_stream())
+            && let Some(upstream) = self.upstream.take()
+        {
+            answering.frees(upstream);
+        }
+        Poll::Ready(next.map(|frame| frame.map_err(|_| answering.breaks_off())))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        let rest = self.body.size_hint();
+        rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + first))
+    }
+}
+
+/// What ends with an answer: the count on the instance, the time it took.
+pub(super) struct Answering {
+    app: Rc<AppRoute>,
+    wire: Rc<Wire>,
+    since: Instant,
+    /// None when it is our own answer.
+    claim: Option<Claim>,
+    is_timed: bool,
+}
+
+impl Answering {
+    pub(super) fn new(app: Rc<AppRoute>, wire: Rc<Wire>, since: Instant) -> Answering {
+        Answering { app, wire, since, claim: None, is_timed: true }
+    }
+
+    pub(super) fn claimed(mut self, claim: Claim) -> Answering {
+        self.claim = Some(claim);
+        self
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub(super) fn take_claim(&mut self) -> Option<Claim> {
+        self.claim.take()
+    }
+
+    pub(super) fn answered(&mut self, ok: bool) {
+        if let Some(claim) = &mut self.claim {
+            claim.answered(ok);
+        }
+    }
+
+    /// It has no end that could be waited for.
+    pub(super) fn is_stream(&mut self) {
+        self.is_timed = false;
+        self.wire.becomes_stream();
+        if let Some(claim) = &mut self.claim {
+            claim.becomes_stream();
+        }
+    }
+
+    fn frees(&self, upstream: Box<Upstream>) {
+        if let Some(claim) = &self.claim {
+            claim.target().pool.put(upstream);
+        }
+    }
+
+    fn cut(&self) -> Pin<Box<dyn Future<Output = ()>>> {
+        let target = self.claim.as_ref().map(|claim| claim.target().clone());
+        Box::pin(async move {
+            match target {
+                Some(target) => target.cut().await,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
+    fn breaks_off(&mut self) -> BrokeOff {
+        self.is_timed = false;
+        self.app.counters().upstream_error();
+        BrokeOff
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.wire.answer_is_over();
+        if self.is_timed {
+            self.app.counters().took(self.since.elapsed());
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! One client's connection, from its first byte to its last.
+
+use super::answers::Own;
+use super::forward::Forward;
+use super::head::Client;
+use super::routes::AppRoute;
+use super::upstream::BUFFER;
+use super::wire::{ClientStream, Late, Settled, Wire};
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long a client may go on sending after the last answer. Closing a socket that has unread bytes resets it, and the
+/// reset may overtake the answer (RFC 9112, 9.6).
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How a connection came to its end.
+enum End {
+    Closed,
+    /// hyper has told it so.
+    Malformed {
+        is_too_long: bool,
+    },
+    Late(Late),
+    Dismissed,
+}
+
+/// Serves a client until it or we end the connection. `public` is the address that the client connected to.
+pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAddr, app: Rc<AppRoute>) {
+    let _present = app.counters().connection();
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let limits = app.limits();
+    let wire = Rc::new(Wire::new(Instant::now()));
+    let forward = Rc::new(Forward { app: app.clone(), wire: wire.clone(), client: Client::new(peer, public) });
+    let service = service_fn(move |request| {
+        let answer = forward.clone().request(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
+    let mut connection = Builder::new()
+        .max_header_size(head)
+        .max_buf_size(head.max(BUFFER))
+        .serve_connection(TokioIo::new(ClientStream::new(stream, wire.clone())), service);
+
+    let idle = Duration::from_millis(limits.idle_ms);
+    let mut timer = pin!(sleep_until(Instant::now() + idle));
+    let end = poll_fn(|cx| {
+        wire.belongs_to(cx.waker());
+        let settled = loop {
+            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                return Poll::Ready(match ended {
+                    Err(error) if error.is_parse() => End::Malformed { is_too_long: error.is_parse_too_large() },
+                    Ok(()) | Err(_) => End::Closed,
+                });
+            }
+            match wire.settle() {
+                Settled::Again => {}
+                settled @ (Settled::Waits | Settled::HeadBegins) => break settled,
+            }
+        };
+        if wire.is_dismissed() {
+            return Poll::Ready(End::Dismissed);
+        }
+        if settled == Settled::HeadBegins
+            && let Some((due, _)) = wire.due(&limits)
+        {
+            timer.as_mut().reset(due);
+        }
+        // Nothing ever waits for less than the timer does, except a head; so it is set anew only when it is over.
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            match wire.due(&limits) {
+                Some((due, late)) if due <= now => return Poll::Ready(End::Late(late)),
+                Some((due, _)) => timer.as_mut().reset(due),
+                None => timer.as_mut().reset(now + idle),
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+
+    let parts = connection.into_parts();
+    drop(parts.service);
+    let stream = parts.io.into_inner().into_stream();
+    match end {
+        End::Closed => {
+            if let Some(tunnel) = wire.take_tunnel() {
+                return tunnel.run(stream, parts.read_buf).await;
+            }
+        }
+        End::Malformed { is_too_long } => {
+            app.counters().refused();
+            app.counters().answer(if is_too_long { 431 } else { 400 });
+        }
+        End::Late(Late::Head) => {
+            app.counters().refused();
+            app.counters().answer(Own::SLOW.status.as_u16());
+            return refuse(stream, Own::SLOW).await;
+        }
+        End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
+    }
+    if !wire.has_ended() {
+        linger(stream).await;
+    }
+}
+
+/// Answers on a connection whose request was not read.
+async fn refuse(mut stream: TcpStream, own: Own) {
+    let answered = async {
+        stream.write_all(&own.bytes()).await?;
+        stream.shutdown().await
+    };
+    if let Ok(Ok(())) = timeout(LINGER, answered).await {
+        linger(stream).await;
+    }
+}
+
+/// Lets the client read to the end before the socket is closed.
+async fn linger(mut stream: TcpStream) {
+    let mut ignored = [0; 4096];
+    let ends = async { while stream.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
+    let _ = timeout(LINGER, ends).await;
+}

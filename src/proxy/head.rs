@@ -1,0 +1,272 @@
+//! Is a request passed on, and what do the two heads say on the other side?
+
+use super::answers::Own;
+use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::http::uri::Scheme;
+use hyper::http::{Method, Uri, Version, request, response};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const DEPLOYMENT: HeaderName = HeaderName::from_static("x-deployment-id");
+const HTTP: HeaderValue = HeaderValue::from_static("http");
+
+/// Who is connected, in the words that an instance is told.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) address: IpAddr,
+    forwarded_for: HeaderValue,
+    port: HeaderValue,
+    /// For HTTP/1.0, which need not say it.
+    host: HeaderValue,
+}
+
+impl Client {
+    pub(super) fn new(peer: SocketAddr, public: SocketAddr) -> Client {
+        let address = peer.ip().to_canonical();
+        let public = SocketAddr::new(public.ip().to_canonical(), public.port());
+        let value = |text: String| HeaderValue::try_from(text).unwrap_or(HTTP);
+        Client {
+            address,
+            forwarded_for: value(address.to_string()),
+            port: HeaderValue::from(public.port()),
+            host: value(public.to_string()),
+        }
+    }
+}
+
+/// Decides whether a request can be passed on; one that could mean something else to somebody else cannot.
+pub(super) fn check(request: &request::Parts, has_body: bool) -> Result<(), Own> {
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Own::malformed("The request names more than one host."));
+    }
+    match host {
+        Some(host) if !is_host(host.as_bytes()) => {
+            return Err(Own::malformed("The Host header of the request is malformed."));
+        }
+        None if request.version != Version::HTTP_10 => return Err(Own::malformed("The request names no host.")),
+        Some(_) | None => {}
+    }
+    check_target(request, host)?;
+    if let Some(expect) = request.headers.get(header::EXPECT)
+        && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
+    {
+        return Err(Own::EXPECTATION);
+    }
+    if has_body && request.method == Method::TRACE {
+        return Err(Own::malformed("A TRACE request has no body."));
+    }
+    Ok(())
+}
+
+/// RFC 9112, 3.2: origin-form; absolute-form where it says what Host says; asterisk-form of OPTIONS.
+fn check_target(request: &request::Parts, host: Option<&HeaderValue>) -> Result<(), Own> {
+    if request.method == Method::CONNECT {
+        return Err(Own::malformed("This is no proxy to connect through."));
+    }
+    let uri = &request.uri;
+    let Some(authority) = uri.authority() else {
+        return match uri.path() {
+            "*" if request.method != Method::OPTIONS => Err(Own::malformed("The target of the request is malformed.")),
+            _ => Ok(()),
+        };
+    };
+    if uri.scheme() != Some(&Scheme::HTTP) {
+        return Err(Own::malformed("The target of the request is malformed."));
+    }
+    match host {
+        // This is also where userinfo fails: a Host has none.
+        Some(host) if authority.as_str().as_bytes().eq_ignore_ascii_case(host.as_bytes()) => Ok(()),
+        None if is_host(authority.as_str().as_bytes()) => Ok(()),
+        Some(_) | None => Err(Own::malformed("The target and the Host header of the request differ.")),
+    }
+}
+
+/// A name, an IPv4 or a bracketed IPv6 address, and perhaps a port (RFC 3986, 3.2.2, without what no host is called).
+fn is_host(host: &[u8]) -> bool {
+    let (name, port) = match host.strip_prefix(b"[") {
+        Some(bracketed) => {
+            let Some(end) = bracketed.iter().position(|byte| *byte == b']') else { return false };
+            let (name, port) = (&bracketed[..end], &bracketed[end + 1..]);
+            let is_address = name.iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+            if !is_address || !(port.is_empty() || port.starts_with(b":")) {
+                return false;
+            }
+            (name, port.get(1..).unwrap_or_default())
+        }
+        None => match host.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&host[..colon], &host[colon + 1..]),
+            None => (host, &b""[..]),
+        },
+    };
+    let is_named =
+        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':'));
+    !name.is_empty() && is_named && port.iter().all(u8::is_ascii_digit)
+}
+
+/// The deployment that served the page that this request comes from.
+pub(super) fn deployment(request: &request::Parts) -> Option<String> {
+    let of_query = || {
+        let query = request.uri.query()?;
+        query.split('&').find_map(|pair| pair.strip_prefix("dpl="))
+    };
+    let of_header = || request.headers.get(DEPLOYMENT)?.to_str().ok();
+    of_header().or_else(of_query).map(str::to_owned)
+}
+
+/// Does the client ask for another protocol? Not with a body, and not for HTTP/2, whose requests would pass unseen.
+pub(super) fn upgrade(request: &request::Parts, has_body: bool) -> Option<HeaderValue> {
+    if has_body || request.version != Version::HTTP_11 || !names(&request.headers, "upgrade") {
+        return None;
+    }
+    let upgrade = request.headers.get(header::UPGRADE)?;
+    let is_h2 = upgrade.as_bytes().len() >= 2 && upgrade.as_bytes()[..2].eq_ignore_ascii_case(b"h2");
+    (!is_h2).then(|| upgrade.clone())
+}
+
+/// What the instance is sent instead.
+pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_trusted: bool, upgrade: Option<HeaderValue>) {
+    request.version = Version::HTTP_11;
+    if request.uri.authority().is_some() {
+        let path = request.uri.path_and_query().cloned();
+        request.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
+    }
+    let headers = &mut request.headers;
+    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let takes_trailers = headers.get(header::TE).is_some_and(|te| has_token(te, "trailers"));
+    strip_hop_by_hop(headers);
+    headers.remove(header::EXPECT);
+    if is_chunked {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    if takes_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(upgrade) = upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, upgrade);
+    }
+    if !headers.contains_key(header::HOST) {
+        headers.insert(header::HOST, client.host.clone());
+    }
+    forwarded(headers, client, is_trusted);
+}
+
+fn forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
+    let host = headers.get(header::HOST).cloned();
+    if !is_trusted {
+        remove_all(headers, |name| name.starts_with("x-forwarded-"));
+        headers.remove(header::FORWARDED);
+        headers.remove(REAL_IP);
+    }
+    let by_others = joined(headers, &FORWARDED_FOR);
+    let all = by_others.and_then(|mut all| {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(client.forwarded_for.as_bytes());
+        HeaderValue::try_from(all).ok()
+    });
+    headers.insert(FORWARDED_FOR, all.unwrap_or_else(|| client.forwarded_for.clone()));
+    headers.entry(FORWARDED_PROTO).or_insert(HTTP);
+    headers.entry(FORWARDED_PORT).or_insert_with(|| client.port.clone());
+    if let Some(host) = host {
+        headers.entry(FORWARDED_HOST).or_insert(host);
+    }
+}
+
+/// What the client is sent instead. Gives how long the origin keeps its connection, if it says so.
+pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
+    response.version = Version::HTTP_11;
+    let headers = &mut response.headers;
+    let keep_alive = headers.get(KEEP_ALIVE).and_then(timeout);
+    // A length beside chunks is not the body's.
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    strip_hop_by_hop(headers);
+    keep_alive
+}
+
+pub(super) fn is_event_stream(response: &response::Parts) -> bool {
+    const EVENT_STREAM: &[u8] = b"text/event-stream";
+    let content_type = response.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type
+        .and_then(|value| value.get(..EVENT_STREAM.len()))
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
+}
+
+/// Of `timeout=5, max=100`, seconds.
+fn timeout(keep_alive: &HeaderValue) -> Option<Duration> {
+    let mut parameters = keep_alive.to_str().ok()?.split(',');
+    let seconds = parameters.find_map(|parameter| parameter.trim().strip_prefix("timeout="))?;
+    seconds.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// What concerns one connection alone (RFC 9110, 7.6.1), and what `Connection` names; but nothing that says where a
+/// message ends or whom it is for, whatever a sender calls it.
+fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !KEPT.contains(name) && !is_forwarded(name))
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+    for name in [
+        header::CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::TE,
+        header::UPGRADE,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+    ] {
+        headers.remove(name);
+    }
+}
+
+/// Who speaks for whom is not the client's to take away.
+fn is_forwarded(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-forwarded-") || *name == header::FORWARDED || *name == REAL_IP
+}
+
+fn remove_all(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
+    let meant: Vec<HeaderName> = headers.keys().filter(|name| is_meant(name.as_str())).cloned().collect();
+    for name in meant {
+        headers.remove(name);
+    }
+}
+
+/// All values of a header, in one.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let mut values = headers.get_all(name).iter();
+    let mut all = values.next()?.as_bytes().to_vec();
+    for value in values {
+        all.extend_from_slice(b", ");
+        all.extend_from_slice(value.as_bytes());
+    }
+    Some(all)
+}
+
+fn names(headers: &HeaderMap, token: &str) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, token))
+}
+
+fn has_token(value: &HeaderValue, token: &str) -> bool {
+    let mut tokens = value.as_bytes().split(|byte| *byte == b',');
+    tokens.any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}

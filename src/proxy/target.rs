@@ -1,0 +1,198 @@
+//! One instance as the worker sees it: where it is, what it has in flight, and when it has nothing left.
+//!
+//! ```text
+//! routed ──Route without it──▶ passed over ──nothing in flight──▶ forgotten, its pool closed
+//!    ◀──────Route with it────────┘   └──Retire──▶ the same, told by InFlight
+//! ```
+
+use super::channel::TargetFigures;
+use super::counters::Counters;
+use super::news::News;
+use super::pool::Pool;
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::sync::Notify;
+
+/// An instance, from the first route that names it until nothing of it is left.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) id: u64,
+    pub(crate) address: SocketAddr,
+    /// Closed once the target is in no route and has nothing in flight. What comes back to it later must not be kept.
+    pub(crate) pool: Pool,
+    requests: Cell<u64>,
+    streams: Cell<u64>,
+    answered: Cell<u64>,
+    errors: Cell<u64>,
+    standing: Cell<Standing>,
+    is_cut: Cell<bool>,
+    cut: Notify,
+    news: Rc<News>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Routed,
+    /// In no route any more.
+    PassedOver,
+    /// And the supervisor waits for its end.
+    Retired,
+}
+
+impl Target {
+    pub(super) fn new(id: u64, address: SocketAddr, news: Rc<News>) -> Target {
+        Target {
+            id,
+            address,
+            pool: Pool::default(),
+            requests: Cell::new(0),
+            streams: Cell::new(0),
+            answered: Cell::new(0),
+            errors: Cell::new(0),
+            standing: Cell::new(Standing::Routed),
+            is_cut: Cell::new(false),
+            cut: Notify::new(),
+            news,
+        }
+    }
+
+    /// Counts a request; dropping the claim uncounts it.
+    pub(super) fn claim(self: &Rc<Target>, app: Rc<Counters>) -> Claim {
+        app.requests.set(app.requests.get() + 1);
+        self.requests.set(self.requests.get() + 1);
+        self.news.counted();
+        Claim { target: self.clone(), app, is_stream: false, is_answered: false }
+    }
+
+    /// Waits for the order to cut it; resolves at once after that. Whatever is in flight then ends.
+    pub(crate) async fn cut(&self) {
+        // Made before the look, so that an order in between is not missed.
+        let ordered = self.cut.notified();
+        if !self.is_cut.get() {
+            ordered.await;
+        }
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.get()
+    }
+
+    pub(super) fn cut_now(&self) {
+        self.is_cut.set(true);
+        self.pool.close();
+        self.cut.notify_waiters();
+    }
+
+    pub(super) fn route(&self) {
+        self.standing.set(Standing::Routed);
+    }
+
+    /// May a route name it again? Not when it was cut, nor when its pool is closed because it was over.
+    pub(super) fn can_serve(&self) -> bool {
+        !self.is_cut.get() && (self.standing.get() == Standing::Routed || self.load() > 0)
+    }
+
+    /// True when nothing of it is left, so that it can be forgotten.
+    pub(super) fn pass_over(&self) -> bool {
+        if self.standing.get() == Standing::Routed {
+            self.standing.set(Standing::PassedOver);
+        }
+        self.settle()
+    }
+
+    /// Its `InFlight` is reported now and at each zero to come.
+    pub(super) fn retire(&self) {
+        self.standing.set(Standing::Retired);
+        self.settle();
+        self.news.drained(self.id);
+    }
+
+    pub(super) fn in_flight(&self) -> (u64, u64) {
+        (self.requests.get(), self.streams.get())
+    }
+
+    pub(super) fn figures(&self) -> TargetFigures {
+        TargetFigures {
+            target: self.id,
+            requests: self.requests.get(),
+            streams: self.streams.get(),
+            answered: self.answered.get(),
+            errors: self.errors.get(),
+        }
+    }
+
+    /// What it is compared by when one is chosen.
+    pub(super) fn load(&self) -> u64 {
+        self.requests.get() + self.streams.get()
+    }
+
+    /// The pool goes before the report: Node closes only once nobody holds a connection to it.
+    fn settle(&self) -> bool {
+        let is_over = self.standing.get() != Standing::Routed && self.load() == 0;
+        if is_over {
+            self.pool.close();
+        }
+        is_over
+    }
+
+    fn uncount(&self, count: &Cell<u64>) {
+        count.set(count.get().saturating_sub(1));
+        self.news.counted();
+        self.settle();
+        if count.get() == 0 && self.standing.get() == Standing::Retired {
+            self.news.drained(self.id);
+        }
+    }
+}
+
+/// A request, or the stream that came of it, counted on its target until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    target: Rc<Target>,
+    app: Rc<Counters>,
+    is_stream: bool,
+    is_answered: bool,
+}
+
+impl Claim {
+    pub(crate) fn target(&self) -> &Rc<Target> {
+        &self.target
+    }
+
+    /// It is a WebSocket, another upgrade or an event stream from now on, and drains on its own time.
+    pub(crate) fn becomes_stream(&mut self) {
+        if self.is_stream {
+            return;
+        }
+        self.is_stream = true;
+        let (target, app) = (&self.target, &self.app);
+        target.streams.set(target.streams.get() + 1);
+        app.streams.set(app.streams.get() + 1);
+        app.requests.set(app.requests.get().saturating_sub(1));
+        target.uncount(&target.requests);
+    }
+
+    /// The instance answered, or failed to; 5xx and a connection that broke are not `ok`. The first word counts.
+    pub(crate) fn answered(&mut self, ok: bool) {
+        if self.is_answered {
+            return;
+        }
+        self.is_answered = true;
+        let target = &self.target;
+        target.answered.set(target.answered.get() + 1);
+        target.errors.set(target.errors.get() + u64::from(!ok));
+        target.news.counted();
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let (of_target, of_app) = match self.is_stream {
+            true => (&self.target.streams, &self.app.streams),
+            false => (&self.target.requests, &self.app.requests),
+        };
+        of_app.set(of_app.get().saturating_sub(1));
+        self.target.uncount(of_target);
+    }
+}

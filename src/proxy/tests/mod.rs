@@ -1,0 +1,5 @@
+//! The proxy between real sockets: raw clients on one side, scripted origins on the other.
+
+mod heads;
+mod keeping_alive;
+mod place;

@@ -1,0 +1,152 @@
+//! One connection to an instance, driven by whoever has a request on it: it has no task of its own.
+
+use super::body::RequestBody;
+use hyper::client::conn::http1::{Builder, Connection, SendRequest};
+use hyper::{Request, Response, body::Incoming};
+use hyper_util::rt::TokioIo;
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What an origin that announces nothing keeps an idle connection for: Node's default.
+const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// The most that is kept of one message in memory, in each direction, bytes.
+pub(super) const BUFFER: usize = 64 * 1024;
+
+pub(super) struct Upstream {
+    sender: SendRequest<RequestBody>,
+    connection: Connection<TokioIo<OriginStream>, RequestBody>,
+    /// The instance has sent something since the request began.
+    has_heard: Rc<Cell<bool>>,
+    /// It has answered before.
+    is_reused: bool,
+    keep_alive: Duration,
+}
+
+/// Why there is no answer.
+pub(super) enum Broken {
+    /// Not a byte of the request was sent.
+    Unsent(Request<RequestBody>),
+    /// The instance may have begun to execute it.
+    Sent { has_heard: bool },
+}
+
+impl Upstream {
+    pub(super) async fn connect(address: SocketAddr) -> io::Result<Box<Upstream>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let has_heard = Rc::new(Cell::new(false));
+        let stream = TokioIo::new(OriginStream { stream, has_heard: has_heard.clone() });
+        let handshake = Builder::new().max_buf_size(BUFFER).handshake(stream).await;
+        let (sender, connection) = handshake.map_err(io::Error::other)?;
+        let keep_alive = DEFAULT_KEEP_ALIVE;
+        Ok(Box::new(Upstream { sender, connection, has_heard, is_reused: false, keep_alive }))
+    }
+
+    pub(super) fn is_reused(&self) -> bool {
+        self.is_reused
+    }
+
+    /// How long the origin keeps the connection while it is idle.
+    pub(super) fn keep_alive(&self) -> Duration {
+        self.keep_alive
+    }
+
+    pub(super) fn announces(&mut self, keep_alive: Option<Duration>) {
+        self.keep_alive = keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE);
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub(super) async fn exchange(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Broken> {
+        self.has_heard.set(false);
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let connection = &mut self.connection;
+        let answered = poll_fn(|cx| {
+            let has_ended = Pin::new(&mut *connection).poll(cx).is_ready();
+            // Whatever arrives does so in the poll above, which wakes this task by the socket.
+            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(answered) => Poll::Ready(Some(answered)),
+                Poll::Pending if has_ended => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        match answered.await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(mut broken)) => match broken.take_message() {
+                Some(request) => Err(Broken::Unsent(request)),
+                None => Err(Broken::Sent { has_heard: self.has_heard.get() }),
+            },
+            None => Err(Broken::Sent { has_heard: self.has_heard.get() }),
+        }
+    }
+
+    /// Moves both bodies on. Ready when the connection is at its end.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.connection).poll(cx).map(drop)
+    }
+
+    /// May another request be sent on it? Asked when an answer is complete.
+    pub(super) fn rests(&mut self) -> bool {
+        self.is_reused = true;
+        // Without a waker: nobody needs to run when the origin ends it while it rests.
+        self.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
+    }
+
+    /// After a 101: the socket, and what the instance has already sent in the new protocol.
+    pub(super) async fn into_stream(mut self) -> (TcpStream, bytes::Bytes) {
+        // The connection has nothing more to say in HTTP.
+        poll_fn(|cx| self.poll(cx)).await;
+        let parts = self.connection.into_parts();
+        (parts.io.into_inner().stream, parts.read_buf)
+    }
+}
+
+/// The socket; it notes that something came.
+struct OriginStream {
+    stream: TcpStream,
+    has_heard: Rc<Cell<bool>>,
+}
+
+impl AsyncRead for OriginStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        if buf.filled().len() > before {
+            self.has_heard.set(true);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for OriginStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,282 @@
+//! A client's socket, watched: what the connection waits for and since when, so that one timer can judge it.
+
+use super::channel::Limits;
+use super::framing::Framing;
+use super::upgrade::Tunnel;
+use std::cell::{Cell, RefCell};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// What is known of one client's connection; shared by its socket, its requests and their bodies.
+#[derive(Debug)]
+pub(super) struct Wire {
+    phase: Cell<Phase>,
+    /// Since when the client wants nothing, or when its head began.
+    since: Cell<Instant>,
+    /// Since when an instance waits for more of the request's body.
+    body_awaited: Cell<Option<Instant>>,
+    /// Since when the client takes nothing of what it is sent.
+    is_full: Cell<Option<Instant>>,
+    /// The client sends no more.
+    has_ended: Cell<bool>,
+    is_request_whole: Cell<bool>,
+    is_stream: Cell<bool>,
+    requests: Cell<u64>,
+    framing: RefCell<Framing>,
+    tunnel: RefCell<Option<Tunnel>>,
+    /// Somebody else needs the place.
+    is_dismissed: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Between two requests.
+    Idle,
+    /// A head has begun; its time is not running yet.
+    Begun,
+    Head,
+    /// From a complete head to the end of the answer.
+    Busy,
+    /// The answer is complete, but perhaps not yet on its way.
+    Answered,
+}
+
+/// Why a client's time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Late {
+    /// It sent a part of a head: it is told.
+    Head,
+    Idle,
+    Body,
+    /// It reads nothing.
+    Reading,
+}
+
+impl Wire {
+    pub(super) fn new(now: Instant) -> Wire {
+        Wire {
+            phase: Cell::new(Phase::Idle),
+            since: Cell::new(now),
+            body_awaited: Cell::default(),
+            is_full: Cell::default(),
+            has_ended: Cell::default(),
+            is_request_whole: Cell::new(true),
+            is_stream: Cell::default(),
+            requests: Cell::default(),
+            framing: RefCell::default(),
+            tunnel: RefCell::default(),
+            is_dismissed: Cell::default(),
+            task: RefCell::default(),
+        }
+    }
+
+    /// A head is complete. False when it says two things about its length.
+    pub(super) fn request_begins(&self, has_body: bool) -> bool {
+        self.phase.set(Phase::Busy);
+        self.is_request_whole.set(!has_body);
+        self.is_stream.set(false);
+        self.requests.set(self.requests.get() + 1);
+        !self.framing.borrow().refuses(self.requests.get())
+    }
+
+    pub(super) fn request_is_whole(&self) {
+        self.is_request_whole.set(true);
+        self.body_awaited.set(None);
+    }
+
+    pub(super) fn waits_for_body(&self) {
+        if self.body_awaited.get().is_none() {
+            self.body_awaited.set(Some(Instant::now()));
+        }
+    }
+
+    /// The answer goes on for as long as the client listens.
+    pub(super) fn becomes_stream(&self) {
+        self.is_stream.set(true);
+        if self.has_ended.get() {
+            self.wake();
+        }
+    }
+
+    pub(super) fn answer_is_over(&self) {
+        self.phase.set(Phase::Answered);
+        self.body_awaited.set(None);
+    }
+
+    pub(super) fn becomes_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(tunnel);
+    }
+
+    pub(super) fn take_tunnel(&self) -> Option<Tunnel> {
+        self.tunnel.borrow_mut().take()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.has_ended.get()
+    }
+
+    /// Since when it is idle, if it is.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        (self.phase.get() == Phase::Idle && self.requests.get() > 0).then(|| self.since.get())
+    }
+
+    /// Ends the connection if it is still idle when its task runs.
+    pub(super) fn dismiss(&self) {
+        self.is_dismissed.set(true);
+        self.wake();
+    }
+
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.is_dismissed.get() && matches!(self.phase.get(), Phase::Idle)
+    }
+
+    pub(super) fn belongs_to(&self, task: &Waker) {
+        let mut own = self.task.borrow_mut();
+        if own.is_none() {
+            *own = Some(task.clone());
+        }
+    }
+
+    /// Looks at what has become of it after each turn. True when there is more to do at once: an end that the client sent
+    /// while it was being answered is taken notice of now.
+    pub(super) fn settle(&self) -> Settled {
+        match self.phase.get() {
+            Phase::Answered if self.is_full.get().is_none() => {
+                self.since.set(Instant::now());
+                self.phase.set(Phase::Idle);
+                if self.has_ended.get() { Settled::Again } else { Settled::Waits }
+            }
+            Phase::Begun => {
+                self.since.set(Instant::now());
+                self.phase.set(Phase::Head);
+                Settled::HeadBegins
+            }
+            Phase::Idle | Phase::Head | Phase::Busy | Phase::Answered => Settled::Waits,
+        }
+    }
+
+    /// When its time is over, and why; the earliest of what it waits for.
+    pub(super) fn due(&self, limits: &Limits) -> Option<(Instant, Late)> {
+        let idle = Duration::from_millis(limits.idle_ms);
+        let phase = match self.phase.get() {
+            Phase::Idle => Some((self.since.get() + idle, Late::Idle)),
+            Phase::Begun | Phase::Head => {
+                Some((self.since.get() + Duration::from_millis(limits.header_timeout_ms), Late::Head))
+            }
+            Phase::Busy | Phase::Answered => None,
+        };
+        let body = self.body_awaited.get().map(|since| (since + idle, Late::Body));
+        let reading = self.is_full.get().map(|since| (since + idle, Late::Reading));
+        [phase, body, reading].into_iter().flatten().min_by_key(|(due, _)| *due)
+    }
+
+    fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        match self.phase.get() {
+            Phase::Idle | Phase::Answered => self.phase.set(Phase::Begun),
+            Phase::Begun | Phase::Head | Phase::Busy => {}
+        }
+        self.body_awaited.set(None);
+        self.framing.borrow_mut().read(bytes);
+    }
+
+    /// A client that has sent its request and shuts down its side still wants the answer; of an event stream it would
+    /// have seen enough.
+    fn keeps_end_back(&self) -> bool {
+        let is_served = matches!(self.phase.get(), Phase::Busy | Phase::Answered);
+        is_served && self.is_request_whole.get() && !self.is_stream.get()
+    }
+
+    fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        match result {
+            Poll::Pending if self.is_full.get().is_none() => self.is_full.set(Some(Instant::now())),
+            Poll::Pending => {}
+            Poll::Ready(_) => self.is_full.set(None),
+        }
+    }
+}
+
+/// What [`Wire::settle`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    Waits,
+    /// A part of a head is there.
+    HeadBegins,
+    Again,
+}
+
+/// The socket itself, as hyper reads and writes it.
+#[derive(Debug)]
+pub(super) struct ClientStream {
+    stream: TcpStream,
+    wire: Rc<Wire>,
+}
+
+impl ClientStream {
+    pub(super) fn new(stream: TcpStream, wire: Rc<Wire>) -> ClientStream {
+        ClientStream { stream, wire }
+    }
+
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.wire.has_ended.get() {
+            let before = buf.filled().len();
+            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            let bytes = &buf.filled()[before..];
+            if !bytes.is_empty() {
+                self.wire.read(bytes);
+                return Poll::Ready(Ok(()));
+            }
+            self.wire.has_ended.set(true);
+        }
+        // Its task is woken by the answer, and looks again once that is out.
+        if self.wire.keeps_end_back() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.wire.wrote(&result);
+        result
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.wire.wrote(&result);
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
