@@ -59,6 +59,7 @@ pub fn take_stdin() -> io::Result<OwnedFd> {
 mod tests {
     use super::*;
     use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc::FD_CLOEXEC;
     use std::fs::File;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixStream;
@@ -72,7 +73,7 @@ mod tests {
         let (mut bytes, mut came) = ([0; 1], Vec::new());
         assert_eq!(receive(&there, &mut bytes, &mut came).unwrap(), 1);
         assert_eq!((bytes, came.len()), (*b"w", 1));
-        assert_eq!(fcntl(&came[0], FcntlArg::F_GETFD).unwrap(), nix::libc::FD_CLOEXEC);
+        assert_eq!(fcntl(&came[0], FcntlArg::F_GETFD).unwrap(), FD_CLOEXEC);
         File::from(came.pop().unwrap()).write_all(b"through it").unwrap();
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();

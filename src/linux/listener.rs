@@ -57,6 +57,7 @@ fn open_exactly(address: SocketAddr) -> nix::Result<TcpListener> {
 mod tests {
     use super::*;
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    use nix::libc::FD_CLOEXEC;
     use nix::sys::socket::getsockopt;
     use std::net::TcpStream;
 
@@ -73,7 +74,7 @@ mod tests {
             }
         };
         assert!(getsockopt(&accepted, sockopt::KeepAlive).unwrap());
-        assert_eq!(fcntl(&listener, FcntlArg::F_GETFD).unwrap(), nix::libc::FD_CLOEXEC);
+        assert_eq!(fcntl(&listener, FcntlArg::F_GETFD).unwrap(), FD_CLOEXEC);
         assert!(OFlag::from_bits_retain(fcntl(&listener, FcntlArg::F_GETFL).unwrap()).contains(OFlag::O_NONBLOCK));
         assert!(!getsockopt(&listener, sockopt::ReusePort).unwrap());
     }

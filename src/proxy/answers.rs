@@ -27,8 +27,6 @@ impl Own {
         Own { status: StatusCode::BAD_GATEWAY, says: "The app ended the request without an answer." };
     pub(super) const NOBODY: Own =
         Own { status: StatusCode::SERVICE_UNAVAILABLE, says: "The app does not answer at the moment." };
-    pub(super) const FULL: Own =
-        Own { status: StatusCode::SERVICE_UNAVAILABLE, says: "The app has too many connections at the moment." };
     pub(super) const SLOW: Own =
         Own { status: StatusCode::REQUEST_TIMEOUT, says: "The head of the request did not arrive in time." };
 
@@ -73,12 +71,8 @@ impl Own {
     /// The whole answer as bytes, for a connection that hyper does not speak on. The connection ends with it.
     pub(super) fn bytes(self) -> Vec<u8> {
         let (page, _) = self.page(&HeaderMap::new());
-        let retry_after = match self.status {
-            StatusCode::SERVICE_UNAVAILABLE => "retry-after: 1\r\n",
-            _ => "",
-        };
         let mut bytes = format!(
-            "HTTP/1.1 {}\r\ncontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\n{retry_after}content-length: {}\r\nconnection: close\r\n\r\n",
+            "HTTP/1.1 {}\r\ncontent-type: text/plain; charset=utf-8\r\ncache-control: no-store\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
             self.status,
             page.len(),
         )

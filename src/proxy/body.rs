@@ -95,7 +95,7 @@ impl AnswerBody {
                 Err(frame) => first = Some(frame),
             }
         }
-        let stream = Stream { first, body, upstream: Some(upstream), has_ended: false, cut: None };
+        let stream = Stream { first, body, upstream: Some(upstream), cut: None };
         AnswerBody { content: Content::Stream(Box::new(stream)), answering }
     }
 }
@@ -133,7 +133,6 @@ struct Stream {
     first: Option<Frame<Bytes>>,
     body: Incoming,
     upstream: Option<Box<Upstream>>,
-    has_ended: bool,
     cut: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
@@ -145,14 +144,11 @@ impl Stream {
         if let Poll::Ready(next) = self.poll_body(answering) {
             return Poll::Ready(next);
         }
-        match &mut self.upstream {
-            Some(upstream) if !self.has_ended => self.has_ended = upstream.poll(cx).is_ready(),
-            Some(_) | None => return Poll::Ready(Some(Err(answering.breaks_off()))),
-        }
+        let has_ended = self.upstream.as_mut().is_none_or(|upstream| upstream.poll(cx).is_ready());
         if let Poll::Ready(next) = self.poll_body(answering) {
             return Poll::Ready(next);
         }
-        if self.has_ended {
+        if has_ended {
             return Poll::Ready(Some(Err(answering.breaks_off())));
         }
         let cut = self.cut.get_or_insert_with(|| answering.cut());
@@ -162,9 +158,12 @@ impl Stream {
     /// What the connection has read waits here. It needs no waker: the connection is polled by the same task.
     fn poll_body(&mut self, answering: &mut Answering) -> Next<BrokeOff> {
         let next = std::task::ready!(Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop())));
-        if (next.is_none() || self.body.is_end_stream())
-            && let Some(upstream) = self.upstream.take()
-        {
+        let is_last = match &next {
+            Some(Ok(frame)) => frame.is_trailers() || self.body.is_end_stream(),
+            Some(Err(_)) => false,
+            None => true,
+        };
+        if is_last && let Some(upstream) = self.upstream.take() {
             answering.frees(upstream);
         }
         Poll::Ready(next.map(|frame| frame.map_err(|_| answering.breaks_off())))

@@ -37,12 +37,9 @@ enum End {
 
 /// Serves a client until it or we end the connection. `public` is the address that the client connected to.
 pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAddr, app: Rc<AppRoute>) {
-    let _present = app.counters().connection();
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
     let limits = app.limits();
     let wire = Rc::new(Wire::new(Instant::now()));
+    let _member = Member::of(&app, &wire);
     let forward = Rc::new(Forward { app: app.clone(), wire: wire.clone(), client: Client::new(peer, public) });
     let service = service_fn(move |request| {
         let answer = forward.clone().request(request);
@@ -113,6 +110,25 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
     }
     if !wire.has_ended() {
         linger(stream).await;
+    }
+}
+
+/// One of the app's crowd.
+struct Member {
+    app: Rc<AppRoute>,
+    wire: Rc<Wire>,
+}
+
+impl Member {
+    fn of(app: &Rc<AppRoute>, wire: &Rc<Wire>) -> Member {
+        app.crowd().enter(wire);
+        Member { app: app.clone(), wire: wire.clone() }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.app.crowd().leave(&self.wire);
     }
 }
 

@@ -85,7 +85,7 @@ impl Forward {
                 Ok(response) => return Ok(Answered { response, upstream, claim }),
                 // A connection that ended while it rested.
                 Err(Broken::Unsent(unsent)) => {
-                    request = unsent;
+                    request = *unsent;
                     if !upstream.is_reused() {
                         self.app.counters().upstream_error();
                         failed = Some(target.id);

@@ -176,8 +176,8 @@ fn concerns_one_client(error: &io::Error) -> bool {
 fn welcome(worker: &Rc<Worker>, app: &Rc<AppRoute>, stream: TcpStream, peer: SocketAddr) {
     // Removed and added again it has another route than when the port was opened.
     let app = worker.routes.find(app.name()).unwrap_or_else(|| app.clone());
-    let is_full = app.counters().connections() >= u64::from(app.limits().connections) || worker.is_full();
-    if is_full {
+    let is_crowded = app.counters().connections() >= u64::from(app.limits().connections) || worker.is_full();
+    if is_crowded && !app.crowd().makes_room() {
         app.counters().refused();
         app.counters().answer(503);
         turn_away(worker, stream);

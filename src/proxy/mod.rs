@@ -8,6 +8,7 @@ pub mod channel;
 pub mod channel_stream;
 mod connection;
 mod counters;
+mod crowd;
 mod figures;
 mod forward;
 mod framing;

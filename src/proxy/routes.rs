@@ -2,6 +2,7 @@
 
 use super::channel::{Limits, Network, Route, TargetPlace};
 use super::counters::Counters;
+use super::crowd::Crowd;
 use super::news::News;
 use super::target::{Claim, Target};
 use std::cell::{Cell, RefCell};
@@ -28,6 +29,7 @@ pub(crate) struct AppRoute {
     is_removed: Cell<bool>,
     is_leaving: Rc<Cell<bool>>,
     counters: Rc<Counters>,
+    crowd: Crowd,
     /// Rotates, so that equally busy instances take turns.
     turn: Cell<usize>,
 }
@@ -74,6 +76,11 @@ impl AppRoute {
 
     pub(crate) fn counters(&self) -> &Rc<Counters> {
         &self.counters
+    }
+
+    /// Its clients' connections.
+    pub(super) fn crowd(&self) -> &Crowd {
+        &self.crowd
     }
 
     /// The next answer on each connection is its last: this worker, or the app, is going away.
@@ -178,6 +185,7 @@ impl Routes {
             is_removed: Cell::new(false),
             is_leaving: self.is_leaving.clone(),
             counters: Rc::new(Counters::new(self.news.clone())),
+            crowd: Crowd::default(),
             turn: Cell::new(0),
         });
         apps.insert(name.to_owned(), app.clone());

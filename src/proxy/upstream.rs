@@ -27,13 +27,15 @@ pub(super) struct Upstream {
     has_heard: Rc<Cell<bool>>,
     /// It has answered before.
     is_reused: bool,
+    /// Polled once more after that, hyper would shut down the socket, which may be a tunnel's.
+    has_ended: bool,
     keep_alive: Duration,
 }
 
 /// Why there is no answer.
 pub(super) enum Broken {
     /// Not a byte of the request was sent.
-    Unsent(Request<RequestBody>),
+    Unsent(Box<Request<RequestBody>>),
     /// The instance may have begun to execute it.
     Sent { has_heard: bool },
 }
@@ -47,7 +49,7 @@ impl Upstream {
         let handshake = Builder::new().max_buf_size(BUFFER).handshake(stream).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let keep_alive = DEFAULT_KEEP_ALIVE;
-        Ok(Box::new(Upstream { sender, connection, has_heard, is_reused: false, keep_alive }))
+        Ok(Box::new(Upstream { sender, connection, has_heard, is_reused: false, has_ended: false, keep_alive }))
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -67,9 +69,8 @@ impl Upstream {
     pub(super) async fn exchange(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Broken> {
         self.has_heard.set(false);
         let mut answer = pin!(self.sender.try_send_request(request));
-        let connection = &mut self.connection;
         let answered = poll_fn(|cx| {
-            let has_ended = Pin::new(&mut *connection).poll(cx).is_ready();
+            let has_ended = self.poll(cx).is_ready();
             // Whatever arrives does so in the poll above, which wakes this task by the socket.
             match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
@@ -80,7 +81,7 @@ impl Upstream {
         match answered.await {
             Some(Ok(response)) => Ok(response),
             Some(Err(mut broken)) => match broken.take_message() {
-                Some(request) => Err(Broken::Unsent(request)),
+                Some(request) => Err(Broken::Unsent(Box::new(request))),
                 None => Err(Broken::Sent { has_heard: self.has_heard.get() }),
             },
             None => Err(Broken::Sent { has_heard: self.has_heard.get() }),
@@ -89,7 +90,11 @@ impl Upstream {
 
     /// Moves both bodies on. Ready when the connection is at its end.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        Pin::new(&mut self.connection).poll(cx).map(drop)
+        if !self.has_ended {
+            std::task::ready!(Pin::new(&mut self.connection).poll(cx)).ok();
+            self.has_ended = true;
+        }
+        Poll::Ready(())
     }
 
     /// May another request be sent on it? Asked when an answer is complete.

@@ -33,6 +33,8 @@ pub(super) struct Wire {
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
+    /// Kept by the crowd.
+    pub(super) place: Cell<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +76,7 @@ impl Wire {
             tunnel: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
+            place: Cell::default(),
         }
     }
 
@@ -124,7 +127,7 @@ impl Wire {
 
     /// Since when it is idle, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        (self.phase.get() == Phase::Idle && self.requests.get() > 0).then(|| self.since.get())
+        (self.phase.get() == Phase::Idle && !self.is_dismissed.get()).then(|| self.since.get())
     }
 
     /// Ends the connection if it is still idle when its task runs.

@@ -1,8 +1,8 @@
 //! Connections that serve more than one request, on both sides.
 
-use super::place::{Origin, Proxy, eventually, route, status, value};
+use super::place::{LONG, Origin, Proxy, eventually, route, status, value};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, mpsc};
 use std::time::Duration;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -71,17 +71,19 @@ fn an_idle_connection_is_given_up_before_the_origin_ends_it() {
 
 #[test]
 fn a_connection_that_ended_while_it_rested_costs_no_request() {
-    let origin = Origin::new(|mut connection, _| {
+    let (ended, ends) = mpsc::channel();
+    let origin = Origin::new(move |mut connection, _| {
         connection.head();
         connection.send(OK);
+        drop(connection);
+        ended.send(()).unwrap();
     });
     let proxy = Proxy::before(&[&origin]);
     let mut client = proxy.client();
     for request in ["GET", "POST", "POST", "GET"] {
         client.send(format!("{request} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
         assert_eq!(status(&client.answer().0), 200);
-        // The origin's end is on its way.
-        std::thread::sleep(Duration::from_millis(50));
+        ends.recv_timeout(LONG).unwrap();
     }
     assert_eq!(origin.connections(), 4);
 }

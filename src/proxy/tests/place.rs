@@ -46,7 +46,17 @@ impl Proxy {
                     tokio::select! {
                         accepted = listener.accept() => {
                             let (stream, peer) = accepted.unwrap();
-                            tokio::task::spawn_local(connection::serve(stream, peer, address, routes.app(APP)));
+                            let app = routes.app(APP);
+                            let limit = u64::from(app.limits().connections);
+                            if app.counters().connections() >= limit && !app.crowd().makes_room() {
+                                continue;
+                            }
+                            let present = app.counters().connection();
+                            stream.set_nodelay(true).unwrap();
+                            tokio::task::spawn_local(async move {
+                                connection::serve(stream, peer, address, app).await;
+                                drop(present);
+                            });
                         }
                         act = to_do.recv() => match act {
                             Some(act) => act(&routes),
@@ -166,7 +176,7 @@ impl Origin {
                 if head.is_empty() {
                     return;
                 }
-                connection.send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len()));
+                connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{head}", head.len()));
             }
         })
     }
