@@ -23,7 +23,7 @@ fn number(value: &Value) -> u64 {
 #[test]
 fn an_app_listens_on_a_private_port_and_is_reached_on_the_public_one() {
     let port = free_port();
-    let command = format!("command = \"node server.js --port {{port}} --hostname {{host}}\"");
+    let command = "command = \"node server.js --port {port} --hostname {host}\"";
     let server = Server::start(&web(port, "").replace("command = \"node server.js\"", &command));
     server.wait_status("web", "online");
     let (status, page) = get(port, "/").unwrap();

@@ -97,7 +97,7 @@ impl Client {
 
     /// Goes away without another word: the other side sees a reset.
     pub(crate) fn vanishes(self) {
-        let at_once = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
         nix::sys::socket::setsockopt(self.stream.get_ref(), nix::sys::socket::sockopt::Linger, &at_once).unwrap();
     }
 
