@@ -394,6 +394,20 @@ fn a_dependent_does_not_notice_a_rollover_of_what_it_needs() {
 }
 
 #[test]
+fn a_restart_before_a_stop_has_come_to_it_is_a_rollover() {
+    let needs = crate::configs::worker("queue").with(|app| app.depends_on = vec!["current".into()]);
+    let mut world = World::of([current(), needs]);
+    world.script("queue", [Script { obeys: Some(secs(5)), ..Script::good() }]);
+    world.advance(secs(3));
+    let both = || vec!["current".to_owned(), "queue".to_owned()];
+    world.ask("bob", Request::Stop { apps: both(), wait: true });
+    world.advance(secs(1));
+    let restart = world.restart("current");
+    world.done(restart);
+    assert_eq!((world.app("current").slot, world.gaps.len(), world.living("current")), (Slot::Green, 0, 1));
+}
+
+#[test]
 fn all_of_several_instances_are_healthy_before_one_swap() {
     let mut world = World::up([current().with(|app| app.instances = 3)]);
     let old = world.active("current");
