@@ -219,10 +219,24 @@ pub struct SupervisorStatus {
     /// The first and the last of the private ports of instances behind the proxy.
     #[serde(default)]
     pub port_range: Option<[u16; 2]>,
+    /// The proxy worker, once an app needed one.
+    #[serde(default)]
+    pub worker: Option<WorkerStatus>,
     /// How process trees are kept: `cgroup` or `session`.
     pub trees: String,
     /// What the operator should know: state not written, no cgroup, running as root.
     pub warnings: Vec<String>,
+}
+
+/// The process that has the public ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    pub pid: i32,
+    pub version: String,
+    /// Its proportional set size in bytes, or what is private to it where that may not be seen.
+    pub memory_bytes: u64,
+    /// Open connections of clients.
+    pub connections: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -73,11 +73,17 @@ pub(super) fn environment(
     set("INFISSI_INSTANCE", OsStr::new(&instance.index.to_string()));
     if let Some(release) = instance.release {
         set("INFISSI_RELEASE", OsStr::new(&release.id));
-        env.entry(OsString::from(DEPLOYMENT_ID)).or_insert_with(|| OsString::from(&release.id));
+        env.entry(OsString::from(DEPLOYMENT_ID)).or_insert_with(|| OsString::from(deployment_id(&release.id)));
     }
     let path = path_of(app, env.get(OsStr::new("PATH")));
     env.insert(OsString::from("PATH"), path);
     env
+}
+
+/// Next.js takes letters, digits, hyphens and underscores alone.
+fn deployment_id(release: &str) -> String {
+    let taken = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    release.chars().map(|letter| if taken(letter) { letter } else { '-' }).collect()
 }
 
 /// The app's own `path` first, then the PATH it has anyway.

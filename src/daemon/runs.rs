@@ -1,6 +1,7 @@
 //! The process trees that exist, by run.
 
 use super::environment::InstanceName;
+use super::front::{Figures, OfRun};
 use super::private_ports::PrivatePort;
 use super::probe_command::Asking;
 use crate::api::{AppStatus, ProcessRow, Slot};
@@ -113,6 +114,10 @@ impl Run {
         self.port.as_ref().map(RunPort::number)
     }
 
+    fn is_behind_the_proxy(&self) -> bool {
+        matches!(self.port, Some(RunPort::Private(_)))
+    }
+
     /// Where its port can be asked, once it was seen there.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         *self.address.lock().unwrap_or_else(PoisonError::into_inner)
@@ -181,13 +186,21 @@ impl Runs {
         runs
     }
 
-    /// Put memory and CPU into a status.
-    pub(super) fn fill_in(&self, status: &mut AppStatus, now: Duration, table: &ProcTable) {
+    /// Put memory, CPU, private ports and what is in flight into a status.
+    pub(super) fn fill_in(&self, status: &mut AppStatus, figures: &Figures, now: Duration, table: &ProcTable) {
         for run in self.of(&status.name) {
+            let in_flight = run.is_behind_the_proxy().then(|| figures.of_run(run.id));
+            if let Some(other) = status.other.as_mut().filter(|other| other.slot == run.slot)
+                && let Some(OfRun { requests, streams, .. }) = in_flight
+            {
+                other.in_flight = Some(other.in_flight.unwrap_or(0) + requests + streams);
+            }
             let place = status.instances.iter_mut().find(|instance| {
                 instance.pid == Some(run.pid) && instance.index == run.index && instance.slot == run.slot
             });
             let Some(instance) = place else { continue };
+            instance.port = run.port();
+            instance.in_flight = in_flight.map(|of_run| of_run.requests);
             let measured = run.measure(now, table);
             instance.memory_bytes = Some(measured.memory);
             instance.cpu_percent = Some(measured.cpu_percent);

@@ -8,20 +8,22 @@ use super::selector::select;
 use super::unprobed;
 use crate::api::{
     AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, Overview, ProbeReply, Refusal,
-    RefusalCode, Slot, Status, SupervisorStatus,
+    RefusalCode, Slot, Status, SupervisorStatus, WorkerStatus,
 };
 use crate::config::{AppConfig, ProbeKind, Sources};
 use crate::daemon::environment::InstanceName;
+use crate::daemon::front::Serving;
 use crate::daemon::launch::Setting;
 use crate::daemon::log_place::log_files;
 use crate::daemon::notice::{AppView, Ask};
 use crate::daemon::shared::Shared;
 use crate::daemon::{clock, probes};
 use crate::linux::memory;
-use crate::linux::proc::{MARK, ProcTable};
+use crate::linux::proc::{MARK, ProcTable, statm};
 use crate::supervisor::Check;
 use axum::extract::{Extension, State};
 use std::sync::Arc;
+use std::time::Duration;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -78,9 +80,17 @@ pub(super) async fn statuses(shared: &Arc<Shared>) -> Result<Vec<AppStatus>, Ref
     let mut apps = answer.await.map_err(|_| ending())?;
     let (now, table) = (clock::now().mono, ProcTable::new());
     for app in &mut apps {
-        shared.runs.fill_in(app, now, &table);
+        fill_in(shared, app, now, &table);
     }
     Ok(apps)
+}
+
+/// What others than the core know of an app.
+fn fill_in(shared: &Shared, status: &mut AppStatus, now: Duration, table: &ProcTable) {
+    let figures = shared.front.figures();
+    shared.runs.fill_in(status, figures, now, table);
+    let is_proxied = shared.config().app(&status.name).is_some_and(|app| app.proxy.is_some());
+    status.traffic = is_proxied.then(|| figures.of_app(&status.name));
 }
 
 pub(super) async fn show(
@@ -90,7 +100,7 @@ pub(super) async fn show(
 ) -> Answer {
     let app = one(&shared, &caller, Need::Look, &name)?;
     let AppView { mut status, exits, probe_failure } = view(&shared, &app.name).await?;
-    shared.runs.fill_in(&mut status, clock::now().mono, &ProcTable::new());
+    fill_in(&shared, &mut status, clock::now().mono, &ProcTable::new());
     let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
@@ -144,9 +154,18 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
         },
         port_range: Some([*private_ports.start(), *private_ports.end()]),
+        worker: worker(&shared),
         trees: if shared.launcher.cgroups.is_some() { "cgroup" } else { "session" }.to_owned(),
         warnings: shared.warnings(),
     }))
+}
+
+fn worker(shared: &Shared) -> Option<WorkerStatus> {
+    let figures = shared.front.figures();
+    let Serving { pid, version } = figures.serving()?;
+    // Only root may see the shares of a process that has laid down its rights.
+    let memory = memory::shares(pid).map(|shares| shares.total).or_else(|| statm(pid).map(|statm| statm.private()));
+    Some(WorkerStatus { pid, version, memory_bytes: memory.unwrap_or(0), connections: figures.connections() })
 }
 
 /// One probe of each instance, now; its answer changes nothing.
@@ -223,7 +242,7 @@ async fn setting(shared: &Arc<Shared>, (app, slot): (&Arc<AppConfig>, Slot), mar
 }
 
 /// The one app of that name or alias.
-fn one(shared: &Shared, caller: &Caller, need: Need, name: &str) -> Result<Arc<AppConfig>, Refusal> {
+pub(super) fn one(shared: &Shared, caller: &Caller, need: Need, name: &str) -> Result<Arc<AppConfig>, Refusal> {
     let mut apps = select(shared, caller, need, name)?;
     if apps.len() > 1 {
         return Err(Refusal::new(RefusalCode::Usage, format!("{name} means {} apps", apps.len())).hint("name one"));

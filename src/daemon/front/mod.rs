@@ -16,7 +16,7 @@ mod tests;
 mod worker;
 
 pub(super) use actor::{Met, World, start};
-pub(super) use figures::Figures;
+pub(super) use figures::{Figures, OfRun, Serving};
 pub(super) use routes::Publication;
 
 use crate::supervisor::RunId;
