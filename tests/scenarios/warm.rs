@@ -365,3 +365,16 @@ fn errors_before_a_swap_back_are_no_burst_after_it() {
     assert_eq!(world.active("current"), [old]);
     assert!(world.saves.last().unwrap()["current"].bad.is_empty());
 }
+
+#[test]
+fn counts_that_begin_anew_with_another_proxy_are_no_burst() {
+    let (mut world, _, _, new) = warm();
+    world.advance(secs(1));
+    world.answers(new, 1000, 5);
+    world.advance(secs(1));
+    world.answers(new, 200, 18);
+    assert_eq!(world.active("current"), [new]);
+    world.advance(secs(1));
+    world.answers(new, 240, 40);
+    assert_ne!(world.active("current"), [new], "and from then on they count");
+}
