@@ -344,8 +344,11 @@ impl Supervisor {
         let Some(rollover) = app.rising().cloned() else { return };
         let slot = opposite(app.slot);
         app.cast_mut(slot).replaced_for = ExitReason::Unhealthy;
-        app.retry_at = now.mono + delay(app.retry_streak, &app.config).saturating_mul(DELAY_FACTOR);
-        app.retry_streak = app.retry_streak.saturating_add(1);
+        // That another release fails says nothing of this one.
+        if matches!(rollover.reason, ExitReason::Memory | ExitReason::Unhealthy) {
+            app.retry_at = now.mono + delay(app.retry_streak, &app.config).saturating_mul(DELAY_FACTOR);
+            app.retry_streak = app.retry_streak.saturating_add(1);
+        }
         let active = app.slot;
         self.drop_rising(i, why);
         let what = if rollover.staged { "the staged slot" } else { "the new slot" };
