@@ -119,3 +119,20 @@ fn a_resize_in_place_publishes_the_new_instances_and_drains_those_too_many() {
     assert_eq!(world.mono, asked + secs(100) + ms(50), "the others serve: what it has in flight gets its time");
     assert_eq!((world.cuts.len(), world.living("current")), (0, 1));
 }
+
+#[test]
+fn who_waits_for_a_rollover_is_answered_however_many_others_followed() {
+    let mut world = up();
+    let old = world.run("current");
+    world.rescript(old, |script| script.obeys = None);
+    let restart = world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    for count in 0..12 {
+        world.advance(ms(100));
+        world.apply([current().with(|app| app.command = vec![format!("node{count}")])]);
+    }
+    world.advance(secs(60));
+    assert!(world.asked.iter().all(|id| world.reply(*id).is_some()), "{}", world.story());
+    world.results(restart);
+    assert_eq!((world.living("current"), world.spawns.last().unwrap().command[0].as_str()), (1, "node11"));
+}
