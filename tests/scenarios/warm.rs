@@ -378,3 +378,24 @@ fn counts_that_begin_anew_with_another_proxy_are_no_burst() {
     world.answers(new, 240, 40);
     assert_ne!(world.active("current"), [new], "and from then on they count");
 }
+
+#[test]
+fn who_loses_a_staged_slot_is_told() {
+    let mut world = up();
+    let stage = world.stage("current", release("2"));
+    world.done(stage);
+    let restart = world.restart("current");
+    world.done(restart);
+    assert_eq!(
+        world.said("current", EventKind::RolloverFailed),
+        ["the staged slot (green) was overtaken by another rollover"]
+    );
+    let stage = world.stage("current", release("3"));
+    world.done(stage);
+    let restart = world.restart_hard("current");
+    world.done(restart);
+    assert_eq!(
+        world.said("current", EventKind::RolloverFailed)[1],
+        "the staged slot (blue) was overtaken by a restart"
+    );
+}
