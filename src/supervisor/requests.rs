@@ -192,6 +192,10 @@ impl Supervisor {
         let newest = (!app.is_at_rest()).then(|| app.next_generation());
         let cast = app.cast_mut(slot);
         cast.replaced_for = reason;
+        if config.deploy.is_none() && cast.release.take().is_some() {
+            self.desired_changed();
+        }
+        let cast = self.apps[i].cast_mut(slot);
         cast.config = config;
         cast.generation = newest.unwrap_or(cast.generation);
         self.wake(i);

@@ -87,7 +87,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The same release once more.
     pub(super) fn again(app: &App, reason: ExitReason, by: &str) -> Plan {
-        let release = app.cast(app.slot).release.clone();
+        let release = app.cast(app.slot).release.clone().filter(|_| app.config.deploy.is_some());
         Plan { reason, by: by.to_owned(), release, stage: false, warm: Duration::ZERO }
     }
 }

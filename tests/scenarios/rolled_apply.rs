@@ -1,6 +1,6 @@
 //! A changed app behind the proxy: it is rolled over, and what fails leaves the old slot as it was.
 
-use crate::configs::{With, ms, proxied, secs};
+use crate::configs::{With, ms, proxied, release, released, secs};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::Slot;
@@ -135,4 +135,15 @@ fn who_waits_for_a_rollover_is_answered_however_many_others_followed() {
     assert!(world.asked.iter().all(|id| world.reply(*id).is_some()), "{}", world.story());
     world.results(restart);
     assert_eq!((world.living("current"), world.spawns.last().unwrap().command[0].as_str()), (1, "node11"));
+}
+
+#[test]
+fn an_app_whose_releases_are_configured_away_runs_without_one() {
+    let mut world = World::up([released("current", 3000)]);
+    let activate = world.activate("current", release("2"));
+    world.done(activate);
+    let apply = world.apply([current()]);
+    world.done(apply);
+    assert_eq!(world.spawns[2].release, None);
+    assert_eq!(world.saves.last().unwrap()["current"].release, None);
 }
