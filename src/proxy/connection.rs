@@ -146,6 +146,10 @@ async fn refuse(mut stream: TcpStream, own: Own) {
 /// Lets the client read to the end before the socket is closed.
 async fn linger(mut stream: TcpStream) {
     let mut ignored = [0; 4096];
-    let ends = async { while stream.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
+    let ends = async {
+        // Not done yet where hyper expected another protocol to go on: after CONNECT, or the preface of HTTP/2.
+        let _ = stream.shutdown().await;
+        while stream.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+    };
     let _ = timeout(LINGER, ends).await;
 }

@@ -14,6 +14,7 @@ mod machine;
 mod memory;
 mod probes;
 mod proxy;
+mod public;
 mod rows;
 mod rows_of_logs;
 mod server;

@@ -241,3 +241,21 @@ fn a_staged_slot_does_not_keep_a_sick_one_from_being_replaced() {
     assert_eq!(world.app("current").release, None, "nobody asked for the staged one");
     assert_eq!(world.gaps, []);
 }
+
+#[test]
+fn an_old_slot_is_probed_as_it_was_started_when_an_apply_fails() {
+    let mut world = up();
+    let old = world.run("current");
+    world.script("current", [Script::crashes(ms(10), code(1))]);
+    let id = world.apply([current().with(|app| {
+        app.command = vec!["broken".into()];
+        app.health.probe = Some(infissi::config::ProbeKind::Tcp);
+    })]);
+    world.failure(id);
+    world.checks.clear();
+    world.advance(secs(20));
+    let asked = |check: &infissi::supervisor::Check| {
+        matches!(check, infissi::supervisor::Check::Probe { kind: infissi::config::ProbeKind::Http { .. }, .. })
+    };
+    assert!(world.checks.iter().all(|(run, check)| *run == old && asked(check)), "{:?}", world.checks);
+}

@@ -121,8 +121,12 @@ struct Actor {
     /// The new worker's socket before it has said Hello.
     attaching_at: Option<PathBuf>,
     ending: Option<Ending>,
-    news: (mpsc::Sender<(WorkerId, News)>, mpsc::Receiver<(WorkerId, News)>),
-    found: (mpsc::UnboundedSender<Found>, mpsc::UnboundedReceiver<Found>),
+    /// From the workers.
+    news: mpsc::Receiver<(WorkerId, News)>,
+    news_to: mpsc::Sender<(WorkerId, News)>,
+    /// From the threads.
+    finds: mpsc::UnboundedReceiver<Found>,
+    finds_to: mpsc::UnboundedSender<Found>,
 }
 
 struct Ending {
@@ -132,6 +136,8 @@ struct Ending {
 
 impl Actor {
     fn new(world: World, figures: Arc<Figures>) -> Actor {
+        let (news_to, news) = mpsc::channel(NEWS);
+        let (finds_to, finds) = mpsc::unbounded_channel();
         Actor {
             world: Arc::new(world),
             figures,
@@ -147,8 +153,10 @@ impl Actor {
             runs: HashSet::new(),
             attaching_at: None,
             ending: None,
-            news: mpsc::channel(NEWS),
-            found: mpsc::unbounded_channel(),
+            news,
+            news_to,
+            finds,
+            finds_to,
         }
     }
 
@@ -161,8 +169,8 @@ impl Actor {
                     Some(wish) => self.wished(wish),
                     None => return,
                 },
-                Some((worker, news)) = self.news.1.recv() => self.heard(worker, news),
-                Some(found) = self.found.1.recv() => self.found(found),
+                Some((worker, news)) = self.news.recv() => self.heard(worker, news),
+                Some(found) = self.finds.recv() => self.found(found),
                 () = tokio::time::sleep(wake) => {}
             }
             self.press_on();

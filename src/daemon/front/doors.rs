@@ -92,20 +92,19 @@ impl Doors {
     }
 
     fn trouble(&self, address: SocketAddr, error: &io::Error) -> Trouble {
-        match error.kind() {
-            io::ErrorKind::AddrInUse if self.closing.iter().any(|(closing, _)| collide(*closing, address)) => {
-                Trouble::Closing
-            }
-            io::ErrorKind::AddrInUse => Trouble::Held,
-            io::ErrorKind::PermissionDenied => Trouble::Refused(format!(
-                "port {} is for root: choose one from 1024 on, or give the supervisor CAP_NET_BIND_SERVICE",
-                address.port()
-            )),
-            io::ErrorKind::AddrNotAvailable => {
-                Trouble::Refused(format!("{} is not an address of this machine", address.ip()))
-            }
-            _ => Trouble::Refused(format!("cannot listen on {address}: {error}")),
+        let kind = error.kind();
+        if kind == io::ErrorKind::AddrInUse {
+            let ours = self.closing.iter().any(|(closing, _)| collide(*closing, address));
+            return if ours { Trouble::Closing } else { Trouble::Held };
         }
+        Trouble::Refused(if kind == io::ErrorKind::PermissionDenied {
+            let port = address.port();
+            format!("port {port} is for root: choose one from 1024 on, or give the supervisor CAP_NET_BIND_SERVICE")
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            format!("{} is not an address of this machine", address.ip())
+        } else {
+            format!("cannot listen on {address}: {error}")
+        })
     }
 }
 

@@ -33,6 +33,11 @@ impl World {
         self.published.get(app).is_some_and(|public| public.open)
     }
 
+    /// Does a tree of the app have the public port?
+    pub(crate) fn binds_itself(&self, app: &str) -> bool {
+        self.trees.values().any(|tree| tree.app == app && tree.exists() && tree.since.is_some() && tree.port.is_some())
+    }
+
     /// When the run's drain began, and when it was asked to end.
     pub(crate) fn drain_of(&self, run: RunId) -> Duration {
         self.trees[&run].drained.unwrap_or_else(|| panic!("never drained\n{}", self.story()))

@@ -16,6 +16,9 @@ impl World {
         for tree in self.trees.values_mut() {
             tree.script = Script { leftovers: tree.script.leftovers.map(|_| Some(ms(10))), ..Script::good() };
         }
+        for app in self.published.keys().cloned().collect::<Vec<_>>() {
+            self.later(Duration::ZERO, Happening::Binds(app));
+        }
     }
 
     /// Says once more what was already said of some run, in another way where there is one.

@@ -45,7 +45,7 @@ impl Actor {
         };
         self.serves = Serves::Starting;
         let attaching = self.bind_socket();
-        let (world, found) = (self.world.clone(), self.found.0.clone());
+        let (world, found) = (self.world.clone(), self.finds_to.clone());
         tokio::task::spawn_blocking(move || {
             let started = (world.launch)(stdin.into());
             let _task_is_gone = found.send(Found::Started { started, channel, attaching });
@@ -98,7 +98,7 @@ impl Actor {
         let stream = stream.inspect_err(|error| warn!("no channel to the proxy worker: {error}")).ok()?;
         self.next_worker += 1;
         let world = self.world.clone();
-        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news.0.clone(), move |pid| {
+        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news_to.clone(), move |pid| {
             (world.reaped)(pid);
         }))
     }
@@ -159,7 +159,7 @@ impl Actor {
             return Met::Nobody;
         };
         worker.order(Order::Attach { protocol: PROTOCOL });
-        let hello = timeout(HELLO_PATIENCE, self.news.1.recv()).await;
+        let hello = timeout(HELLO_PATIENCE, self.news.recv()).await;
         let Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) = hello else {
             warn!("a proxy worker of an earlier supervisor is there and says nothing");
             return Met::Nobody;
