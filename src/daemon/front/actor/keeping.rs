@@ -87,6 +87,9 @@ impl Actor {
             let order = Order::Listen { listener: door.listener, app: door.app.clone() };
             worker.order_with(order, vec![door.socket.clone()]);
         }
+        for nobody in self.obeyed.keys() {
+            worker.order(Order::Retire { target: *nobody });
+        }
         info!("the proxy worker runs as pid {pid}");
         self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
         self.serves = Serves::Current(worker);
@@ -109,9 +112,13 @@ impl Actor {
         self.serves = Serves::Nobody { from: clock::now().mono + self.delay };
     }
 
+    pub(super) fn is_current(&self, id: WorkerId) -> bool {
+        matches!(&self.serves, Serves::Current(worker) if worker.id == id)
+    }
+
     /// It can be attached to from now on.
     pub(super) fn show_socket(&mut self, id: WorkerId) {
-        let is_current = matches!(&self.serves, Serves::Current(worker) if worker.id == id);
+        let is_current = self.is_current(id);
         let Some(hidden) = self.attaching_at.take_if(|_| is_current) else { return };
         if let Err(error) = std::fs::rename(&hidden, self.socket()) {
             warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
