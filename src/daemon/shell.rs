@@ -318,9 +318,13 @@ impl Shell {
             }
             Effect::Announce(announcement) => self.shared.events.add(announcement, clock::now().wall),
             Effect::Reply { id, reply } => {
-                if let Some(waiting) = self.replies.remove(&id) {
+                let Some(waiting) = self.replies.remove(&id) else { return };
+                let shared = self.shared.clone();
+                tokio::spawn(async move {
+                    // What is reported done is what the next request finds.
+                    shared.front.is_obeyed().await;
                     drop(waiting.send(reply));
-                }
+                });
             }
             Effect::Exit => self.done = true,
         }

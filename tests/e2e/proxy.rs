@@ -23,8 +23,7 @@ fn number(value: &Value) -> u64 {
 #[test]
 fn an_app_listens_on_a_private_port_and_is_reached_on_the_public_one() {
     let port = free_port();
-    let command = "command = \"node server.js --port {port} --hostname {host}\"";
-    let server = Server::start(&web(port, "").replace("command = \"node server.js\"", &command));
+    let server = Server::start(&web(port, "").replace("server.js", "server.js --port {port} --hostname {host}"));
     server.wait_status("web", "online");
     let (status, page) = get(port, "/").unwrap();
     assert!(status == 200 && page.contains("<title>web</title>"), "{page}");
@@ -137,16 +136,6 @@ fn a_port_of_roots_is_told_by_whoever_may_not_have_it_in_words() {
     let server = Setup::default().by_nobody().start(&web(81, ""));
     let reason = server.wait_reason("web", "waiting");
     assert!(reason.starts_with("port 81 is for root: "), "{reason}");
-}
-
-#[test]
-fn an_app_moves_to_another_public_port_without_a_new_process() {
-    let (old, new) = (free_port(), free_port());
-    let server = Server::start(&web(old, &format!("listen = \"127.0.0.1:{old}\"")));
-    server.wait_status("web", "online");
-    server.configure(&web(old, &format!("listen = [\"127.0.0.1:{old}\", \"127.0.0.1:{new}\"]")));
-    server.ctl(&["apply"]).ok();
-    server.wait_until("both to be open", || get(old, "/").is_some() && get(new, "/").is_some());
 }
 
 #[test]

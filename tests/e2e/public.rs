@@ -79,7 +79,8 @@ fn list_says_how_far_a_rollover_is_and_what_drains() {
         server.wait_until("the request to be there", || server.log("web-out.log").contains("begun"));
         server.ctl(&["restart", "web", "--no-wait"]).ok();
         server.wait_until("blue to drain", || list().contains("web: blue is draining ("));
-        assert_eq!(get(port, "/").unwrap().1, "green");
+        // The worker hears of it in a moment.
+        server.wait_until("green to answer", || get(port, "/").unwrap().1 == "green");
         server.write("go", "");
         assert_eq!(begun.join().unwrap(), (200, "blue".to_owned()), "what blue had begun it finished");
     });

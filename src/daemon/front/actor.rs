@@ -120,13 +120,18 @@ struct Actor {
     runs: HashSet<RunId>,
     /// The new worker's socket before it has said Hello.
     attaching_at: Option<PathBuf>,
+    /// Who waits until the worker has obeyed, by the target that it was asked about.
+    obeyed: BTreeMap<u64, oneshot::Sender<()>>,
+    /// Counts down from the greatest: no run has such a number.
+    next_nobody: u64,
     ending: Option<Ending>,
-    news: NewsChannel,
-    found: (mpsc::UnboundedSender<Found>, mpsc::UnboundedReceiver<Found>),
+    /// From the workers.
+    news: mpsc::Receiver<(WorkerId, News)>,
+    news_to: mpsc::Sender<(WorkerId, News)>,
+    /// From the threads.
+    finds: mpsc::UnboundedReceiver<Found>,
+    finds_to: mpsc::UnboundedSender<Found>,
 }
-
-/// What the workers say, with who says it.
-type NewsChannel = (mpsc::Sender<(WorkerId, News)>, mpsc::Receiver<(WorkerId, News)>);
 
 struct Ending {
     ended: oneshot::Sender<()>,
@@ -135,6 +140,8 @@ struct Ending {
 
 impl Actor {
     fn new(world: World, figures: Arc<Figures>) -> Actor {
+        let (news_to, news) = mpsc::channel(NEWS);
+        let (finds_to, finds) = mpsc::unbounded_channel();
         Actor {
             world: Arc::new(world),
             figures,
@@ -149,9 +156,13 @@ impl Actor {
             drains: Drains::default(),
             runs: HashSet::new(),
             attaching_at: None,
+            obeyed: BTreeMap::new(),
+            next_nobody: u64::MAX,
             ending: None,
-            news: mpsc::channel(NEWS),
-            found: mpsc::unbounded_channel(),
+            news,
+            news_to,
+            finds,
+            finds_to,
         }
     }
 
@@ -164,8 +175,8 @@ impl Actor {
                     Some(wish) => self.wished(wish),
                     None => return,
                 },
-                Some((worker, news)) = self.news.1.recv() => self.heard(worker, news),
-                Some(found) = self.found.1.recv() => self.found(found),
+                Some((worker, news)) = self.news.recv() => self.heard(worker, news),
+                Some(found) = self.finds.recv() => self.found(found),
                 () = tokio::time::sleep(wake) => {}
             }
             self.press_on();
@@ -223,11 +234,28 @@ impl Actor {
                 self.figures.forget_run(run);
             }
             Wish::Remove(app) => self.remove(&app),
+            Wish::Obeyed(obeyed) => self.ask_whether_obeyed(obeyed),
             Wish::End(ended) => {
                 self.ending = Some(Ending { ended, kill_at: Some(clock::now().mono + END_PATIENCE) });
                 self.order(&Order::Exit);
             }
         }
+    }
+
+    /// What a worker answers about a target that nobody is, it answers after all that it was told before.
+    fn ask_whether_obeyed(&mut self, obeyed: oneshot::Sender<()>) {
+        self.obeyed.retain(|_, obeyed| !obeyed.is_closed());
+        match &self.serves {
+            Serves::Nobody { .. } if !self.is_needed() => {
+                let _nobody_waits = obeyed.send(());
+                return;
+            }
+            // Asked when it is there.
+            Serves::Nobody { .. } | Serves::Starting => {}
+            Serves::Current(worker) => worker.order(Order::Retire { target: self.next_nobody }),
+        }
+        self.obeyed.insert(self.next_nobody, obeyed);
+        self.next_nobody -= 1;
     }
 
     fn publish(&mut self, publication: Publication) {
@@ -291,6 +319,11 @@ impl Actor {
             News::Said(Report::Hello { .. }, _) => self.show_socket(id),
             News::Said(Report::InFlight { target, requests, streams }, _) => {
                 let run = RunId(target);
+                if self.is_current(id)
+                    && let Some(obeyed) = self.obeyed.remove(&target)
+                {
+                    let _nobody_waits = obeyed.send(());
+                }
                 if let Some((requests, streams)) = self.drains.said(id, run, (requests, streams)) {
                     (self.world.notify)(Notice::InFlight { run, requests, streams });
                 }

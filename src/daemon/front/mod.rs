@@ -21,7 +21,12 @@ pub(super) use routes::Publication;
 
 use crate::supervisor::RunId;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// A worker takes its orders within this time, or something is wrong with it.
+const OBEY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the loop talks to the task.
 pub(super) struct Front {
@@ -36,6 +41,8 @@ enum Wish {
     Cut(RunId),
     /// Its tree is empty.
     Over(RunId),
+    /// Tell when everything before is obeyed.
+    Obeyed(oneshot::Sender<()>),
     /// The app is gone.
     Remove(String),
     /// All apps are stopped: end the worker, and tell when it is gone.
@@ -61,6 +68,13 @@ impl Front {
 
     pub(super) fn remove(&self, app: String) {
         self.wish(Wish::Remove(app));
+    }
+
+    /// Returns when the worker has obeyed what it was told before this; false when it has not in a second or two.
+    pub(super) async fn is_obeyed(&self) -> bool {
+        let (obeyed, done) = oneshot::channel();
+        self.wish(Wish::Obeyed(obeyed));
+        timeout(OBEY_PATIENCE, done).await.is_ok()
     }
 
     /// Ends the worker; returns when it is gone.

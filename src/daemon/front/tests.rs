@@ -166,6 +166,7 @@ async fn no_worker_is_started_before_an_app_is_open_and_then_it_gets_routes_and_
     let mut stage = Stage::new();
     let (front, met) = stage.front().await;
     assert_eq!(met, Met::Nobody);
+    assert!(front.is_obeyed().await, "nobody has to be there");
     let address = free_address();
     front.publish(Publication { open: false, listen: vec![address], route: route("web", &[]) });
     front.drain(RunId(1));
@@ -318,6 +319,11 @@ async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_ov
     front.publish(open("web", &[address], &[9]));
     assert_eq!(stage.notice().await, "web is open");
     assert_eq!(worker.order().await.0, Order::Route(route("web", &[9])), "nothing is opened anew");
+    let obeying = async {
+        let (Order::Retire { target }, _) = worker.order().await else { panic!("not asked") };
+        worker.say(Report::InFlight { target, requests: 0, streams: 0 }).await;
+    };
+    assert!(tokio::join!(front.is_obeyed(), obeying).0);
     front.publish(Publication { open: false, listen: vec![address], route: route("web", &[9]) });
     assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
 }

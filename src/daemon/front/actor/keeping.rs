@@ -45,7 +45,7 @@ impl Actor {
         };
         self.serves = Serves::Starting;
         let attaching = self.bind_socket();
-        let (world, found) = (self.world.clone(), self.found.0.clone());
+        let (world, found) = (self.world.clone(), self.finds_to.clone());
         tokio::task::spawn_blocking(move || {
             let started = (world.launch)(stdin.into());
             let _task_is_gone = found.send(Found::Started { started, channel, attaching });
@@ -87,6 +87,9 @@ impl Actor {
             let order = Order::Listen { listener: door.listener, app: door.app.clone() };
             worker.order_with(order, vec![door.socket.clone()]);
         }
+        for nobody in self.obeyed.keys() {
+            worker.order(Order::Retire { target: *nobody });
+        }
         info!("the proxy worker runs as pid {pid}");
         self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
         self.serves = Serves::Current(worker);
@@ -98,7 +101,7 @@ impl Actor {
         let stream = stream.inspect_err(|error| warn!("no channel to the proxy worker: {error}")).ok()?;
         self.next_worker += 1;
         let world = self.world.clone();
-        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news.0.clone(), move |pid| {
+        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news_to.clone(), move |pid| {
             (world.reaped)(pid);
         }))
     }
@@ -109,9 +112,13 @@ impl Actor {
         self.serves = Serves::Nobody { from: clock::now().mono + self.delay };
     }
 
+    pub(super) fn is_current(&self, id: WorkerId) -> bool {
+        matches!(&self.serves, Serves::Current(worker) if worker.id == id)
+    }
+
     /// It can be attached to from now on.
     pub(super) fn show_socket(&mut self, id: WorkerId) {
-        let is_current = matches!(&self.serves, Serves::Current(worker) if worker.id == id);
+        let is_current = self.is_current(id);
         let Some(hidden) = self.attaching_at.take_if(|_| is_current) else { return };
         if let Err(error) = std::fs::rename(&hidden, self.socket()) {
             warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
@@ -159,7 +166,7 @@ impl Actor {
             return Met::Nobody;
         };
         worker.order(Order::Attach { protocol: PROTOCOL });
-        let hello = timeout(HELLO_PATIENCE, self.news.1.recv()).await;
+        let hello = timeout(HELLO_PATIENCE, self.news.recv()).await;
         let Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) = hello else {
             warn!("a proxy worker of an earlier supervisor is there and says nothing");
             return Met::Nobody;

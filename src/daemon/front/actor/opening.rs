@@ -95,7 +95,7 @@ impl Actor {
 
     /// Every process is looked at for that: on another thread.
     pub(super) fn ask_who_holds(&self, app: &str, address: SocketAddr) {
-        let (found, app) = (self.found.0.clone(), app.to_owned());
+        let (found, app) = (self.finds_to.clone(), app.to_owned());
         tokio::task::spawn_blocking(move || {
             let _task_is_gone = found.send(Found::Holder { app, address, holder: held(address) });
         });
