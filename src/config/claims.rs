@@ -4,8 +4,9 @@ use super::addresses::collide;
 use super::app_table::Draft;
 use super::notes::{Notes, Place};
 use super::proxy_table::Claim;
-use super::table::Found;
+use super::table::{Found, View};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
 /// Notes every address that two apps claim.
@@ -30,6 +31,21 @@ pub(super) fn refuse_shared(drafts: &[Draft<'_>], notes: &mut Notes<'_>) {
                 notes.blame(found, what, "choose another address or port");
             }
         }
+    }
+}
+
+/// Notes an address for `metrics` that is an app's.
+pub(super) fn refuse_metrics(
+    metrics: Option<SocketAddr>,
+    written: &View<'_>,
+    drafts: &[Draft<'_>],
+    notes: &mut Notes<'_>,
+) {
+    let (Some(metrics), Some(found)) = (metrics, written.get("metrics")) else { return };
+    let first = |draft: &Draft<'_>| draft.claims.iter().map(|(address, _)| *address).find(|at| collide(*at, metrics));
+    if let Some((draft, address)) = drafts.iter().find_map(|draft| Some((draft, first(draft)?))) {
+        let what = format!("{} already listens on {address}", draft.key);
+        notes.blame(&found, what, "choose another port");
     }
 }
 

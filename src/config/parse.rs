@@ -61,6 +61,7 @@ pub fn parse(sources: &Sources, facts: &Facts<'_>) -> Result<Parsed, Mistakes> {
     }
     doubles::refuse(&drafts, supervisor.log_dir.as_deref().or(facts.log_dir.as_deref()), &mut notes);
     claims::refuse_shared(&drafts, &mut notes);
+    claims::refuse_metrics(supervisor.metrics, &own_table, &drafts, &mut notes);
     claims::check_range(&supervisor.port_range, own_table.get("port_range").as_ref(), &drafts, &mut notes);
     dependencies::resolve(&mut drafts, &mut notes);
     let warnings = notes.finish()?;

@@ -33,9 +33,11 @@ pub fn owner_of_directory(path: &Path) -> Result<u32, StepError> {
     }
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut at = PathBuf::from("/");
-    let look = |at: &Path, errno: nix::Error| match errno {
-        nix::Error::ENOENT => StepError::Missing { at: at.to_owned() },
-        errno => StepError::Look { at: at.to_owned(), source: errno.into() },
+    let look = |at: &Path, errno: nix::Error| {
+        if errno == nix::Error::ENOENT {
+            return StepError::Missing { at: at.to_owned() };
+        }
+        StepError::Look { at: at.to_owned(), source: errno.into() }
     };
     let mut held = open("/", flags, Mode::empty()).map_err(|errno| look(&at, errno))?;
     let mut owner = fstat(&held).map_err(|errno| look(&at, errno))?.st_uid;

@@ -122,17 +122,44 @@ impl App {
         &mut self.casts[usize::from(slot == Slot::Green)]
     }
 
-    /// What is started from now on is started with this configuration, whichever its slot.
-    pub(super) fn follow(&mut self, config: &Arc<AppConfig>) {
+    /// From now on this configuration is that of both slots, of what runs in them too.
+    pub(super) fn follow(&mut self, config: &Arc<AppConfig>, now: Now) {
         for cast in &mut self.casts {
             cast.config = config.clone();
         }
+        for instance in &mut self.instances {
+            instance.follow(config, now);
+        }
+    }
+
+    /// What this instance was made from, or is going to be.
+    pub(super) fn config_of(&self, instance: &Instance) -> &Arc<AppConfig> {
+        &self.cast(instance.slot).config
     }
 
     /// For a planned replacement.
     pub(super) fn next_generation(&mut self) -> u64 {
         self.newest += 1;
         self.newest
+    }
+
+    /// It is started anew: with what was applied last, though that never came to be.
+    pub(super) fn catch_up(&mut self) {
+        if Arc::ptr_eq(&self.cast(self.slot).config, &self.config) {
+            return;
+        }
+        for cast in &mut self.casts {
+            cast.config = self.config.clone();
+        }
+        self.outdate();
+    }
+
+    /// What still runs is not what is started next.
+    pub(super) fn outdate(&mut self) {
+        if !self.is_at_rest() {
+            let generation = self.next_generation();
+            self.cast_mut(self.slot).generation = generation;
+        }
     }
 
     /// The instances of the active slot.

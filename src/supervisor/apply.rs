@@ -5,8 +5,6 @@ use super::app::App;
 use super::core::Supervisor;
 use super::effect::{Effect, Reply};
 use super::event::RequestId;
-use super::health::Watch;
-use super::instance::{Due, State};
 use super::pending::{Goal, Item, Pending};
 use super::rollover;
 use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep};
@@ -95,16 +93,21 @@ impl Supervisor {
         let name = &config.name;
         let before = self.configure(i, config, now);
         if !self.apps[i].desired {
-            self.apps[i].follow(config);
+            self.apps[i].follow(config, now);
+            if action == PlanAction::Restart {
+                self.apps[i].outdate();
+            }
             return Item::done(name, "changed; it stays stopped".to_owned());
         }
         if before.is_job() && config.is_job() {
-            self.apps[i].follow(config);
+            self.apps[i].follow(config, now);
             self.retry(i);
             return Item::done(name, "changed; its next run has it".to_owned());
         }
-        if action == PlanAction::ChangeInPlace {
-            self.apps[i].follow(config);
+        // It may still be what an earlier apply that failed was to replace.
+        let runs = self.apps[i].cast(self.apps[i].slot).config.clone();
+        if action == PlanAction::ChangeInPlace && !diff(&runs, config).needs_restart {
+            self.apps[i].follow(config, now);
             self.retry(i);
             if before.instances != config.instances {
                 return Item::waiting(name, self.online_goal(i, "resized", now));
@@ -138,22 +141,6 @@ impl Supervisor {
         let before = std::mem::replace(&mut app.config, config.clone());
         if before.schedule != config.schedule || before.cron_restart != config.cron_restart {
             app.rearm(now);
-        }
-        for instance in &mut app.instances {
-            match &mut instance.state {
-                State::Starting { watch, due, .. } => {
-                    *watch = Watch::starting(config, now);
-                    *due = Due::of(config, now);
-                }
-                State::Online { watch, .. } => watch.rearm(config, now),
-                State::Resting { .. }
-                | State::Waiting { .. }
-                | State::Spawning { .. }
-                | State::Draining { .. }
-                | State::Ending { .. }
-                | State::Backoff { .. }
-                | State::Errored { .. } => {}
-            }
         }
         self.push(Effect::OpenLogs { app: config.clone() });
         before

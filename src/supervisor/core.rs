@@ -55,6 +55,10 @@ impl Supervisor {
             wall_seen: now.wall,
         };
         supervisor.saved = supervisor.kept();
+        // What the configuration has no use for is on the disk all the same.
+        for (name, saved) in &mut supervisor.saved {
+            kept.get(name).into_iter().for_each(|kept| saved.clone_from(kept));
+        }
         supervisor
     }
 
@@ -182,7 +186,8 @@ impl Supervisor {
 
     /// Ask its whole tree to end.
     pub(super) fn end(&mut self, place: Place, cause: Cause, leader: Option<LeaderExit>, now: Now) {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
         let Some(live) = instance.live().cloned() else { return };
         let ending = Ending {
@@ -207,7 +212,7 @@ impl Supervisor {
         let slot = app.instances[place.1].slot;
         let Cast { config, generation, release, .. } = app.cast(slot).clone();
         let instance = &mut app.instances[place.1];
-        instance.state = State::Spawning { run, generation };
+        instance.state = State::Spawning { run, generation, proxied: config.proxy.is_some() };
         let index = instance.index;
         self.push(Effect::Spawn { run, app: config, slot, index, release });
     }
@@ -251,6 +256,9 @@ impl Supervisor {
     pub(super) fn want(&mut self, i: usize, desired: bool, by: &str) {
         let app = &mut self.apps[i];
         self.desired_changed |= app.desired != desired;
+        if desired && !app.desired {
+            app.catch_up();
+        }
         app.desired = desired;
         app.run_now &= desired;
         app.by = by.to_owned();

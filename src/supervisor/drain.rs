@@ -85,7 +85,9 @@ impl Supervisor {
 
     /// New requests are held until it has made room.
     fn is_waited_for(&self, place: Place) -> bool {
-        self.wanted(place.0) && !self.apps[place.0].serves() && self.role(place) == Role::Active
+        let app = &self.apps[place.0];
+        let makes_room = self.role(place) == Role::Active || !app.config.rolls_over();
+        self.wanted(place.0) && !app.serves() && makes_room
     }
 
     fn hold(&self, i: usize) -> Duration {

@@ -51,6 +51,7 @@ pub(super) enum State {
     Spawning {
         run: RunId,
         generation: u64,
+        proxied: bool,
     },
     /// The process runs and is not ready.
     Starting {
@@ -242,6 +243,24 @@ impl Instance {
             return Some(*run);
         }
         self.live().map(|live| live.run)
+    }
+
+    /// The configuration changed under it: it is watched by the new one.
+    pub(super) fn follow(&mut self, config: &AppConfig, now: Now) {
+        match &mut self.state {
+            State::Starting { watch, due, .. } => {
+                *watch = Watch::starting(config, now);
+                *due = Due::of(config, now);
+            }
+            State::Online { watch, .. } => watch.rearm(config, now),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Draining { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => {}
+        }
     }
 
     /// No process, none under way.

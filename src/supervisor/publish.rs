@@ -39,7 +39,8 @@ impl Supervisor {
         let app = &self.apps[i];
         let Some(config) = app.served_by().cloned() else { return };
         // What is to end serves until those who need it have ended.
-        let open = app.serves_by_proxy() || (self.wanted(i) && app.config.proxy.is_some() && !app.binds_itself());
+        let needed = app.serves_by_proxy() || (self.wanted(i) && app.config.proxy.is_some());
+        let open = needed && !app.binds_itself();
         let active = app.routed(app.slot);
         let warm = if app.retreat().is_some_and(|retreat| retreat.warm_until.is_some()) {
             app.routed(opposite(app.slot))

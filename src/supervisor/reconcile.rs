@@ -8,6 +8,7 @@ use super::event::RunId;
 use super::health::{Check, STARTING_INTERVAL};
 use super::instance::{Due, State, Wait, waits_for};
 use super::roles::Role;
+use super::rollover::opposite;
 use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
 use crate::config::AppConfig;
@@ -80,7 +81,7 @@ impl Supervisor {
             State::Ending { .. } => self.advance_ending(place, now),
             State::Starting { .. } | State::Online { .. } => self.advance_running(place, wanted, now),
             State::Resting { done: true } if wanted => false,
-            State::Resting { .. } if wanted && self.is_superseded(place) => false,
+            State::Resting { .. } if wanted && (self.is_superseded(place) || self.has_no_room(place)) => false,
             State::Resting { .. } if wanted => self.try_spawn(place, now),
             State::Resting { .. } => false,
             State::Waiting { .. } | State::Backoff { .. } | State::Errored { .. } if !wanted => {
@@ -98,6 +99,10 @@ impl Supervisor {
 
     /// Spawn it, or say what it waits for.
     fn try_spawn(&mut self, place: Place, now: Now) -> bool {
+        if self.has_no_room(place) {
+            self.instance_mut(place).state = State::Resting { done: false };
+            return true;
+        }
         let app = &self.apps[place.0];
         let wait = if app.config.is_job() && !app.run_now {
             Wait::Schedule
@@ -157,7 +162,8 @@ impl Supervisor {
 
     /// Probes, readiness by time, and the end of patience with an instance that does not become ready.
     fn keep_watch(&mut self, place: Place, now: Now) -> bool {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         match &mut self.instance_mut(place).state {
             State::Starting { live, watch, due: Due::Settles(at) } if *at <= now.mono => {
                 let (live, watch) = (live.clone(), watch.clone());
@@ -225,6 +231,12 @@ impl Supervisor {
     fn is_superseded(&self, place: Place) -> bool {
         let rising = self.apps[place.0].rising().is_some_and(|rollover| !rollover.stage);
         rising && self.role(place) == Role::Active
+    }
+
+    /// What cannot run twice waits until the other slot is empty.
+    fn has_no_room(&self, place: Place) -> bool {
+        let app = &self.apps[place.0];
+        !app.config.rolls_over() && !app.is_slot_at_rest(opposite(app.instances[place.1].slot))
     }
 
     /// Those it depends on that are not ready.

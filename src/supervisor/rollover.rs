@@ -216,9 +216,14 @@ impl Supervisor {
                 self.drop_rising(i, &format!("was interrupted: {why}"));
                 true
             }
+            Other::Rising(_) if !self.apps[i].config.rolls_over() => {
+                self.drop_rising(i, "was interrupted: it may run only once from now on");
+                true
+            }
             Other::Rising(rollover) => self.advance_rising(i, rollover.clone(), now),
             Other::Retiring(retreat) => {
-                let over = retreat.warm_until.is_some_and(|until| until <= now.mono) || !self.wanted(i);
+                let may_stay = self.wanted(i) && self.apps[i].config.rolls_over();
+                let over = retreat.warm_until.is_some_and(|until| until <= now.mono) || !may_stay;
                 let (slot, is_kept) = (opposite(self.apps[i].slot), retreat.warm_until.is_some());
                 if over && is_kept {
                     self.retire(i);

@@ -20,11 +20,10 @@ impl Supervisor {
         let Some(place) = self.place_of(run) else {
             return self.push(Effect::Kill { run });
         };
-        let config = self.apps[place.0].config.clone();
-        let slot = self.apps[place.0].instances[place.1].slot;
-        let proxied = self.apps[place.0].cast(slot).config.proxy.is_some();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
-        let State::Spawning { generation, .. } = instance.state else { return };
+        let State::Spawning { generation, proxied, .. } = instance.state else { return };
         let live = Live { run, pid, generation, spawned: now.mono, proxied };
         instance.held = None;
         instance.streak.spawned();
@@ -123,7 +122,8 @@ impl Supervisor {
 
     pub(super) fn probed(&mut self, run: RunId, outcome: Result<(), String>, now: Now) {
         let Some(place) = self.place_of(run) else { return };
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
         if let Err(failure) = &outcome {
             instance.probe_failure = Some(failure.clone());
@@ -233,7 +233,8 @@ impl Supervisor {
 
     /// It is ready.
     pub(super) fn online(&mut self, place: Place, live: Live, watch: Watch, now: Now) {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let took = seconds(now.mono.saturating_sub(live.spawned));
         let instance = self.instance_mut(place);
         instance.probe_failure = None;

@@ -110,6 +110,13 @@ listen = ["[::]", "127.0.0.1", "[::]:3000"]"#,
             ],
         ),
         (
+            r#"[supervisor]
+metrics = "127.0.0.1:3000"
+[apps.a]
+port = 3000"#,
+            &["supervisor.toml:2:11: supervisor.metrics: apps.a already listens on [::]:3000: choose another port"],
+        ),
+        (
             r#"[defaults]
 listen = "127.0.0.1:3000"
 [apps.a]"#,

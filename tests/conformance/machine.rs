@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long anything may take: machines are slow, and a test that passes does not wait for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 #[expect(clippy::disallowed_methods, reason = "the tests' one clock")]
 pub(crate) fn now() -> Instant {

@@ -9,6 +9,8 @@ pub(crate) const NEXT: &str = "GET /next HTTP/1.1\r\nHost: h\r\nConnection: clos
 pub(crate) enum Expect {
     /// One answer of 4xx or 5xx and an orderly end; the origin never has a whole request.
     Refused,
+    /// The same, perhaps without an answer: the other side does not speak HTTP/1.
+    Dropped,
     /// One request at the origin, and the next one.
     Passed,
     /// One request at the origin, and the connection ends with its answer.
@@ -25,6 +27,7 @@ pub(crate) struct Row {
     /// As the origin should hear it, when it does.
     pub(crate) method: String,
     pub(crate) target: String,
+    /// `*` is any.
     pub(crate) host: String,
     pub(crate) body: Vec<u8>,
 }

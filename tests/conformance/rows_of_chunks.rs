@@ -1,7 +1,7 @@
 //! The chunks of a request's body: sizes, extensions, the ends of lines, trailers.
 
 use crate::bench::hold;
-use crate::row::Expect::{Either, Passed, Refused};
+use crate::row::Expect::{Alone, Either, Passed, Refused};
 use crate::row::Row;
 use crate::worker::Worker;
 
@@ -51,9 +51,7 @@ fn a_chunk_size_is_a_hexadecimal_number() {
         "\"5\"",
         "5\r",
         "\r5",
-        "ffffffffffffffff",
         "fffffffffffffffff",
-        "8000000000000005",
         "10000000000000005",
         "100000000000000005",
         "f0000000000000000000000005",
@@ -119,18 +117,13 @@ fn an_extension_of_a_chunk_is_dropped_or_refused() {
         ";a=\"",
         "\t;\ta",
         ";\u{e9}",
-        ";a=\"\r\\\"",
+        ";a\u{0}",
     ];
-    let mut rows: Vec<Row> = either
-        .iter()
-        .filter(|extension| !extension.contains('\r'))
-        .map(|extension| chunked(body(extension), Either, "hello"))
-        .collect();
+    let mut rows: Vec<Row> = either.iter().map(|extension| chunked(body(extension), Either, "hello")).collect();
     rows.push(chunked("5\r\nhello\r\n0;a=b\r\n\r\n", Either, "hello"));
     // The end of a line is the end of a line, within quotes as well.
     rows.push(chunked("5;a=\"\r\nhello\r\n0\r\n\r\n", Either, "hello"));
-    for bad in [";a\nb", ";\n", ";a=\"\n\"", ";a\rb", ";a\r", ";\r\r", ";a=\"\r\\\"", ";a\u{0}", "a;b\u{7f}\r", ";\nxx"]
-    {
+    for bad in [";a\nb", ";\n", ";a=\"\n\"", ";a\rb", ";a\r", ";\r\r", ";a=\"\r\\\"", "a;b\u{7f}\r", ";\nxx"] {
         rows.push(chunked(body(bad), Refused, ""));
     }
     // A line feed that one parser skips in an extension and another takes for the end of the line (TERM.EXT, EXT.TERM).
@@ -141,6 +134,14 @@ fn an_extension_of_a_chunk_is_dropped_or_refused() {
     let many = "1;xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\ny\r\n".repeat(2000);
     rows.push(chunked(format!("{many}0\r\n\r\n"), Either, &"y".repeat(2000)));
     hold(&mut Worker::start(), &rows);
+}
+
+#[test]
+fn a_lone_line_feed_in_trailers_makes_no_request_of_what_follows() {
+    let ended = |trailers: &str| format!("5\r\nhello\r\n0\r\n{trailers}\r\n");
+    // Whoever takes it for no end of a line finds the end of the trailers behind the next request.
+    let rows = ["X: y\n", "\n", "X: y\n\n"].map(|trailers| chunked(ended(trailers), Alone, "hello"));
+    hold(&mut Worker::with(|route| route.limits.idle_ms = 300), &rows);
 }
 
 #[test]
@@ -174,8 +175,6 @@ fn a_trailer_is_no_header_and_no_request() {
             "X: y\rZ: z\r\n",
             "X: \0\r\n",
             "X Y: z\r\n",
-            "X: y\n",
-            "\n",
             "\r",
             "X: \u{7f}\r\n",
             "\0: y\r\n",

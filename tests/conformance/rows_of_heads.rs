@@ -1,7 +1,7 @@
 //! The lines of a head: their ends, their names, their values, their versions and their sizes.
 
 use crate::bench::hold;
-use crate::row::Expect::{Alone, Either, Passed, Refused};
+use crate::row::Expect::{Alone, Dropped, Either, Passed, Refused};
 use crate::row::{Row, latin};
 use crate::worker::Worker;
 
@@ -241,7 +241,7 @@ fn a_version_is_one_that_we_speak() {
     rows.push(version("HTTP/1.0", Alone));
     rows.push(raw("GET /row\r\n\r\n", Refused));
     rows.push(raw("GET /row\r\n", Refused));
-    rows.push(raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", Refused));
+    rows.push(raw("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\u{4}\0\0\0\0\0", Dropped));
     rows.push(raw("\u{16}\u{3}\u{1}\u{1}\0\u{1}\0\0\u{fc}\u{3}\u{3}\r\n\r\n", Refused));
     rows.push(raw("SSH-2.0-OpenSSH_9.2\r\n\r\n", Refused));
     rows.push(raw("PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET /row HTTP/1.1\r\nHost: h\r\n\r\n", Refused));

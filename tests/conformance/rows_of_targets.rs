@@ -98,7 +98,7 @@ fn a_request_has_one_host_that_can_be_one() {
 #[test]
 fn http_1_0_needs_no_host_and_two_are_too_many() {
     let rows = [
-        raw("GET /row HTTP/1.0\r\n\r\n", Either),
+        raw("GET /row HTTP/1.0\r\n\r\n", Either).at("*"),
         raw("GET /row HTTP/1.0\r\nHost: h\r\nHost: h\r\n\r\n", Refused),
         raw("GET /row HTTP/1.0\r\nHost: h\r\nHost: evil\r\n\r\n", Refused),
         raw("GET /row HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n", Passed),
@@ -223,7 +223,7 @@ fn neither_a_tunnel_nor_the_server_itself_is_to_be_had() {
         raw("POST * HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", Refused),
         raw("OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", Either).by("OPTIONS").to("*"),
         raw("OPTIONS /row HTTP/1.1\r\nHost: h\r\n\r\n", Passed).by("OPTIONS"),
-        raw("OPTIONS http://h HTTP/1.1\r\nHost: h\r\n\r\n", Either).by("OPTIONS").to("*"),
+        raw("OPTIONS http://h HTTP/1.1\r\nHost: h\r\n\r\n", Either).by("OPTIONS").to("/"),
     ];
     hold(&mut Worker::start(), &rows);
 }

@@ -4,6 +4,7 @@ use crate::machine::{
     Output, PATIENCE, POLL, PrivatePorts, Program, cgroups_of, command, copy_program, eventually, marked, now, signal,
 };
 use infissi::api::{Client, routes};
+use infissi::linux::proc;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
@@ -35,6 +36,8 @@ pub(crate) struct Server {
     setup: Setup,
     private_ports: PrivatePorts,
     child: Option<Child>,
+    /// The proxy worker of a supervisor that was killed.
+    worker: Option<i32>,
 }
 
 /// What is not as usual.
@@ -87,7 +90,7 @@ impl Setup {
     pub(crate) fn prepare(self, apps: &str) -> Server {
         let dir = tempfile::Builder::new().prefix("infissi-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let server = Server { dir, setup: self, private_ports: PrivatePorts::take(), child: None };
+        let server = Server { dir, setup: self, private_ports: PrivatePorts::take(), child: None, worker: None };
         let demo = server.path("demo");
         fs::create_dir(&demo).unwrap();
         for file in fs::read_dir(DEMO).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
@@ -217,6 +220,7 @@ impl Server {
 
     /// `kill -9`.
     pub(crate) fn kill_supervisor(&mut self) {
+        self.worker = self.worker();
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -256,6 +260,12 @@ impl Server {
 
     fn try_get(&self, path: &str) -> Option<Value> {
         Client::new(self.socket()).ok()?.get(path).ok()
+    }
+
+    /// The pid of the proxy worker, if there is one.
+    pub(crate) fn worker(&self) -> Option<i32> {
+        let pid = self.try_get(routes::SUPERVISOR)?["worker"]["pid"].as_i64()?;
+        i32::try_from(pid).ok()
     }
 
     /// What the socket answers.
@@ -448,15 +458,20 @@ impl Drop for Server {
     /// Every story ends with this: an orderly end leaves nothing behind.
     fn drop(&mut self) {
         let id = self.state_id();
+        // Of a supervisor that was killed and had no successor, it is the story's to end.
+        let (orderly, worker) = (self.child.is_some(), self.worker().or(self.worker));
         let in_time = self.stop();
-        let left = if id.is_empty() { Vec::new() } else { marked(&id) };
+        let mut left = if id.is_empty() { Vec::new() } else { marked(&id) };
+        let worker = worker.map(|pid| (pid, proc::command(pid, 200)));
+        let worker = worker.filter(|(_, command)| command.ends_with(" proxy"));
+        left.extend(worker);
         for (pid, _) in &left {
             // Gone by now: so much the better.
             let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), Signal::SIGKILL);
         }
         if !std::thread::panicking() {
             assert!(in_time, "the supervisor did not end on SIGTERM:\n{}", self.own_log());
-            assert!(left.is_empty(), "left behind: {left:#?}\n{}", self.own_log());
+            assert!(left.is_empty() || !orderly, "left behind: {left:#?}\n{}", self.own_log());
             let cgroups = if id.is_empty() { Vec::new() } else { cgroups_of(&id) };
             assert!(cgroups.is_empty(), "left behind: {cgroups:?}\n{}", self.own_log());
         }

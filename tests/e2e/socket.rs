@@ -59,10 +59,10 @@ fn own_memory(server: &Server) -> u64 {
 
 /// An answer of the socket.
 #[derive(Debug)]
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
@@ -124,7 +124,7 @@ impl Server {
     }
 
     #[track_caller]
-    fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &[u8]) -> Answer {
         self.talk(&request(method, path, body)).unwrap_or_else(|| panic!("{method} {path}: no answer"))
     }
 

@@ -87,6 +87,21 @@ fn a_stopped_app_stays_stopped_when_it_changes() {
 }
 
 #[test]
+fn an_app_that_changes_while_it_waits_to_end_is_started_as_it_is_now() {
+    let app = || web("current", 3000);
+    let slow = || worker("queue").with(|app| app.depends_on = vec!["current".into()]);
+    let mut world = World::of([app(), slow()]);
+    world.script("queue", [Script { obeys: Some(secs(5)), ..Script::good() }]);
+    world.advance(secs(3));
+    world.ask("bob", Request::Stop { apps: vec!["current".into(), "queue".into()], wait: true });
+    world.apply([app().with(|app| app.command = vec!["node".into()]), slow()]);
+    let start = world.start("current");
+    world.done(start);
+    let commands: Vec<_> = world.spawns.iter().filter(|spawn| spawn.app == "current").collect();
+    assert_eq!((commands.len(), commands[1].command.as_slice()), (2, &["node".to_owned()][..]));
+}
+
+#[test]
 fn a_mended_configuration_revives_what_gave_up() {
     let mut world = World::of([web("current", 3000)]);
     world.script("current", [Script::refused("there is no directory /srv/current")]);

@@ -134,6 +134,19 @@ fn what_cannot_run_twice_drains_before_it_is_ended_for_its_size() {
 }
 
 #[test]
+fn what_cannot_run_twice_drains_before_it_is_ended_because_it_is_sick() {
+    let mut world = World::up([stop_first("current", 3000)]);
+    let run = world.run("current");
+    world.rescript(run, |script| script.requests = secs(2));
+    sicken(&mut world, run);
+    world.until("it is asked", |world| !world.stops.is_empty());
+    assert_eq!(world.mono, world.drain_of(run) + secs(2));
+    world.advance(secs(2));
+    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
+    assert_eq!((last_exit(&world).0, world.cuts.len()), (ExitReason::Unhealthy, 0));
+}
+
+#[test]
 fn a_sick_app_is_replaced_and_serves_meanwhile() {
     let mut world = up();
     let old = world.run("current");
@@ -240,4 +253,22 @@ fn a_staged_slot_does_not_keep_a_sick_one_from_being_replaced() {
     world.until("the swap", |world| world.app("current").slot == Slot::Green);
     assert_eq!(world.app("current").release, None, "nobody asked for the staged one");
     assert_eq!(world.gaps, []);
+}
+
+#[test]
+fn an_old_slot_is_probed_as_it_was_started_when_an_apply_fails() {
+    let mut world = up();
+    let old = world.run("current");
+    world.script("current", [Script::crashes(ms(10), code(1))]);
+    let id = world.apply([current().with(|app| {
+        app.command = vec!["broken".into()];
+        app.health.probe = Some(infissi::config::ProbeKind::Tcp);
+    })]);
+    world.failure(id);
+    world.checks.clear();
+    world.advance(secs(20));
+    let asked = |check: &infissi::supervisor::Check| {
+        matches!(check, infissi::supervisor::Check::Probe { kind: infissi::config::ProbeKind::Http { .. }, .. })
+    };
+    assert!(world.checks.iter().all(|(run, check)| *run == old && asked(check)), "{:?}", world.checks);
 }

@@ -197,3 +197,42 @@ fn an_app_that_binds_its_port_itself_goes_behind_the_proxy() {
     assert_eq!(world.active("current"), [world.run("current")]);
     assert_eq!(world.said("current", EventKind::Waiting).len(), 0, "it is not its own stranger");
 }
+
+#[test]
+fn another_public_port_needs_no_other_process() {
+    let mut world = World::up([current()]);
+    let run = world.run("current");
+    let apply = world.apply([proxied("current", 3005)]);
+    assert_eq!(world.plan(apply).steps[0].action, PlanAction::ChangeInPlace);
+    assert_eq!(world.published["current"].app.port, Some(3005));
+    world.advance(secs(5));
+    assert_eq!((world.active("current"), world.spawns.len(), world.stops.len()), (vec![run], 1, 0));
+}
+
+#[test]
+fn another_public_port_that_is_held_is_waited_for() {
+    let mut world = World::up([current()]);
+    world.hold_port(3005, "port 3005 is held");
+    world.apply([proxied("current", 3005)]);
+    world.advance(secs(2));
+    assert_eq!((world.status("current"), world.spawns.len()), (Status::Waiting, 1));
+    world.apply([current()]);
+    world.advance(secs(2));
+    assert_eq!((world.status("current"), world.reason("current").as_str()), (Status::Online, ""));
+}
+
+#[test]
+fn an_app_that_cannot_run_twice_any_more_does_not() {
+    for after in [1, 200, 400, 580, 2000] {
+        let mut world = World::up([current()]);
+        let old = world.run("current");
+        world.rescript(old, |script| (script.requests, script.streams) = (secs(3), secs(200)));
+        world.restart("current");
+        world.advance(std::time::Duration::from_millis(after));
+        let apply = world.apply([stop_first("current", 3000)]);
+        world.results(apply);
+        let restart = world.restart("current");
+        world.done(restart);
+        assert_eq!((world.status("current"), world.living("current")), (Status::Online, 1), "after {after} ms");
+    }
+}

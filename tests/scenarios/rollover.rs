@@ -282,6 +282,39 @@ fn an_apply_that_fails_keeps_the_old_slot_with_its_old_configuration() {
 }
 
 #[test]
+fn a_change_in_place_after_an_apply_that_failed_brings_the_old_slot_along() {
+    let broken = || current().with(|app| app.command = vec!["broken".into()]);
+    let mut world = up();
+    let old = world.run("current");
+    world.script("current", [Script::crashes(ms(50), code(1)), Script::crashes(ms(50), code(1)), Script::good()]);
+    let id = world.apply([broken()]);
+    world.failure(id);
+    world.advance(secs(1));
+    let id = world.apply([broken().with(|app| app.kill_timeout = secs(3))]);
+    let refusal = world.failure(id);
+    assert_eq!(refusal.message, "current is not restarted: the new slot exited with code 1");
+    world.advance(secs(20));
+    assert_eq!(world.active("current"), [old]);
+    world.crash("current", code(1));
+    world.advance(secs(2));
+    let commands: Vec<_> = world.spawns.iter().map(|spawn| spawn.command[0].as_str()).collect();
+    assert_eq!(commands, ["npm", "broken", "broken", "npm"], "what was changed in place is not mixed with what failed");
+}
+
+#[test]
+fn an_app_that_is_stopped_and_started_after_an_apply_that_failed_has_what_was_applied() {
+    let mut world = up();
+    world.script("current", [Script::crashes(ms(50), code(1)), Script::good()]);
+    let id = world.apply([current().with(|app| app.command = vec!["node".into()])]);
+    world.failure(id);
+    let stop = world.stop("current");
+    world.done(stop);
+    let start = world.start("current");
+    world.done(start);
+    assert_eq!(world.spawns[2].command, ["node"]);
+}
+
+#[test]
 fn an_apply_while_a_rollover_is_rising_overtakes_it() {
     let mut world = up();
     let old = world.run("current");

@@ -113,15 +113,20 @@ struct Actor {
     next_worker: u64,
     /// Before the next start, after deaths in a row.
     delay: Duration,
+    /// How many in a row, each after a short life.
+    deaths: u32,
     drains: Drains,
     /// Those that were published and are not over.
     runs: HashSet<RunId>,
     /// The new worker's socket before it has said Hello.
     attaching_at: Option<PathBuf>,
     ending: Option<Ending>,
-    news: (mpsc::Sender<(WorkerId, News)>, mpsc::Receiver<(WorkerId, News)>),
+    news: NewsChannel,
     found: (mpsc::UnboundedSender<Found>, mpsc::UnboundedReceiver<Found>),
 }
+
+/// What the workers say, with who says it.
+type NewsChannel = (mpsc::Sender<(WorkerId, News)>, mpsc::Receiver<(WorkerId, News)>);
 
 struct Ending {
     ended: oneshot::Sender<()>,
@@ -140,6 +145,7 @@ impl Actor {
             leaving: Vec::new(),
             next_worker: 0,
             delay: Duration::ZERO,
+            deaths: 0,
             drains: Drains::default(),
             runs: HashSet::new(),
             attaching_at: None,

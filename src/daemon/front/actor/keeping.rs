@@ -135,10 +135,11 @@ impl Actor {
         if self.ending.is_some() {
             return;
         }
-        if now.saturating_sub(born) < STEADY {
-            self.later()
+        self.deaths = if now.saturating_sub(born) < STEADY { self.deaths + 1 } else { 1 };
+        if self.deaths > 1 {
+            self.later();
         } else {
-            self.delay = Duration::ZERO
+            self.delay = Duration::ZERO;
         }
         self.figures.restarted();
         let how = how.map(|how| format!(" ({how})")).unwrap_or_default();
