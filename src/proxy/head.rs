@@ -188,8 +188,8 @@ pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
     response.version = Version::HTTP_11;
     let headers = &mut response.headers;
     let keep_alive = headers.get(KEEP_ALIVE).and_then(timeout);
-    // A length beside chunks is not the body's.
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    // A length beside chunks is not the body's; one that is said twice, or as a list, is written anew.
+    if headers.contains_key(header::TRANSFER_ENCODING) || !is_one_number(headers, &header::CONTENT_LENGTH) {
         headers.remove(header::CONTENT_LENGTH);
     }
     strip_hop_by_hop(headers);
@@ -262,6 +262,12 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
         all.extend_from_slice(value.as_bytes());
     }
     Some(all)
+}
+
+fn is_one_number(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let mut values = headers.get_all(name).iter();
+    let is_number = values.next().is_some_and(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
+    is_number && values.next().is_none()
 }
 
 fn names(headers: &HeaderMap, token: &str) -> bool {
