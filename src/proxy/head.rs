@@ -185,9 +185,13 @@ fn forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
 
 /// What the client is sent instead. Gives how long the origin keeps its connection, if it says so.
 pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
-    response.version = Version::HTTP_11;
+    let version = std::mem::replace(&mut response.version, Version::HTTP_11);
     let headers = &mut response.headers;
-    let keep_alive = headers.get(KEEP_ALIVE).and_then(timeout);
+    let keep_alive = match version {
+        // Without chunks: not every request could be sent to it.
+        Version::HTTP_10 => Some(Duration::ZERO),
+        _ => headers.get(KEEP_ALIVE).and_then(timeout),
+    };
     // A length beside chunks is not the body's; one that is said twice, or as a list, is written anew.
     if headers.contains_key(header::TRANSFER_ENCODING) || !is_one_number(headers, &header::CONTENT_LENGTH) {
         headers.remove(header::CONTENT_LENGTH);
