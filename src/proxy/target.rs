@@ -74,11 +74,6 @@ impl Target {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_cut(&self) -> bool {
-        self.is_cut.get()
-    }
-
     pub(super) fn cut_now(&self) {
         self.is_cut.set(true);
         self.pool.close();

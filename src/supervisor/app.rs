@@ -143,6 +143,17 @@ impl App {
         self.newest
     }
 
+    /// It is started anew: with what was applied last, though that never came to be.
+    pub(super) fn catch_up(&mut self) {
+        if Arc::ptr_eq(&self.cast(self.slot).config, &self.config) {
+            return;
+        }
+        for cast in &mut self.casts {
+            cast.config = self.config.clone();
+        }
+        self.outdate();
+    }
+
     /// What still runs is not what is started next.
     pub(super) fn outdate(&mut self) {
         if !self.is_at_rest() {

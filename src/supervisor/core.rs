@@ -256,6 +256,9 @@ impl Supervisor {
     pub(super) fn want(&mut self, i: usize, desired: bool, by: &str) {
         let app = &mut self.apps[i];
         self.desired_changed |= app.desired != desired;
+        if desired && !app.desired {
+            app.catch_up();
+        }
         app.desired = desired;
         app.run_now &= desired;
         app.by = by.to_owned();

@@ -41,7 +41,10 @@ impl Supervisor {
             Role::Active if self.apps[i].config.rolls_over() => {
                 self.announce(Some(place), EventKind::Health, None, detail);
             }
-            Role::Active => self.replace(place, ExitReason::Unhealthy, detail, now),
+            Role::Active => {
+                self.tell_replaced(place, ExitReason::Unhealthy, &detail);
+                self.leave(place, Cause::Replaced(ExitReason::Unhealthy, detail), Patience::WhileHeld, now);
+            }
             Role::Rising => self.fail_rollover(i, &detail, now),
             Role::Retiring => self.retire(i),
         }

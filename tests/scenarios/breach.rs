@@ -134,6 +134,19 @@ fn what_cannot_run_twice_drains_before_it_is_ended_for_its_size() {
 }
 
 #[test]
+fn what_cannot_run_twice_drains_before_it_is_ended_because_it_is_sick() {
+    let mut world = World::up([stop_first("current", 3000)]);
+    let run = world.run("current");
+    world.rescript(run, |script| script.requests = secs(2));
+    sicken(&mut world, run);
+    world.until("it is asked", |world| !world.stops.is_empty());
+    assert_eq!(world.mono, world.drain_of(run) + secs(2));
+    world.advance(secs(2));
+    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
+    assert_eq!((last_exit(&world).0, world.cuts.len()), (ExitReason::Unhealthy, 0));
+}
+
+#[test]
 fn a_sick_app_is_replaced_and_serves_meanwhile() {
     let mut world = up();
     let old = world.run("current");

@@ -302,6 +302,19 @@ fn a_change_in_place_after_an_apply_that_failed_brings_the_old_slot_along() {
 }
 
 #[test]
+fn an_app_that_is_stopped_and_started_after_an_apply_that_failed_has_what_was_applied() {
+    let mut world = up();
+    world.script("current", [Script::crashes(ms(50), code(1)), Script::good()]);
+    let id = world.apply([current().with(|app| app.command = vec!["node".into()])]);
+    world.failure(id);
+    let stop = world.stop("current");
+    world.done(stop);
+    let start = world.start("current");
+    world.done(start);
+    assert_eq!(world.spawns[2].command, ["node"]);
+}
+
+#[test]
 fn an_apply_while_a_rollover_is_rising_overtakes_it() {
     let mut world = up();
     let old = world.run("current");

@@ -84,6 +84,8 @@ pub(crate) struct Tree {
     pub(crate) slot: Slot,
     pub(crate) index: u16,
     pub(crate) script: Script,
+    /// It listens on a private port.
+    pub(crate) proxied: bool,
     /// Its own port, where it binds the public one itself.
     pub(crate) port: Option<u16>,
     /// Bytes over which it is replaced.

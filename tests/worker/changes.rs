@@ -79,7 +79,7 @@ async fn a_port_that_is_closed_serves_those_who_waited_there() {
     let mut worker = Worker::serving(&socket, &[&origin]).await;
     let mut open = Client::connect(public).await.unwrap();
     open.get("/").await.unwrap();
-    worker.signal(nix::libc::SIGSTOP);
+    worker.signal(libc::SIGSTOP);
     let mut waiting = Vec::new();
     for _ in 0..20 {
         let mut client = Client::connect(public).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_port_that_is_closed_serves_those_who_waited_there() {
     }
     drop(socket);
     worker.supervisor.order(Order::Unlisten { listener: LISTENER }).await;
-    worker.signal(nix::libc::SIGCONT);
+    worker.signal(libc::SIGCONT);
     for mut client in waiting {
         assert_eq!(client.answer().await.unwrap().status, 200);
     }

@@ -3,8 +3,10 @@
 use crate::process::soon;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 pub(crate) struct Client {
     stream: BufReader<TcpStream>,
@@ -72,6 +74,31 @@ impl Client {
         let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
         soon(self.stream.read_exact(&mut body)).await?;
         Ok(Answer { status, head, body: String::from_utf8(body).unwrap() })
+    }
+
+    /// Sends bytes as they are, until they are all gone or nobody takes them for a while; how many went.
+    pub(crate) async fn pours(&mut self, piece: &[u8], most: usize) -> usize {
+        let mut poured = 0;
+        while poured < most {
+            match timeout(Duration::from_millis(500), self.stream.write(piece)).await {
+                Ok(Ok(more)) => poured += more,
+                Ok(Err(_)) | Err(_) => break,
+            }
+        }
+        poured
+    }
+
+    /// All that still comes, and whether it ended well.
+    pub(crate) async fn rest(&mut self) -> (Vec<u8>, io::Result<usize>) {
+        let mut all = Vec::new();
+        let end = soon(self.stream.read_to_end(&mut all)).await;
+        (all, end)
+    }
+
+    /// Goes away without another word: the other side sees a reset.
+    pub(crate) fn vanishes(self) {
+        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        nix::sys::socket::setsockopt(self.stream.get_ref(), nix::sys::socket::sockopt::Linger, &at_once).unwrap();
     }
 
     /// True when the other side has ended the connection, in whatever way.

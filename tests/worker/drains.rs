@@ -73,10 +73,7 @@ async fn a_request_that_is_cut_has_an_answer_or_an_end() {
     worker.supervisor.order(Order::Cut { target: 1 }).await;
     // It was sent to blue already: nobody may send it again.
     assert!(client.answer().await.map_or(true, |answer| answer.status >= 500));
-    let mut left = worker.supervisor.in_flight(&blue).await;
-    while left != (0, 0) {
-        left = worker.supervisor.in_flight(&blue).await;
-    }
+    worker.supervisor.is_drained(&blue).await;
     assert_eq!(green.requests(), 0);
 }
 

@@ -6,6 +6,7 @@
 mod changes;
 mod client;
 mod drains;
+mod hostile;
 mod origin;
 mod pressure;
 mod process;

@@ -4,11 +4,17 @@ use infissi::proxy::channel::TargetPlace;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 
-/// `/slow` is answered when it is released, `/echo` becomes an upgrade that echoes, anything else is answered at once.
+/// A connection that takes nothing for so long is full.
+const STALLED: Duration = Duration::from_millis(300);
+
+/// `/slow` is answered when it is released, `/echo` becomes an upgrade that echoes, `/endless` never stops, `/garbled`
+/// breaks off in a chunk, `/deaf` takes nothing of the body, `/once` ends the connection unannounced; anything else is
+/// answered at once.
 pub(crate) struct Origin {
     pub(crate) target: u64,
     address: SocketAddr,
@@ -91,6 +97,19 @@ async fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         if path == "/echo" {
             return echo(stream.into_inner(), shared).await;
         }
+        if path == "/endless" {
+            return endless(stream.into_inner(), shared).await;
+        }
+        if path == "/garbled" {
+            let garbled = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n";
+            stream.write_all(garbled).await?;
+            continue;
+        }
+        if path == "/deaf" {
+            shared.arrived.add_permits(1);
+            shared.released.acquire().await.unwrap().forget();
+            return Ok(());
+        }
         if path == "/slow" {
             shared.arrived.add_permits(1);
             shared.released.acquire().await.unwrap().forget();
@@ -98,6 +117,9 @@ async fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         let body = shared.name();
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).await?;
+        if path == "/once" {
+            return Ok(());
+        }
     }
     Ok(())
 }
@@ -127,5 +149,40 @@ async fn echo(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             return Ok(());
         }
         stream.write_all(&bytes[..read]).await?;
+    }
+}
+
+/// Arrives when nobody takes any more of it.
+async fn endless(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
+    let length = u64::MAX / 2;
+    stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n").as_bytes()).await?;
+    let piece = vec![b'x'; 64 * 1024];
+    loop {
+        let mut writing = std::pin::pin!(stream.write_all(&piece));
+        if let Ok(written) = tokio::time::timeout(STALLED, &mut writing).await {
+            written?;
+        } else {
+            shared.arrived.add_permits(1);
+            writing.await?;
+        }
+    }
+}
+
+/// Somewhere that refuses connections, for as long as this lives.
+pub(crate) struct Nowhere {
+    place: TargetPlace,
+    _reserved: TcpSocket,
+}
+
+impl Nowhere {
+    pub(crate) fn new(target: u64) -> Nowhere {
+        let reserved = TcpSocket::new_v4().unwrap();
+        reserved.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let place = TargetPlace { target, address: reserved.local_addr().unwrap() };
+        Nowhere { place, _reserved: reserved }
+    }
+
+    pub(crate) fn place(&self) -> TargetPlace {
+        self.place.clone()
     }
 }

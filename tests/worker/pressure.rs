@@ -62,7 +62,7 @@ async fn a_supervisor_that_does_not_read_costs_nothing() {
     let origin = Origin::start(1).await;
     let (socket, public) = public_port();
     let mut worker = Worker::serving(&socket, &[&origin]).await;
-    let before = kilobytes(&worker);
+    let before = worker.kilobytes();
     let mut client = Client::connect(public).await.unwrap();
     for target in 0..200_000 {
         // Each asks for a report that nobody takes away; some time it is not obeyed any more.
@@ -76,7 +76,7 @@ async fn a_supervisor_that_does_not_read_costs_nothing() {
     for _ in 0..1000 {
         assert_eq!(client.get("/").await.unwrap().status, 200);
     }
-    let after = kilobytes(&worker);
+    let after = worker.kilobytes();
     assert!(after < before + 4096, "it grew from {before} to {after} kB");
 }
 
@@ -91,10 +91,5 @@ async fn it_is_small_has_one_thread_and_no_rights() {
     for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
         assert_eq!(worker.fact("status", set), "0000000000000000", "{set}");
     }
-    assert!(kilobytes(&worker) < 4096, "{} kB", kilobytes(&worker));
-}
-
-/// Memory that is its own, not the program's file.
-fn kilobytes(worker: &Worker) -> u64 {
-    worker.fact("status", "RssAnon").trim_end_matches(" kB").parse().unwrap()
+    assert!(worker.kilobytes() < 4096, "{} kB", worker.kilobytes());
 }

@@ -120,6 +120,11 @@ impl Supervisor {
         soon(self.incoming.next()).await.unwrap().map(|frame| frame.words)
     }
 
+    /// Waits until a retired target has nothing in flight.
+    pub(crate) async fn is_drained(&mut self, of: &Origin) {
+        while self.in_flight(of).await != (0, 0) {}
+    }
+
     /// The next word on what a target has in flight: requests and streams.
     pub(crate) async fn in_flight(&mut self, of: &Origin) -> (u64, u64) {
         loop {
@@ -206,6 +211,18 @@ impl Worker {
 
     pub(crate) async fn ended(&self) -> Exit {
         end_of(&self.launched).await
+    }
+
+    /// Processor time that it has used, hundredths of a second (proc_pid_stat(5)).
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        [11, 12].iter().map(|place| fields[*place].parse::<u64>().unwrap()).sum()
+    }
+
+    /// Memory that is its own, not the program's file, kB.
+    pub(crate) fn kilobytes(&self) -> u64 {
+        self.fact("status", "RssAnon").trim_end_matches(" kB").parse().unwrap()
     }
 
     /// A line of /proc/PID/`file` that begins so.

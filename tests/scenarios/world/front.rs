@@ -33,9 +33,9 @@ impl World {
         self.published.get(app).is_some_and(|public| public.open)
     }
 
-    /// Does a tree of the app have the public port?
+    /// Does a tree of the app run that is not behind the proxy?
     pub(crate) fn binds_itself(&self, app: &str) -> bool {
-        self.trees.values().any(|tree| tree.app == app && tree.exists() && tree.since.is_some() && tree.port.is_some())
+        self.trees.values().any(|tree| tree.app == app && tree.exists() && tree.since.is_some() && !tree.proxied)
     }
 
     /// When the run's drain began, and when it was asked to end.
@@ -52,7 +52,7 @@ impl World {
             let tree = self.trees.get_mut(run).unwrap_or_else(|| panic!("{run} never was"));
             assert_eq!(tree.app, name, "{run} was made for another app");
             assert!(tree.since.is_some() && tree.exists(), "{run} is not there");
-            assert_eq!(tree.port, None, "{run} has no private port");
+            assert!(tree.proxied, "{run} has no private port");
             assert!(!tree.asked, "{run} is asked to end");
             assert!(tree.drained.is_none() && !tree.cut, "{run} left the routes before");
             tree.served = true;
@@ -166,8 +166,10 @@ impl World {
     pub(super) fn note(&mut self, event: &Event) {
         let Event::MemorySampled { run, bytes, available } = event else { return };
         let Some(tree) = self.trees.get_mut(run) else { return };
-        let Some(limit) = tree.limit else { return };
-        tree.endangers |= *bytes > limit && (*bytes > limit + limit / 2 || *available < limit / 2);
+        let now = self.core.config().app(&tree.app).and_then(|app| app.max_memory_restart);
+        for limit in [tree.limit, now].into_iter().flatten() {
+            tree.endangers |= *bytes > limit && (*bytes > limit + limit / 2 || *available < limit / 2);
+        }
     }
 
     /// Says what nobody asked for of some run: late, again, or of another time.

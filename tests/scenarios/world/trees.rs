@@ -44,8 +44,10 @@ impl World {
     pub(super) fn spawn(&mut self, run: RunId, app: &AppConfig, (slot, index): (Slot, u16), release: Option<Release>) {
         assert_eq!(self.exits, 0, "spawned after its end");
         assert!(self.logs_open.contains(&app.name), "spawned before its logs were open");
+        let now = self.core.config().app(&app.name);
+        let twice = now.map_or(app.rolls_over(), |now| now.rolls_over());
         let rival = self.trees.values().find(|tree| {
-            let beside = app.rolls_over() && tree.slot != slot;
+            let beside = twice && tree.slot != slot;
             tree.app == app.name && tree.index == index && tree.exists() && !beside
         });
         assert!(rival.is_none(), "spawned beside {rival:?}");
@@ -67,6 +69,7 @@ impl World {
             slot,
             index,
             script,
+            proxied: app.proxy.is_some(),
             port: app.port.filter(|_| app.proxy.is_none()),
             limit: app.max_memory_restart,
             served: false,
