@@ -327,6 +327,26 @@ fn wrong_usage_is_exit_2_and_json_where_json_was_asked_for() {
 }
 
 #[test]
+fn swap_and_a_hard_restart_are_asked_for_as_they_are_meant() {
+    let done = |message: &str| json!({ "results": [{ "app": "web", "message": message, "error": null }] });
+    let supervisor = Supervisor::answering(&[
+        ("POST /v1/apps/web/swap?wait=true", 200, done("swapped in 3 ms, pid 5")),
+        ("POST /v1/apps/web/swap", 200, done("swapping")),
+        ("POST /v1/apps/web/restart?wait=true&hard=true", 200, done("restarted in 2 s, pid 6")),
+        ("POST /v1/apps/web/restart?wait=true", 200, done("restarted in 3 s, pid 7")),
+    ]);
+    for (line, expected) in [
+        ("swap web", "✓ web: swapped in 3 ms, pid 5\n"),
+        ("swap web --no-wait", "✓ web: swapping\n"),
+        ("restart web --hard", "✓ web: restarted in 2 s, pid 6\n"),
+        ("reload web", "✓ web: restarted in 3 s, pid 7\n"),
+    ] {
+        let said = supervisor.ctl(line);
+        assert_eq!((said.code, said.out.as_str()), (0, expected), "{line}: {}", said.err);
+    }
+}
+
+#[test]
 fn a_configuration_is_checked_without_a_supervisor() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("supervisor.toml");
@@ -344,10 +364,12 @@ fn a_configuration_is_checked_without_a_supervisor() {
 }
 
 #[test]
-fn the_example_configuration_is_right() {
-    let said = said(ctl().arg("check").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/supervisor.toml")));
-    assert_eq!(said.code, 0, "{}", said.err);
-    assert!(said.out.contains("staging, current"), "{}", said.out);
+fn the_example_configurations_are_right() {
+    for file in ["supervisor.toml", "contrib/examples/crm.toml"] {
+        let said = said(ctl().arg("check").arg(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))));
+        assert_eq!((said.code, said.err.as_str()), (0, ""), "{file}");
+        assert!(said.out.contains("staging, current"), "{}", said.out);
+    }
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn every_key_of_the_configuration_is_described() {
         |key: &str| page.lines().any(|line| line.starts_with('.') && line.split([' ', '"']).any(|word| word == key));
     let keys = accepted_keys();
     assert!(keys.len() > 40, "{keys:?}");
-    let tables = ["backoff", "health", "logs"].map(|table| format!("[apps.NAME.{table}]"));
+    let tables = ["backoff", "health", "logs", "drain", "deploy"].map(|table| format!("[apps.NAME.{table}]"));
     let has_a_section = |key: &str| {
         page.lines().any(|line| tables.iter().any(|table| line.ends_with(table.as_str()) && table.contains(key)))
     };
@@ -60,9 +60,11 @@ fn every_key_of_the_configuration_is_described() {
 /// As the refusal of a key that is none of them lists them, table by table.
 fn accepted_keys() -> Vec<String> {
     let text = "[supervisor]\nqqqqqqqqqqqq = 1\n[apps.a]\nqqqqqqqqqqqq = 1\n[apps.a.health]\nqqqqqqqqqqqq = 1\n\
-                [apps.a.logs]\nqqqqqqqqqqqq = 1\n[apps.a.backoff]\nqqqqqqqqqqqq = 1\n";
+                [apps.a.logs]\nqqqqqqqqqqqq = 1\n[apps.a.backoff]\nqqqqqqqqqqqq = 1\n\
+                [apps.a.limits]\nqqqqqqqqqqqq = 1\n[apps.a.drain]\nqqqqqqqqqqqq = 1\n\
+                [apps.a.deploy]\nqqqqqqqqqqqq = 1\n";
     let sources = Sources::from_text(Path::new("/supervisor.toml"), text, 0);
-    let facts = Facts { is_root: false, user_name: &|_| None };
+    let facts = Facts { is_root: false, user_name: &|_| None, log_dir: None };
     let mistakes = config::parse(&sources, &facts).unwrap_err().mistakes;
     let lists = mistakes.iter().filter_map(|mistake| mistake.expected.strip_prefix("there are "));
     lists.flat_map(|list| list.split(", ")).map(str::to_owned).collect()

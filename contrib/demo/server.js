@@ -12,12 +12,31 @@
 //                           lines=forever until /flood?lines=0
 //   /slow?ms=N              answers after N ms (1000)
 //
-// GET and POST do the same. Each request is logged in one line. SIGTERM and SIGINT stop it as `next start`
-// does: no new connections, running requests are finished, exit 143 or 130.
+// and answers that a client can check to the last byte:
+//
+//   /bytes?n=N&seed=S       N bytes (1024): the one at place I, from 0, is (31 I + S) modulo 256
+//   /chunked?n=N&ms=M       N lines (10), one every M ms (100), without a Content-Length
+//   /sse?n=N&ms=M           N events (10) with ids from 1, one every M ms (100), then one called "end"
+//   /ws                     a WebSocket that sends every message back
+//   /echo                   takes a body: {"bytes":…,"fnv1a":"…"}, the hash in 32 bits
+//   /nonce?id=ID&ms=M       takes a body, then writes "ID SLOT PID" into the file DEMO_NONCES and answers M ms (0) later
+//
+// GET and POST do the same. Each request is logged in one line, each answer says in X-App who gave it. SIGTERM and SIGINT
+// stop it as `next start` does: no new connections, running requests are finished, exit 143 or 130.
+//
+// DEMO_FAULT makes it bad from its start, with one or more of these and commas in between; requests are counted without
+// those for its health:
+//
+//   crash-at-start  never-listen  hang  sick      hang: it accepts and never answers; sick: as after /sick
+//   crash-after=N  hang-after=N  sick-after=N     after N requests
+//   errors-after=N                                after N requests all are answered 500, but not those for its health
+//   leak=R                                        takes R MB a second
 
 'use strict';
 
+const fs = require('node:fs');
 const http = require('node:http');
+const websocket = require('./websocket.js');
 
 const port = Number(process.env.PORT || 3000);
 // HOSTNAME is not asked: many shells set it to the machine's name. Without HOST: all addresses, IPv6 and IPv4.
@@ -30,7 +49,14 @@ const who = {
   pid: process.pid,
 };
 
-let healthy = true;
+const signature = `slot=${who.slot} instance=${who.instance} release=${who.release} pid=${who.pid}`;
+const faults = new Map((process.env.DEMO_FAULT || '').split(',').map((fault) => {
+  const [name, value] = fault.trim().split('=');
+  return [name, Number(value)];
+}));
+
+let healthy = !faults.has('sick');
+let asked = 0;
 let flood = 0;
 const leaked = [];
 
@@ -84,7 +110,42 @@ const routes = {
     const ms = number(query, 'ms', 1000);
     setTimeout(() => send(res, 200, `waited ${ms} ms\n`), ms);
   },
+  '/bytes': (query, res) => {
+    const bytes = Buffer.alloc(Math.min(number(query, 'n', 1024), 64 << 20));
+    const seed = number(query, 'seed', 0);
+    for (let at = 0; at < bytes.length; at += 1) bytes[at] = (at * 31 + seed) & 255;
+    send(res, 200, bytes, 'application/octet-stream');
+  },
+  '/chunked': (query, res) => {
+    res.writeHead(200, { 'content-type': 'text/plain; charset=utf-8', 'cache-control': 'no-store' });
+    drip(query, res, (at, n) => `line ${at} of ${n}\n`, () => '');
+  },
+  '/sse': (query, res) => {
+    res.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' });
+    drip(query, res, (at) => `id: ${at}\ndata: ${at}\n\n`, (n) => `event: end\ndata: ${n}\n\n`);
+  },
+  '/echo': (query, res, req) => {
+    let bytes = 0;
+    let hash = 0x811c9dc5;
+    req.on('data', (data) => {
+      bytes += data.length;
+      for (const byte of data) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+    });
+    req.once('end', () => {
+      const fnv1a = hash.toString(16).padStart(8, '0');
+      send(res, 200, `${JSON.stringify({ bytes, fnv1a })}\n`, 'application/json');
+    });
+  },
+  '/nonce': (query, res, req) => {
+    const id = (query.get('id') || '').replace(/\s/g, '_');
+    req.resume();
+    req.once('end', () => {
+      if (process.env.DEMO_NONCES) fs.appendFileSync(process.env.DEMO_NONCES, `${id} ${who.slot} ${who.pid}\n`);
+      setTimeout(() => send(res, 200, `done ${id}\n`), number(query, 'ms', 0));
+    });
+  },
 };
+const takesBody = new Set(['/echo', '/nonce']);
 
 const server = http.createServer((req, res) => {
   const started = process.hrtime.bigint();
@@ -93,18 +154,35 @@ const server = http.createServer((req, res) => {
     const ms = Number(process.hrtime.bigint() - started) / 1e6;
     console.log(`${req.method} ${req.url} ${res.statusCode} ${ms.toFixed(1)} ms`);
   });
+  res.setHeader('x-app', signature);
+  if (path !== '/api/health') {
+    asked += 1;
+    if (after('crash-after')) throw new Error(`crashed by request ${asked}`);
+    if (after('sick-after')) healthy = false;
+    if (after('errors-after')) return send(res, 500, 'an error on purpose\n');
+  }
+  if (faults.has('hang') || after('hang-after')) return undefined;
   const route = Object.hasOwn(routes, path) ? routes[path] : undefined;
   if (!route) return send(res, 404, 'not found\n');
   if (!['GET', 'HEAD', 'POST'].includes(req.method)) return send(res, 405, 'GET or POST\n');
-  req.resume();
-  return route(new URLSearchParams(query), res);
+  if (!takesBody.has(path)) req.resume();
+  return route(new URLSearchParams(query), res, req);
+});
+
+server.on('upgrade', (req, socket, head) => {
+  if (req.url.split('?', 1)[0] !== '/ws') return socket.end('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n');
+  console.log(`${req.method} ${req.url} 101`);
+  return websocket.echo(req, socket, head, { 'X-App': signature });
 });
 
 server.on('error', (error) => {
   console.error(`cannot listen on port ${port}: ${error.message}`);
   process.exit(1);
 });
-server.listen(port, host, () => {
+if (faults.has('crash-at-start')) throw new Error('crashed at its start');
+if (faults.has('leak')) leak(Infinity, faults.get('leak'));
+if (faults.has('never-listen')) setInterval(() => console.log('still not listening'), 1000);
+else server.listen(port, host, () => {
   const { address, port: bound } = server.address();
   const shown = address === '::' || address === '0.0.0.0' ? 'localhost' : address.includes(':') ? `[${address}]` : address;
   console.log(`listening on http://${shown}:${bound} (${who.app}, ${who.slot}, pid ${who.pid})`);
@@ -120,6 +198,25 @@ for (const [signal, code] of [['SIGTERM', 143], ['SIGINT', 130]]) {
 
 function send(res, status, body, type = 'text/plain; charset=utf-8') {
   return res.writeHead(status, { 'content-type': type, 'cache-control': 'no-store' }).end(body);
+}
+
+function after(fault) {
+  return faults.has(fault) && asked > faults.get(fault);
+}
+
+// One piece after another, none sooner than its time; the end comes with the last.
+function drip(query, res, piece, last) {
+  const n = number(query, 'n', 10);
+  let at = 0;
+  const timer = setInterval(() => {
+    at += 1;
+    if (at <= n) res.write(piece(at, n));
+    if (at >= n) {
+      clearInterval(timer);
+      res.end(last(n));
+    }
+  }, number(query, 'ms', 100));
+  res.once('close', () => clearInterval(timer));
 }
 
 function number(query, name, otherwise) {
@@ -157,7 +254,7 @@ function write(to, run, first, lines, bytes) {
 function page() {
   const rows = Object.entries(who).map(([name, value]) => `<tr><th>${name}<td>${escape(String(value))}`);
   const links = ['/api/health', '/sick', '/well', '/crash', '/exit?code=3', '/hang', '/leak?mb=400&rate=100',
-    '/flood?lines=1000', '/slow?ms=2000'].map((path) => `<li><a href="${path.replaceAll('&', '&amp;')}">${path}</a>`);
+    '/flood?lines=1000', '/slow?ms=2000', '/chunked', '/sse'].map((path) => `<li><a href="${path.replaceAll('&', '&amp;')}">${path}</a>`);
   return `<!doctype html>
 <meta name="viewport" content="width=device-width">
 <title>${escape(who.app)}</title>

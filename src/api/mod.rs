@@ -18,6 +18,6 @@ pub use reply::{
 pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, LogsQuery, SignalBody};
 pub use status::{
     AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OtherPhase, OtherSlot,
-    OutputLine, Overview, ProcessRow, SupervisorStatus, Traffic,
+    OutputLine, Overview, ProcessRow, SupervisorStatus, Traffic, WorkerStatus,
 };
 pub use words::{ExitReason, Health, Slot, Status, Stream};

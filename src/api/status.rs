@@ -74,6 +74,9 @@ pub struct OtherSlot {
     /// Who caused it: a user's name, or `supervisor`.
     pub by: String,
     pub since: Timestamp,
+    /// While it is warm: until when.
+    #[serde(default)]
+    pub until: Option<Timestamp>,
     /// Requests and streams that it still has, while it drains.
     pub in_flight: Option<u64>,
 }
@@ -148,6 +151,9 @@ pub struct AppDetail {
     /// Names, never values, of the environment that an instance gets.
     pub env_names: Vec<String>,
     pub log_files: LogFiles,
+    /// Its public addresses, which the proxy serves; none where the app binds its port itself or has no port.
+    #[serde(default)]
+    pub listen: Vec<String>,
     pub depends_on: Vec<String>,
     /// The probe in words: `GET /api/health`, `tcp`, `its port`.
     pub probe: String,
@@ -210,10 +216,27 @@ pub struct SupervisorStatus {
     pub state_dir: String,
     pub log_dir: String,
     pub host: HostStatus,
+    /// The first and the last of the private ports of instances behind the proxy.
+    #[serde(default)]
+    pub port_range: Option<[u16; 2]>,
+    /// The proxy worker, once an app needed one.
+    #[serde(default)]
+    pub worker: Option<WorkerStatus>,
     /// How process trees are kept: `cgroup` or `session`.
     pub trees: String,
     /// What the operator should know: state not written, no cgroup, running as root.
     pub warnings: Vec<String>,
+}
+
+/// The process that has the public ports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    pub pid: i32,
+    pub version: String,
+    /// Its proportional set size in bytes, or what is private to it where that may not be seen.
+    pub memory_bytes: u64,
+    /// Open connections of clients.
+    pub connections: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@ use super::cron::Cron;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `[apps.NAME]`, with `[defaults]` and the built-in defaults merged in.
@@ -14,7 +14,7 @@ pub struct AppConfig {
     pub aliases: Vec<String>,
     /// The argument vector, `{port}` and its like not yet put in. Never empty.
     pub command: Vec<String>,
-    /// Absolute.
+    /// Absolute; with `deploy`, below [`DeployConfig::live`] unless written absolute.
     pub cwd: PathBuf,
     /// As written, or the owner of a file that root reads and does not own; when absent and the supervisor is root, the
     /// owner of `cwd`.
@@ -202,10 +202,29 @@ pub enum LogFormat {
     Json,
 }
 
+impl DeployConfig {
+    /// The link to the active release.
+    pub fn live(&self) -> PathBuf {
+        self.root.join("live")
+    }
+}
+
 impl AppConfig {
     /// Is a restart a rollover to the other slot?
     pub fn rolls_over(&self) -> bool {
         self.proxy.as_ref().is_some_and(|proxy| proxy.strategy == Strategy::BlueGreen)
+    }
+
+    /// As it is in that release: where its paths lead through the link to the active one, they lead into this one.
+    #[must_use]
+    pub fn in_release(&self, release: &Path) -> AppConfig {
+        let live = self.deploy.as_ref().map(DeployConfig::live);
+        let moved = |path: &PathBuf| match live.as_ref().and_then(|live| path.strip_prefix(live).ok()) {
+            Some(within) => release.join(within).components().collect(),
+            None => path.clone(),
+        };
+        let env_file = self.env_file.as_ref().map(|file| EnvFile { path: moved(&file.path), optional: file.optional });
+        AppConfig { cwd: moved(&self.cwd), path: self.path.iter().map(moved).collect(), env_file, ..self.clone() }
     }
 
     /// Does its process come and go by a schedule?

@@ -1,13 +1,14 @@
 //! `[apps.NAME]` over `[defaults]` → one [`AppConfig`].
 
-use super::app::{AppConfig, Autorestart, Backoff, EnvFile};
+use super::app::{AppConfig, Autorestart, Backoff, DeployConfig, EnvFile};
 use super::command;
 use super::cron::Cron;
 use super::keys;
 use super::notes::{Notes, Place};
+use super::proxy_table::{self, Claim};
 use super::table::{Found, Setting, View};
 use super::values;
-use super::{Facts, health_table, logs_table, signals, units};
+use super::{Facts, deploy_table, health_table, init, logs_table, signals, units};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,8 @@ pub(super) struct Draft<'a> {
     pub(super) head: Place,
     pub(super) aliases: Vec<Found<'a>>,
     pub(super) port: Option<Found<'a>>,
+    /// Its public addresses.
+    pub(super) claims: Vec<Claim<'a>>,
     /// In the order of `config.depends_on`.
     pub(super) depends_on: Vec<Found<'a>>,
 }
@@ -45,19 +48,20 @@ impl<'a> AppTable<'_, 'a> {
     pub(super) fn draft(&self, notes: &mut Notes<'_>) -> Draft<'a> {
         let view = self.view;
         view.refuse_unknown(&keys::APP, notes);
-        self.refuse_later_choices(notes);
         let (aliases, alias_places) = texts(&view.own(), "aliases", notes, values::name);
         let (depends_on, dependency_places) = texts(view, "depends_on", notes, values::word);
         let port = view.own().read("port", notes, values::port);
+        let (schedule, cron_restart, timeout) = self.times(notes);
+        let public = proxy_table::public(view, &port, view.get("schedule").is_some(), notes);
         let port_place = port.found().cloned();
         let port = port.value();
-        let cwd = self.cwd(notes);
-        let (schedule, cron_restart, timeout) = self.times(notes);
+        let deploy = deploy_table::deploy(view, self.directory_of(self.file, notes), notes);
+        let cwd = self.cwd(deploy.as_ref(), notes);
         let (max_memory_restart, memory_max) = memory(view, notes);
         let config = AppConfig {
             name: self.name.to_owned(),
             aliases,
-            command: self.command(port, notes),
+            command: self.command(port, public.proxy.is_some(), notes),
             user: self.user(notes),
             path: paths(view, &cwd, notes),
             env: self.env(port, notes),
@@ -65,8 +69,8 @@ impl<'a> AppTable<'_, 'a> {
             cwd,
             inherit_env: inherited(view, notes),
             port,
-            proxy: None,
-            instances: self.instances(port, schedule.is_some(), notes),
+            instances: self.instances(port.filter(|_| public.proxy.is_none()), schedule.is_some(), notes),
+            proxy: public.proxy,
             autostart: view.read("autostart", notes, values::flag).or(true),
             autorestart: view.read("autorestart", notes, autorestart).or(Autorestart::Always),
             stop_exit_codes: view.read("stop_exit_codes", notes, exit_codes).or(Vec::new()),
@@ -85,7 +89,7 @@ impl<'a> AppTable<'_, 'a> {
             schedule,
             timeout,
             cron_restart,
-            deploy: None,
+            deploy,
         };
         self.refuse_port_of_a_job(&config, notes);
         Draft {
@@ -94,29 +98,8 @@ impl<'a> AppTable<'_, 'a> {
             head: self.head.clone().unwrap_or(Place { file: self.file, span: 0..0 }),
             aliases: alias_places,
             port: port_place,
+            claims: public.claims,
             depends_on: dependency_places,
-        }
-    }
-
-    /// Choices of the interface that this version does not have.
-    fn refuse_later_choices(&self, notes: &mut Notes<'_>) {
-        let choices = [
-            ("proxy", "http", "off", "the app binds its port itself"),
-            ("strategy", "blue-green", "stop-first", "a restart stops the app and starts it again"),
-        ];
-        for (key, later, there, remark) in choices {
-            let Some(found) = self.view.get(key) else { continue };
-            match found.value.as_str() {
-                Some(value) if value == there => {}
-                Some(value) if value == later => notes.blame(
-                    &found,
-                    format!("this version does not have {value:?} yet"),
-                    format!("leave it out or write {there:?}: {remark}"),
-                ),
-                Some(_) | None => {
-                    notes.blame(&found, format!("{} is not a choice", found.shown()), format!("write {there:?}"));
-                }
-            }
         }
     }
 
@@ -124,10 +107,15 @@ impl<'a> AppTable<'_, 'a> {
         notes.sources().files[file].path.parent().unwrap_or(Path::new("/"))
     }
 
-    fn cwd(&self, notes: &mut Notes<'_>) -> PathBuf {
-        match self.view.read("cwd", notes, values::path) {
-            Setting::Set(cwd, found) => values::resolve(self.directory_of(found.file, notes), &cwd),
-            Setting::Absent | Setting::Bad => values::resolve(self.directory_of(self.file, notes), Path::new(".")),
+    /// A deployed app's begins in its active release.
+    fn cwd(&self, deploy: Option<&DeployConfig>, notes: &mut Notes<'_>) -> PathBuf {
+        let (cwd, file) = match self.view.read("cwd", notes, values::path) {
+            Setting::Set(cwd, found) => (cwd, found.file),
+            Setting::Absent | Setting::Bad => (PathBuf::from("."), self.file),
+        };
+        match deploy {
+            Some(deploy) => values::resolve(&deploy.live(), &cwd),
+            None => values::resolve(self.directory_of(file, notes), &cwd),
         }
     }
 
@@ -169,8 +157,14 @@ impl<'a> AppTable<'_, 'a> {
         Some(name)
     }
 
-    fn command(&self, port: Option<u16>, notes: &mut Notes<'_>) -> Vec<String> {
+    fn command(&self, port: Option<u16>, proxied: bool, notes: &mut Notes<'_>) -> Vec<String> {
         let setting = self.view.read("command", notes, command::command);
+        if let (Setting::Set(words, found), Some(port)) = (&setting, port.filter(|_| proxied))
+            && init::own_port(&words.join(" ")) == Some(port)
+        {
+            let what = format!("port {port} stands in it, and that is the proxy's");
+            notes.blame(found, what, "write {port} in its place, or proxy = \"off\" beside it");
+        }
         if let Setting::Set(words, found) = &setting
             && self.head.is_some()
             && port.is_none()
@@ -205,7 +199,8 @@ impl<'a> AppTable<'_, 'a> {
         env
     }
 
-    fn instances(&self, port: Option<u16>, job: bool, notes: &mut Notes<'_>) -> u16 {
+    /// `bound`: the port that the app binds itself.
+    fn instances(&self, bound: Option<u16>, job: bool, notes: &mut Notes<'_>) -> u16 {
         let count = |found: &Found<'_>, notes: &mut Notes<'_>| values::number(found, notes, "a count", 1..=1000);
         let Setting::Set(count, found) = self.view.read("instances", notes, count) else {
             return 1;
@@ -219,11 +214,14 @@ impl<'a> AppTable<'_, 'a> {
             }
             return 1;
         }
-        if let Some(port) = port {
-            let what = format!("{count} instances cannot share port {port} yet");
-            notes.blame(&found, what, "leave it out until this version has the proxy");
+        let Some(port) = bound else {
+            return count;
+        };
+        if found.own {
+            let what = format!("{count} instances cannot all bind port {port}");
+            notes.blame(&found, what, "let the proxy serve them: take out proxy = \"off\"; or leave this out");
         }
-        count
+        1
     }
 
     /// `schedule`, `cron_restart` and `timeout`, all in `timezone`.

@@ -1,7 +1,8 @@
 //! What changed of an app between two configurations, and whether that needs a new process.
 
-use super::app::{AppConfig, HealthConfig, LogsConfig};
+use super::app::{AppConfig, DrainConfig, HealthConfig, LimitsConfig, LogsConfig, ProxyConfig};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// The changed keys of one app.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,11 +64,14 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
             ("path", *path != new.path),
             ("env_file", *env_file != new.env_file),
             ("inherit_env", *inherit_env != new.inherit_env),
-            ("port", *port != new.port),
             ("memory_max", *memory_max != new.memory_max),
         ],
     );
     changed.extend(maps("env", env, &new.env));
+    if deploy.as_ref().map(|deploy| &deploy.root) != new.deploy.as_ref().map(|deploy| &deploy.root) {
+        changed.push("deploy.root".to_owned());
+    }
+    of_serving(&mut changed, (*port, proxy.is_some()), (new.port, new.proxy.is_some()));
     // A service and a job live differently: the one cannot become the other while it runs.
     let needs_restart = !changed.is_empty() || old.is_job() != new.is_job();
     note(
@@ -76,8 +80,6 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         &[
             ("name", *name != new.name),
             ("aliases", *aliases != new.aliases),
-            ("proxy", *proxy != new.proxy),
-            ("deploy", *deploy != new.deploy),
             ("instances", *instances != new.instances),
             ("autostart", *autostart != new.autostart),
             ("autorestart", *autorestart != new.autorestart),
@@ -95,10 +97,52 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
             ("backoff.max", backoff.max != new.backoff.max),
         ],
     );
+    if let (Some(deploy), Some(new)) = (deploy, &new.deploy) {
+        note(&mut changed, "deploy.", &[("warm", deploy.warm != new.warm)]);
+    }
+    if let (Some(proxy), Some(new_proxy)) = (proxy, &new.proxy) {
+        note(&mut changed, "", &[("port", *port != new.port)]);
+        of_proxy(&mut changed, (proxy, *port), (new_proxy, new.port));
+    }
     of_health(&mut changed, health, &new.health);
     of_logs(&mut changed, logs, &new.logs);
     changed.sort();
     Diff { changed, needs_restart }
+}
+
+/// Who binds the port, as `(port, behind the proxy)`: what the process was told with PORT. Behind the proxy on both
+/// sides, the public port is none of its business.
+fn of_serving(changed: &mut Vec<String>, old: (Option<u16>, bool), new: (Option<u16>, bool)) {
+    let behind_proxy = old.1 && new.1;
+    let both_serve = old.0.is_some() && new.0.is_some();
+    note(changed, "", &[("port", old.0 != new.0 && !behind_proxy), ("proxy", both_serve && old.1 != new.1)]);
+}
+
+/// Each with its app's port.
+fn of_proxy(changed: &mut Vec<String>, old: (&ProxyConfig, Option<u16>), new: (&ProxyConfig, Option<u16>)) {
+    let (ProxyConfig { listen, strategy, hold, trusted_proxies, limits, drain }, new_proxy) = (old.0, new.0);
+    let LimitsConfig { connections, header_timeout, head, idle } = limits;
+    let DrainConfig { requests, upgrades } = drain;
+    // An address on the app's port says nothing of its own when that one changes.
+    let written = |listen: &[SocketAddr], port| -> Vec<_> {
+        listen.iter().map(|at| (at.ip(), Some(at.port()).filter(|own| Some(*own) != port))).collect()
+    };
+    note(
+        changed,
+        "",
+        &[
+            ("listen", written(listen, old.1) != written(&new_proxy.listen, new.1)),
+            ("strategy", *strategy != new_proxy.strategy),
+            ("hold", *hold != new_proxy.hold),
+            ("trusted_proxies", *trusted_proxies != new_proxy.trusted_proxies),
+            ("limits.connections", *connections != new_proxy.limits.connections),
+            ("limits.header_timeout", *header_timeout != new_proxy.limits.header_timeout),
+            ("limits.head", *head != new_proxy.limits.head),
+            ("limits.idle", *idle != new_proxy.limits.idle),
+            ("drain.requests", *requests != new_proxy.drain.requests),
+            ("drain.upgrades", *upgrades != new_proxy.drain.upgrades),
+        ],
+    );
 }
 
 fn of_health(changed: &mut Vec<String>, old: &HealthConfig, new: &HealthConfig) {
@@ -154,7 +198,7 @@ mod tests {
 
     fn app(text: &str) -> AppConfig {
         let sources = Sources::from_text(Path::new("/srv/supervisor.toml"), &format!("[apps.a]\n{text}"), 0);
-        let parsed = parse(&sources, &Facts { is_root: false, user_name: &|_| None });
+        let parsed = parse(&sources, &Facts { is_root: false, user_name: &|_| None, log_dir: None });
         AppConfig::clone(&parsed.unwrap_or_else(|mistakes| panic!("{mistakes}")).config.apps[0])
     }
 
@@ -208,6 +252,46 @@ mod tests {
         ] {
             assert_eq!(between("", line), (vec![key.to_owned()], false));
         }
+    }
+
+    #[test]
+    fn behind_the_proxy_the_public_side_is_changed_in_place() {
+        for (line, key) in [
+            ("listen = \"127.0.0.1\"", "listen"),
+            ("listen = [\"[::]\", \"127.0.0.1:3010\"]", "listen"),
+            ("strategy = \"stop-first\"", "strategy"),
+            ("hold = \"1s\"", "hold"),
+            ("trusted_proxies = []", "trusted_proxies"),
+            ("limits.connections = 5", "limits.connections"),
+            ("limits.header_timeout = \"5s\"", "limits.header_timeout"),
+            ("limits.head = \"64K\"", "limits.head"),
+            ("limits.idle = \"90s\"", "limits.idle"),
+            ("drain.requests = \"5s\"", "drain.requests"),
+            ("drain.upgrades = \"5s\"", "drain.upgrades"),
+        ] {
+            assert_eq!(between("port = 1", &format!("port = 1\n{line}")), (vec![key.to_owned()], false));
+        }
+    }
+
+    #[test]
+    fn an_app_that_moves_to_other_releases_starts_anew_there() {
+        let deploy = |root: &str, warm: &str| format!("deploy = {{ root = {root:?}, warm = {warm:?} }}");
+        let moved = vec!["cwd".to_owned(), "deploy.root".to_owned()];
+        assert_eq!(between("", &deploy("/x", "60s")), (moved.clone(), true));
+        assert_eq!(between(&deploy("/x", "60s"), &deploy("/y", "60s")), (moved, true));
+        let warm = vec!["deploy.warm".to_owned()];
+        assert_eq!(between(&deploy("/x", "60s"), &deploy("/x", "5m")), (warm, false));
+    }
+
+    #[test]
+    fn a_public_port_is_the_processs_own_only_without_the_proxy() {
+        let port = vec!["port".to_owned()];
+        assert_eq!(between("port = 1", "port = 2"), (port.clone(), false));
+        assert_eq!(between("port = 1\nproxy = \"off\"", "port = 2\nproxy = \"off\""), (port.clone(), true));
+        assert_eq!(between("port = 1\nlisten = \"0.0.0.0\"", "port = 2\nlisten = \"0.0.0.0\""), (port, false));
+        let proxy = vec!["proxy".to_owned()];
+        assert_eq!(between("port = 1", "port = 1\nproxy = \"off\""), (proxy.clone(), true));
+        assert_eq!(between("port = 1\nproxy = \"off\"", "port = 1\nhold = \"1s\""), (proxy, true));
     }
 
     #[test]

@@ -1,15 +1,14 @@
-//! What only one app may have: a name, a port, its log files.
+//! What only one app may have: a name, its log files.
 
 use super::app_table::Draft;
 use super::notes::{Notes, Place};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// Notes every name, port and log file that two apps claim.
-/// `log_dir` is the configured default of the log files.
+/// Notes every name and log file that two apps claim.
+/// `log_dir` is where the log files are that name no directory.
 pub(super) fn refuse(drafts: &[Draft<'_>], log_dir: Option<&Path>, notes: &mut Notes<'_>) {
     let mut names: HashMap<String, &Draft<'_>> = HashMap::new();
-    let mut ports: HashMap<u16, &Draft<'_>> = HashMap::new();
     let mut files: HashMap<(PathBuf, String), &Draft<'_>> = HashMap::new();
     // An app's name goes before anybody's alias.
     for draft in drafts {
@@ -26,13 +25,6 @@ pub(super) fn refuse(drafts: &[Draft<'_>], log_dir: Option<&Path>, notes: &mut N
                 notes.blame(found, what, "choose another alias");
             } else {
                 names.insert(alias.clone(), draft);
-            }
-        }
-        if let (Some(port), Some(found)) = (draft.config.port, &draft.port) {
-            if let Some(first) = ports.get(&port) {
-                notes.blame(found, format!("{port} is already the port of {}", first.key), "choose another port");
-            } else {
-                ports.insert(port, draft);
             }
         }
         let logs = &draft.config.logs;

@@ -43,6 +43,8 @@ struct Project {
     manager: Manager,
     next: bool,
     env_file: bool,
+    /// A route of Next that is there to be asked how the app does: its file, and its path.
+    health: Option<(String, String)>,
 }
 
 #[derive(Clone, Copy)]
@@ -96,10 +98,12 @@ impl Project {
         let dir = std::path::absolute(dir).map_err(|source| InitError::Read { path, source })?;
         let dir: PathBuf = dir.components().collect();
         let depends = |table: &str| package[table].get("next").is_some();
+        let next = (depends("dependencies") || depends("devDependencies")) && runs_next(&start);
         Ok(Project {
             name: name(package["name"].as_str().unwrap_or_default(), &dir),
             manager: Manager::of(&dir),
-            next: (depends("dependencies") || depends("devDependencies")) && runs_next(&start),
+            health: if next { health_route(&dir) } else { None },
+            next,
             env_file: dir.join(".env").exists(),
             start,
             dir,
@@ -120,8 +124,13 @@ impl Project {
             (format!("command = {}", quoted(&command)), ""),
             (format!("cwd = {}", quoted(&self.dir.to_string_lossy())), ""),
             (format!("port = {port}"), of_port.as_str()),
-            ("env = { NODE_ENV = \"production\" }".to_owned(), ""),
         ];
+        // Behind the proxy it would bind the port that the proxy holds.
+        if !self.next && own_port == Some(port) {
+            let remark = "let the script use $PORT and take this out: then a restart loses no request";
+            lines.push(("proxy = \"off\"".to_owned(), remark));
+        }
+        lines.extend([("env = { NODE_ENV = \"production\" }".to_owned(), "")]);
         if self.env_file && self.next {
             lines.push(("# env_file = \".env\"".to_owned(), "not needed: Next reads .env by itself"));
         } else if self.env_file {
@@ -132,9 +141,18 @@ impl Project {
             ("# path = [\"/opt/node/bin\"]".to_owned(), "where node is, if it is not in the supervisor's PATH"),
             ("# max_memory_restart = \"1G\"".to_owned(), "the whole process tree"),
             (String::new(), ""),
-            (format!("# [{table}.health]"), "without it: online when it accepts on its port"),
-            ("# http = \"/api/health\"".to_owned(), ""),
         ]);
+        let found = self.health.as_ref().map(|(file, _)| format!("found in {file}")).unwrap_or_default();
+        match &self.health {
+            Some((_, path)) => lines.extend([
+                (format!("[{table}.health]"), "without it: online when it accepts on its port"),
+                (format!("http = {}", quoted(path)), found.as_str()),
+            ]),
+            None => lines.extend([
+                (format!("# [{table}.health]"), "without it: online when it accepts on its port"),
+                ("# http = \"/api/health\"".to_owned(), ""),
+            ]),
+        }
         lines.iter().map(|(line, remark)| with_remark(line, remark)).collect()
     }
 }
@@ -147,7 +165,7 @@ fn port_remark(own_port: Option<u16>, port: u16) -> String {
     match own_port {
         Some(own) if own == port => "the start script names it too: change both together".to_owned(),
         Some(own) => format!("the start script says {own}: let it use $PORT instead"),
-        None => "PORT in its environment; leave it out for a worker that listens nowhere".to_owned(),
+        None => "the public one, the app has to listen on $PORT; leave it out for a worker".to_owned(),
     }
 }
 
@@ -173,12 +191,40 @@ fn fitting(name: &str) -> String {
     name.trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
 }
 
+/// A health route where Next's app or pages router finds it. Under a base path it would be elsewhere, and a probe that
+/// asks in vain keeps the app from being online.
+fn health_route(dir: &Path) -> Option<(String, String)> {
+    const ENDS: [&str; 5] = ["ts", "js", "tsx", "jsx", "mjs"];
+    if ENDS.iter().any(|end| says(&dir.join(format!("next.config.{end}")), "basePath")) {
+        return None;
+    }
+    for name in ["api/health", "api/healthz", "health", "healthz"] {
+        let mut files = vec![format!("app/{name}/route")];
+        if name.starts_with("api/") {
+            files.extend([format!("pages/{name}"), format!("pages/{name}/index")]);
+        }
+        for (file, end) in files.iter().flat_map(|file| ENDS.iter().map(move |end| (file, end))) {
+            let candidates = [format!("{file}.{end}"), format!("src/{file}.{end}")];
+            if let Some(found) = candidates.into_iter().find(|file| dir.join(file).is_file()) {
+                return Some((found, format!("/{name}")));
+            }
+        }
+    }
+    None
+}
+
+fn says(file: &Path, word: &str) -> bool {
+    let mut text = String::new();
+    let read = std::fs::File::open(file).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+    read.is_ok() && text.contains(word)
+}
+
 fn runs_next(start: &str) -> bool {
     start.split_whitespace().any(|word| word == "next" || word.ends_with("/next"))
 }
 
-/// The port in `-p 3002`, `-p3002`, `--port 3002`, `--port=3002` or `PORT=3002`.
-fn own_port(start: &str) -> Option<u16> {
+/// The port that a start script names by itself: `-p 3002`, `-p3002`, `--port 3002`, `--port=3002` or `PORT=3002`.
+pub fn own_port(start: &str) -> Option<u16> {
     let words: Vec<&str> = start.split_whitespace().collect();
     words.iter().enumerate().find_map(|(index, word)| {
         let value = match *word {

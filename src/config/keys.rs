@@ -17,15 +17,24 @@ pub(super) const ROOT: Keys = Keys {
     misplaced: &[
         (APP.known, "write it below [apps.NAME] or [defaults]"),
         (APP.later, "leave it out, this version does not have it yet"),
-        (SUPERVISOR.later, "leave it out, this version does not have it yet"),
         (SUPERVISOR.known, "write it below [supervisor]"),
     ],
     elsewhere: &[],
 };
 
 pub(super) const SUPERVISOR: Keys = Keys {
-    known: &["runtime_dir", "state_dir", "log_dir", "include", "control", "metrics", "shutdown_timeout", "log"],
-    later: &["port_range"],
+    known: &[
+        "runtime_dir",
+        "state_dir",
+        "log_dir",
+        "include",
+        "port_range",
+        "control",
+        "metrics",
+        "shutdown_timeout",
+        "log",
+    ],
+    later: &[],
     misplaced: &[(APP.known, "write it below [apps.NAME] or [defaults]")],
     elsewhere: &[],
 };
@@ -45,9 +54,12 @@ pub(super) const APP: Keys = Keys {
         "env_file",
         "inherit_env",
         "port",
+        "listen",
         "proxy",
         "instances",
         "strategy",
+        "hold",
+        "trusted_proxies",
         "autostart",
         "autorestart",
         "stop_exit_codes",
@@ -63,11 +75,20 @@ pub(super) const APP: Keys = Keys {
         "min_uptime",
         "max_restarts",
         "backoff",
+        "limits",
         "health",
+        "drain",
         "logs",
+        "deploy",
     ],
-    later: &["listen", "hold", "trusted_proxies", "release_of", "limits", "drain", "deploy", "backup"],
-    misplaced: &[(LOGS.known, "write it into its [logs] table"), (HEALTH.known, "write it into its [health] table")],
+    later: &["release_of", "backup"],
+    misplaced: &[
+        (LOGS.known, "write it into its [logs] table"),
+        (HEALTH.known, "write it into its [health] table"),
+        (DRAIN.known, "write it into its [drain] table"),
+        (DEPLOY.known, "write it into its [deploy] table"),
+        (LIMITS.known, "write it into its limits = { … }"),
+    ],
     elsewhere: &[
         ("name", "the name stands in the table's head: [apps.NAME]"),
         ("script", "write command = \"npm start\" or what else starts it"),
@@ -109,6 +130,18 @@ pub(super) const HEALTH: Keys = Keys {
         "unhealthy",
     ],
     later: &[],
+    misplaced: &[],
+    elsewhere: &[],
+};
+
+pub(super) const LIMITS: Keys =
+    Keys { known: &["connections", "header_timeout", "head", "idle"], later: &[], misplaced: &[], elsewhere: &[] };
+
+pub(super) const DRAIN: Keys = Keys { known: &["requests", "upgrades"], later: &[], misplaced: &[], elsewhere: &[] };
+
+pub(super) const DEPLOY: Keys = Keys {
+    known: &["root", "warm"],
+    later: &["repo", "branch", "shared", "steps", "migrate", "bridge", "keep", "backup", "min_free"],
     misplaced: &[],
     elsewhere: &[],
 };

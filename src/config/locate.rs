@@ -168,6 +168,11 @@ struct Row {
 }
 
 impl Caller<'_> {
+    /// Where the apps' logs are when no configuration says so; none without a home directory.
+    pub fn log_dir(&self) -> Option<PathBuf> {
+        self.systemd("LOGS_DIRECTORY").or_else(|| self.table().map(|row| row.log_dir))
+    }
+
     fn path_in(&self, variable: &str) -> Option<PathBuf> {
         (self.env)(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
     }

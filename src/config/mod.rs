@@ -1,10 +1,13 @@
 //! `supervisor.toml` → [`Config`], valid by construction; every mistake with its key and line.
 
+mod addresses;
 mod app;
 mod app_table;
+mod claims;
 mod command;
 mod cron;
 mod dependencies;
+mod deploy_table;
 mod diff;
 mod dotenv;
 mod doubles;
@@ -17,6 +20,7 @@ mod logs_table;
 mod mistake;
 mod notes;
 mod parse;
+mod proxy_table;
 mod signals;
 mod sources;
 mod supervisor_table;
@@ -31,7 +35,7 @@ pub use app::{
 pub use cron::Cron;
 pub use diff::{Diff, diff};
 pub use dotenv::{DotenvError, parse_dotenv};
-pub use init::{InitError, init};
+pub use init::{InitError, init, own_port};
 pub use locate::{Caller, Located, NoConfig, Places, PlacesError, SocketCandidate, SocketsError, Tried, find, sockets};
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{Facts, Parsed, parse, supervisor_only};

@@ -6,8 +6,8 @@ use super::mistake::{Mistake, Mistakes};
 use super::notes::{Notes, Place};
 use super::sources::Sources;
 use super::table::{self, Found, Layer, View};
-use super::{Config, SupervisorConfig, dependencies, doubles, supervisor_table, values};
-use std::path::Path;
+use super::{Config, SupervisorConfig, claims, dependencies, doubles, supervisor_table, values};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
 use toml::de::DeTable;
@@ -20,6 +20,8 @@ pub struct Facts<'f> {
     pub is_root: bool,
     /// The name of a uid.
     pub user_name: &'f dyn Fn(u32) -> Option<String>,
+    /// Where the apps' logs are when the file names no directory for them: [`Caller::log_dir`](super::Caller::log_dir).
+    pub log_dir: Option<PathBuf>,
 }
 
 /// A valid configuration and what is unwise in it.
@@ -37,7 +39,8 @@ pub fn parse(sources: &Sources, facts: &Facts<'_>) -> Result<Parsed, Mistakes> {
         (0..sources.files.len()).map(|file| document(file, sources, &mut notes)).collect();
     let roots: Vec<View<'_>> = documents.iter().enumerate().map(|(file, table)| root(file, table.get_ref())).collect();
     let base = sources.files[0].path.parent().unwrap_or(Path::new("/"));
-    let supervisor = supervisor_table::supervisor(&roots[0].sub("supervisor", &mut notes), base, &mut notes);
+    let own_table = roots[0].sub("supervisor", &mut notes);
+    let supervisor = supervisor_table::supervisor(&own_table, base, &mut notes);
     let mut drafts = Vec::new();
     let main_defaults = roots[0].sub("defaults", &mut notes);
     for (file, root) in roots.iter().enumerate() {
@@ -56,7 +59,10 @@ pub fn parse(sources: &Sources, facts: &Facts<'_>) -> Result<Parsed, Mistakes> {
         refuse_foreign(file, facts, &mut notes);
         warn_of_writers(file, facts, &mut notes);
     }
-    doubles::refuse(&drafts, supervisor.log_dir.as_deref(), &mut notes);
+    doubles::refuse(&drafts, supervisor.log_dir.as_deref().or(facts.log_dir.as_deref()), &mut notes);
+    claims::refuse_shared(&drafts, &mut notes);
+    claims::refuse_metrics(supervisor.metrics, &own_table, &drafts, &mut notes);
+    claims::check_range(&supervisor.port_range, own_table.get("port_range").as_ref(), &drafts, &mut notes);
     dependencies::resolve(&mut drafts, &mut notes);
     let warnings = notes.finish()?;
     let apps = drafts.into_iter().map(|draft| Arc::new(draft.config)).collect();

@@ -7,9 +7,12 @@ use super::table::{Found, Setting, View};
 use super::values;
 use super::{ControlConfig, LogFormat, OwnLogConfig, SupervisorConfig};
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Below it only root may bind (ip(7), ip_unprivileged_port_start), and apps are not root.
+const LEAST_PORT: u16 = 1024;
 const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 /// `base`: the directory of the main file.
@@ -26,7 +29,7 @@ pub(super) fn supervisor(view: &View<'_>, base: &Path, notes: &mut Notes<'_>) ->
         runtime_dir: directory("runtime_dir", notes),
         state_dir: directory("state_dir", notes),
         log_dir: directory("log_dir", notes),
-        port_range: super::PORT_RANGE,
+        port_range: view.read("port_range", notes, port_range).or(super::PORT_RANGE),
         control: control(&view.sub("control", notes), notes),
         metrics: view.read("metrics", notes, address).value(),
         shutdown_timeout: wait(view, "shutdown_timeout", SHORTEST, notes).or(Duration::from_secs(60)),
@@ -65,6 +68,17 @@ fn own_log(table: &View<'_>, notes: &mut Notes<'_>) -> OwnLogConfig {
         level: table.read("level", notes, level).or("info".to_owned()),
         format: table.read("format", notes, values::log_format).or(LogFormat::Text),
     }
+}
+
+fn port_range(found: &Found<'_>, notes: &mut Notes<'_>) -> Option<RangeInclusive<u16>> {
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port >= LEAST_PORT);
+    let ends = found.value.as_str().and_then(|text| text.split_once('-'));
+    let range = ends.and_then(|(first, last)| Some(port(first)?..=port(last)?)).filter(|range| !range.is_empty());
+    if range.is_none() {
+        let expected = format!("write the first and the last, such as \"21000-21999\", from {LEAST_PORT} to 65535");
+        notes.blame(found, format!("{} is not a range of ports", found.shown()), expected);
+    }
+    range
 }
 
 fn address(found: &Found<'_>, notes: &mut Notes<'_>) -> Option<SocketAddr> {

@@ -64,10 +64,12 @@ pub enum Command {
     Start(ActOptions),
     /// Stop, and keep stopped
     Stop(ActOptions),
-    /// Stop and start again with the configuration as it was applied
+    /// Replace by new processes; behind the proxy, without losing a request
     Restart(RestartOptions),
     /// The same as restart
     Reload(RestartOptions),
+    /// Make the other slot active: the staged one, or back to the one before while it is warm
+    Swap(ActOptions),
     /// Send a signal to an app's processes
     #[command(after_help = SIGNAL_EXAMPLES)]
     Signal {
@@ -163,7 +165,7 @@ pub struct ActOptions {
 pub struct RestartOptions {
     #[command(flatten)]
     pub act: ActOptions,
-    /// Stop before the new one starts, even where the new one could take over
+    /// Stop before the new one starts, even behind the proxy: requests are held meanwhile
     #[arg(long)]
     pub hard: bool,
 }
@@ -243,7 +245,7 @@ impl Arguments {
 /// The commands in the groups in which people look for them.
 pub const GROUPS: [(&str, &[&str]); 4] = [
     ("Look", &["list", "show", "logs", "events", "health"]),
-    ("Act", &["start", "stop", "restart", "reload", "signal", "reset", "flush", "exec"]),
+    ("Act", &["start", "stop", "restart", "reload", "swap", "signal", "reset", "flush", "exec"]),
     ("Configure", &["apply", "check", "init"]),
     ("The supervisor", &["doctor", "ping", "version", "shutdown", "completions"]),
 ];
@@ -271,7 +273,7 @@ Without a command: list. APP is one or more names, aliases, globs, or all.
 
 Examples:
   infissi-ctl                       the table of all apps
-  infissi-ctl restart staging       waits until it is online again
+  infissi-ctl restart staging       waits until the new one has taken over
   infissi-ctl logs staging -n 100   the last 100 lines, then live
   infissi-ctl show staging          why did it restart?
   infissi-ctl apply --dry-run       what would the changed supervisor.toml do?

@@ -27,7 +27,7 @@ pub(crate) fn which(session: &Session, file: Option<&Path>) -> Result<PathBuf, F
 
 pub(crate) fn read(path: &Path) -> Result<Parsed, Mistakes> {
     let name_of = |uid| name_and_home(uid).map(|(name, _)| name);
-    let facts = Facts { is_root: own_uid() == 0, user_name: &name_of };
+    let facts = Facts { is_root: own_uid() == 0, user_name: &name_of, log_dir: place::caller().log_dir() };
     config::parse(&Sources::read(path)?, &facts)
 }
 

@@ -1,5 +1,7 @@
 //! `doctor`: what is wrong with the supervisor, the machine and the apps, each with the next step.
 
+mod proxied;
+
 use super::check;
 use super::failure::Failure;
 use super::session::Session;
@@ -78,6 +80,7 @@ fn examine(session: &mut Session) -> Result<Vec<Finding>, Failure> {
         findings.push(room(kind, Path::new(directory)));
         findings.extend(writable(kind, Path::new(directory)));
     }
+    findings.extend(proxied::private_ports(&supervisor));
     findings.extend(apps(session, &supervisor)?);
     Ok(findings)
 }
@@ -185,6 +188,7 @@ fn apps(session: &mut Session, supervisor: &SupervisorStatus) -> Result<Vec<Find
                 &format!("is there room, and may the supervisor write to {}?", detail.log_files.combined),
             ));
         }
+        findings.extend(proxied::app(&detail));
         match session.client()?.get::<ExecPlan>(&routes::exec(&app.name)) {
             Ok(plan) => findings.extend(programs(&detail, &plan)),
             // Somebody who may look but not see the environment.

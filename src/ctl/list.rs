@@ -5,7 +5,7 @@ use super::look::{BOLD, DIM, Look};
 use super::session::Session;
 use super::table::table;
 use super::units::{distance, printable};
-use super::{check, clock};
+use super::{check, clock, slots};
 use crate::api::{AppStatus, ConfigStatus, Overview, Status, routes};
 use jiff::Timestamp;
 
@@ -41,7 +41,10 @@ fn empty(config: &ConfigStatus) -> String {
 
 fn notes(overview: &Overview, now: Timestamp, look: &Look) -> Vec<String> {
     let Overview { apps, config, warnings } = overview;
-    let mut notes: Vec<String> = apps.iter().filter_map(|app| about_app(app, now, look)).collect();
+    let mut notes: Vec<String> = apps
+        .iter()
+        .flat_map(|app| [about_app(app, now, look), about_other_slot(app, now, look)].into_iter().flatten())
+        .collect();
     if let Some(mistakes) = &config.faulty {
         notes.push(format!("{} {} has mistakes; the last applied configuration runs.", look.warning(), config.path));
         notes.extend(mistakes.trim_end().lines().map(|line| format!("  {line}")));
@@ -87,10 +90,17 @@ fn about_app(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
     Some(format!("{mark} {} {does}: {}{next}", app.name, printable(reason)))
 }
 
+/// `staging: green is starting (4s, by ann)`.
+fn about_other_slot(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
+    let other = app.other.as_ref()?;
+    let mark = look.paint(DIM, look.sign("·", "-"));
+    Some(format!("{mark} {}: {}", app.name, printable(&slots::sentence(&app.name, other, now))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::SupervisorStatus;
+    use crate::api::{OtherPhase, OtherSlot, Slot, SupervisorStatus};
     use crate::ctl::sample;
 
     const PLAIN: Look = Look { terminal: false, color: false, unicode: true, width: None, height: None };
@@ -103,6 +113,23 @@ mod tests {
     #[test]
     fn each_app_in_trouble_has_its_reason_below_the_table() {
         insta::assert_snapshot!(shown(&sample::apps(), &sample::supervisor()));
+    }
+
+    #[test]
+    fn what_goes_on_in_the_other_slot_stands_below_the_table() {
+        let mut app = sample::app("web");
+        app.other = Some(OtherSlot {
+            slot: Slot::Green,
+            phase: OtherPhase::Warm,
+            release: Some("20251020-010000".to_owned()),
+            by: "ann".to_owned(),
+            since: sample::at("2026-01-02T03:03:55Z"),
+            until: Some(sample::at("2026-01-02T03:04:55Z")),
+            in_flight: None,
+        });
+        let shown = shown(&[app], &sample::supervisor());
+        let note = "· web: green (release 20251020-010000) is warm for 50s more: infissi-ctl swap web goes back\n";
+        assert!(shown.ends_with(note), "{shown}");
     }
 
     #[test]

@@ -23,9 +23,11 @@ mod selector;
 mod session;
 mod show;
 pub mod since;
+mod slots;
 mod stream;
 mod supervisor;
 mod table;
+mod traffic;
 mod units;
 mod watch;
 
@@ -122,6 +124,7 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         | Command::Reload(RestartOptions { act: options, hard }) => {
             act(session, "restart", "restarting", &options, hard)
         }
+        Command::Swap(options) => act(session, "swap", "swapping", &options, false),
         Command::Signal { app, signal } => act::signal(session, app, signal),
         Command::Reset(named) => {
             let apps = &named.apps;

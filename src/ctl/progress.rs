@@ -3,6 +3,7 @@
 use super::clock;
 use super::look::Look;
 use super::selector::means;
+use super::slots;
 use super::units::truncated;
 use crate::api::{AppStatus, Client, routes};
 use std::io::{IsTerminal, Write};
@@ -96,10 +97,11 @@ impl Drop for Progress {
     }
 }
 
-/// `staging: stopping, current: online`.
+/// `staging: stopping, current: starting green`.
 fn states(apps: &[AppStatus], words: &[String]) -> String {
     let concerned = apps.iter().filter(|app| words.is_empty() || words.iter().any(|word| means(word, app)));
-    let states: Vec<String> = concerned.map(|app| format!("{}: {}", app.name, app.status)).collect();
+    let state = |app: &AppStatus| slots::step(app).unwrap_or_else(|| app.status.to_string());
+    let states: Vec<String> = concerned.map(|app| format!("{}: {}", app.name, state(app))).collect();
     states.join(", ")
 }
 

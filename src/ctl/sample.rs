@@ -87,6 +87,8 @@ pub(crate) fn supervisor() -> SupervisorStatus {
         state_dir: "/var/lib/infissi".to_owned(),
         log_dir: "/var/log/infissi".to_owned(),
         host: HostStatus { memory_total_bytes: 4 << 30, memory_available_bytes: 2 << 30, load_1: 0.2, cpus: 2 },
+        port_range: Some([21_000, 21_999]),
+        worker: None,
         trees: "cgroup".to_owned(),
         warnings: Vec::new(),
     }
@@ -106,6 +108,7 @@ pub(crate) fn detail() -> AppDetail {
             out: "/var/log/infissi/staging-out.log".to_owned(),
             error: "/var/log/infissi/staging-error.log".to_owned(),
         },
+        listen: vec!["[::]:3002".to_owned()],
         depends_on: Vec::new(),
         probe: "GET /api/health".to_owned(),
         schedule: None,

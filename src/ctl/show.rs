@@ -6,7 +6,9 @@ use super::failure::Failure;
 use super::look::{BOLD, Look};
 use super::selector::{is_several, means};
 use super::session::Session;
+use super::slots;
 use super::table::{boxed, health_color, status_color};
+use super::traffic;
 use super::units::{distance, local_time, percent, printable, size, uptime};
 use crate::api::{AppDetail, AppStatus, OutputLine, ProcessRow, RefusalCode, Stream, routes};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
@@ -62,6 +64,7 @@ fn text(app: &AppDetail, now: Timestamp, look: &Look) -> String {
         }
     };
     section(&app.status.name, Some(state(app, now, look)));
+    section("traffic", app.status.traffic.as_ref().map(|traffic| traffic::rows(pairs(look), traffic, &app.status)));
     section("processes", processes(&app.processes, look));
     section("instances", instances(app, look));
     section("runs", Some(runs(app, look)));
@@ -97,7 +100,13 @@ fn state(app: &AppDetail, now: Timestamp, look: &Look) -> Table {
     }
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     add(&mut rows, "port", &status.port.map_or_else(|| "none: a worker".to_owned(), |port| port.to_string()));
+    if !app.listen.is_empty() {
+        add(&mut rows, "public addresses", &app.listen.join(", "));
+    }
     add(&mut rows, "slot", &status.slot.to_string());
+    if let Some(other) = &status.other {
+        add(&mut rows, "other slot", &printable(&slots::sentence(&status.name, other, now)));
+    }
     add(&mut rows, "pid", &or_none(status.pid.map(|pid| pid.to_string())));
     add(&mut rows, "uptime", &or_none(status.uptime_ms.map(uptime)));
     add(&mut rows, "unplanned restarts", &status.restarts.to_string());
@@ -171,10 +180,14 @@ fn tree(processes: &[ProcessRow]) -> Vec<(usize, &ProcessRow)> {
 }
 
 fn instances(app: &AppDetail, look: &Look) -> Option<Table> {
-    if app.status.instances.len() < 2 {
+    // Behind the proxy even a single one has a port of its own.
+    let proxied = !app.listen.is_empty();
+    if app.status.instances.len() < if proxied { 1 } else { 2 } {
         return None;
     }
-    let mut table = several(look, &["slot", "index", "status", "health", "pid", "port", "uptime", "cpu", "mem"]);
+    let port = if proxied { "private port" } else { "port" };
+    let mut table =
+        several(look, &["slot", "index", "status", "health", "pid", port, "in flight", "uptime", "cpu", "mem"]);
     let or_none = |value: Option<String>| right(value.unwrap_or_else(|| "-".to_owned()));
     for instance in &app.status.instances {
         table.add_row([
@@ -184,6 +197,7 @@ fn instances(app: &AppDetail, look: &Look) -> Option<Table> {
             Cell::new(instance.health),
             or_none(instance.pid.map(|pid| pid.to_string())),
             or_none(instance.port.map(|port| port.to_string())),
+            or_none(instance.in_flight.map(|count| count.to_string())),
             or_none(instance.uptime_ms.map(uptime)),
             or_none(instance.cpu_percent.map(percent)),
             or_none(instance.memory_bytes.map(size)),
@@ -232,7 +246,7 @@ fn several(look: &Look, titles: &[&str]) -> Table {
     table
 }
 
-fn add(table: &mut Table, name: &str, value: &str) {
+pub(crate) fn add(table: &mut Table, name: &str, value: &str) {
     table.add_row([key(name), Cell::new(value)]);
 }
 

@@ -5,11 +5,12 @@ use super::notice::Ask;
 use super::shared::Shared;
 use super::shell::SAVE_PATIENCE;
 use crate::api::{ApplyReply, Refusal, RefusalCode};
-use crate::config::{Config, Facts, Mistakes, Parsed, Sources, parse};
+use crate::config::{Caller, Config, Facts, Mistakes, Parsed, Sources, parse};
+use crate::linux::identity::Identity;
 use crate::linux::peer::user_name;
 use crate::supervisor::{Reply, RequestId, plan};
 use jiff::Timestamp;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -33,7 +34,13 @@ pub(super) fn load(path: &Path, is_root: bool) -> Result<Loaded, Mistakes> {
 /// # Errors
 /// Every mistake.
 pub(super) fn parse_sources(sources: &Sources, is_root: bool) -> Result<Parsed, Mistakes> {
-    parse(sources, &Facts { is_root, user_name: &user_name })
+    parse(sources, &Facts { is_root, user_name: &user_name, log_dir: usual_log_dir() })
+}
+
+fn usual_log_dir() -> Option<PathBuf> {
+    let own = Identity::own();
+    let env = |name: &str| std::env::var_os(name);
+    Caller { uid: own.uid, user: None, home: Some(own.home), cwd: PathBuf::new(), env: &env }.log_dir()
 }
 
 /// What `apply` would do.

@@ -1,8 +1,9 @@
 //! From an app's configuration to a process: whose it is, what it finds, where it lives; every refusal in words.
 
 use super::children::Children;
-use super::environment::{InstanceName, command_line, environment};
-use super::runs::Run;
+use super::environment::{DEPLOYMENT_ID, InstanceName, command_line, environment};
+use super::private_ports::PrivatePorts;
+use super::runs::{Run, RunPort};
 use super::users::Users;
 use crate::api::Slot;
 use crate::config::{AppConfig, parse_dotenv};
@@ -14,8 +15,10 @@ use crate::linux::ports::{self, Holder};
 use crate::linux::proc::{MARK, ProcessId};
 use crate::linux::spawn::Launch;
 use crate::linux::tree::Tree;
-use crate::supervisor::{RunId, SpawnRefusal};
-use std::ffi::OsString;
+use crate::supervisor::{Release, RunId, SpawnRefusal};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +38,7 @@ pub(super) struct Launcher {
     pub nofile: Option<Nofile>,
     pub users: Users,
     pub children: Children,
+    pub ports: Arc<PrivatePorts>,
 }
 
 /// One launch.
@@ -43,6 +47,9 @@ pub(super) struct Order {
     pub app: Arc<AppConfig>,
     pub slot: Slot,
     pub index: u16,
+    pub release: Option<Release>,
+    /// The private ports to choose from, for an app behind the proxy.
+    pub port_range: RangeInclusive<u16>,
 }
 
 /// A process that runs.
@@ -55,7 +62,7 @@ pub(super) struct Landing {
 /// As whom, with what and where a command of an app runs.
 pub(super) struct Setting {
     pub user: Identity,
-    pub env: Vec<(OsString, OsString)>,
+    pub env: BTreeMap<OsString, OsString>,
     pub cwd: PathBuf,
 }
 
@@ -70,22 +77,27 @@ impl Launcher {
         order: &Order,
         take_output: impl FnOnce(&Identity, [OwnedFd; 2]),
     ) -> Result<Landing, SpawnRefusal> {
-        if let Some(port) = order.app.port.filter(|port| !ports::is_free(*port)) {
-            return Err(SpawnRefusal::PortHeld { holder: held(port) });
-        }
         let failed = |reason: String| SpawnRefusal::Failed { reason };
-        let instance = InstanceName { app: &order.app, slot: order.slot, index: order.index };
+        let port = self.port(order)?;
+        let instance = InstanceName {
+            app: &order.app,
+            slot: order.slot,
+            index: order.index,
+            port: port.as_ref().map(RunPort::number),
+            release: order.release.as_ref(),
+        };
         let mark = format!("{}.{}", self.state_id, order.run);
         let setting = self.setting(instance, &mark).map_err(failed)?;
         let owner = Some((setting.user.uid, setting.user.gid));
         let pipe = |what: &str| OutputPipe::new(owner).map_err(|error| failed(format!("cannot make {what}: {error}")));
         let (out, err) = (pipe("the pipe for its output")?, pipe("the pipe for its errors")?);
         let cgroup = self.cgroup(order);
+        let deployment = setting.env.get(OsStr::new(DEPLOYMENT_ID)).map(|id| id.to_string_lossy().into_owned());
         let spawned = super::clock::now().mono;
         let launched = self.children.launch(Launch {
             command: command_line(instance, &order.app.command),
             cwd: setting.cwd,
-            env: setting.env,
+            env: setting.env.into_iter().collect(),
             identity: self.users.becomes(setting.user.clone()),
             stdin: None,
             stdout: out.write,
@@ -103,7 +115,20 @@ impl Launcher {
         let leader = ProcessId { pid: launched.pid, start_time: launched.start_time };
         let tree = Tree::new(leader, mark, cgroup).with_pipes([out.inode, err.inode]);
         let run = Run::new(order.run, &order.app.name, (order.slot, order.index), tree, spawned);
-        Ok(Landing { run, pidfd: launched.pidfd })
+        Ok(Landing { run: run.told(port, deployment, order.release.clone()), pidfd: launched.pidfd })
+    }
+
+    /// Where the instance is to listen: a private port behind the proxy, else the app's own, which has to be free.
+    fn port(&self, order: &Order) -> Result<Option<RunPort>, SpawnRefusal> {
+        if order.app.proxy.is_some() {
+            let port = self.ports.take(&order.port_range).map_err(|reason| SpawnRefusal::Failed { reason })?;
+            return Ok(Some(RunPort::Private(port)));
+        }
+        let Some(port) = order.app.port else { return Ok(None) };
+        if !ports::is_free(port) {
+            return Err(SpawnRefusal::PortHeld { holder: held(port) });
+        }
+        Ok(Some(RunPort::Public(port)))
     }
 
     /// What an app's process, probe or `exec` runs with.
@@ -111,12 +136,14 @@ impl Launcher {
     /// # Errors
     /// A fact of the machine that is against it, as a sentence.
     pub(super) fn setting(&self, instance: InstanceName<'_>, mark: &str) -> Result<Setting, String> {
-        let app = instance.app;
+        let released = instance.release.map(|release| instance.app.in_release(&release.dir));
+        let app = released.as_ref().unwrap_or(instance.app);
         let user = self.users.find(app)?;
         let env_file = self.env_file(app, &user)?;
+        let instance = InstanceName { app, ..instance };
         let mut env = environment(instance, &user, &|name| std::env::var_os(name), env_file);
         env.insert(OsString::from(MARK), OsString::from(mark));
-        Ok(Setting { user, env: env.into_iter().collect(), cwd: app.cwd.clone() })
+        Ok(Setting { user, env, cwd: app.cwd.clone() })
     }
 
     /// A cgroup of its own, with its memory cap. An app runs without one rather than not at all.

@@ -30,6 +30,26 @@ pub(super) enum Notice {
         bytes: u64,
         available: u64,
     },
+    /// Somebody else has a public address of this app, or it cannot be ours: a sentence.
+    PortHeld {
+        app: String,
+        holder: String,
+    },
+    PortOpen {
+        app: String,
+    },
+    /// What a drained run still has.
+    InFlight {
+        run: RunId,
+        requests: u64,
+        streams: u64,
+    },
+    /// What a run has answered through the proxy so far, and how much of it badly.
+    Traffic {
+        run: RunId,
+        answered: u64,
+        errors: u64,
+    },
     /// The desired state is on the disk, or could not be put there: by the number of the save.
     Saved {
         save: u64,

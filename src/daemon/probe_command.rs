@@ -4,7 +4,7 @@
 
 mod said;
 
-use super::environment::{InstanceName, command_line};
+use super::environment::command_line;
 use super::launch::sentence;
 use super::runs::Run;
 use super::shared::Shared;
@@ -106,7 +106,7 @@ async fn look(shared: Arc<Shared>, order: Order, patience: Duration, answer: wat
 fn start(shared: &Shared, order: &Order) -> Result<Probe, String> {
     let (config, run) = (shared.config(), &order.run);
     let app = config.app(&run.app).ok_or("its app is gone")?;
-    let instance = InstanceName { app, slot: run.slot, index: run.index };
+    let instance = run.as_instance(app);
     // A mark of its own: it belongs neither to the app's tree nor to another probe's, and is found after a crash all
     // the same.
     let mark = format!("{}.{}.probe.{}", shared.launcher.state_id, run.id, order.number);
@@ -120,7 +120,7 @@ fn start(shared: &Shared, order: &Order) -> Result<Probe, String> {
         .launch(Launch {
             command: command_line(instance, &order.command),
             cwd: setting.cwd,
-            env: setting.env,
+            env: setting.env.into_iter().collect(),
             identity: shared.launcher.users.becomes(setting.user),
             stdin: None,
             stdout: pipe.write,

@@ -23,13 +23,16 @@ use tokio::time::timeout;
 const LARGEST_BODY: usize = 256 * 1024;
 /// The built-in look at a port is quick; a `/proc` that hangs is no answer.
 const PORT_TIMEOUT: Duration = Duration::from_secs(3);
+const NO_PORT: &str = "it has no port to ask on";
 
 /// One probe; bad ones say why in one sentence.
 pub(super) async fn ask(shared: &Arc<Shared>, id: RunId, check: &Check) -> Result<(), String> {
     let run = shared.runs.get(id).ok_or("it is gone")?;
-    match check {
-        Check::Port(port) => own_port(&run, *port, PORT_TIMEOUT).await.map(drop),
-        Check::Probe { kind, port, timeout } => probe(shared, &run, kind, (*port, *timeout)).await,
+    // Behind the proxy each run has a port of its own, of which the check knows nothing.
+    match (check, run.port()) {
+        (Check::Port(_), Some(port)) => own_port(&run, port, PORT_TIMEOUT).await.map(drop),
+        (Check::Port(_), None) => Err(NO_PORT.to_owned()),
+        (Check::Probe { kind, timeout, .. }, port) => probe(shared, &run, kind, (port, *timeout)).await,
     }
 }
 
@@ -40,12 +43,12 @@ async fn probe(
     (port, patience): (Option<u16>, Duration),
 ) -> Result<(), String> {
     if let ProbeKind::Command(command) = kind {
-        if let Some(port) = port.filter(|port| run.address(*port).is_none()) {
+        if let Some(port) = port.filter(|_| run.address().is_none()) {
             own_port(run, port, patience).await?;
         }
         return probe_command::ask(shared, run, command, patience).await;
     }
-    let Some(port) = port else { return Err("it has no port to ask on".to_owned()) };
+    let Some(port) = port else { return Err(NO_PORT.to_owned()) };
     let asking = async {
         let stream = connect(run, port, patience).await?;
         match kind {
@@ -63,22 +66,31 @@ async fn own_port(run: &Arc<Run>, port: u16, patience: Duration) -> Result<Socke
     let looking = run.clone();
     let look = tokio::task::spawn_blocking(move || {
         let pids: Vec<i32> = looking.tree.processes().iter().map(|process| process.id.pid).collect();
-        ports::listens(port, &pids)
-    });
-    match timeout(patience, look).await {
-        Ok(Ok(Listening::Own(address))) => {
-            run.is_seen_at(address);
-            Ok(address)
+        match ports::listens(port, &pids) {
+            Listening::Own(address) => Ok(address),
+            Listening::No => Err(elsewhere(port, &ports::listened_to_by(&pids))),
+            Listening::Stranger(holder) => Err(format!("port {port} is held by {}", who(&holder))),
         }
-        Ok(Ok(Listening::No)) => Err(format!("nothing listens on port {port}")),
-        Ok(Ok(Listening::Stranger(holder))) => Err(format!("port {port} is held by {}", who(&holder))),
-        Ok(Err(_)) | Err(_) => Err(format!("cannot look at port {port}")),
-    }
+    });
+    let address = match timeout(patience, look).await {
+        Ok(Ok(found)) => found?,
+        Ok(Err(_)) | Err(_) => return Err(format!("cannot look at port {port}")),
+    };
+    run.is_seen_at(address);
+    Ok(address)
+}
+
+/// Nothing listens where it was told to; on `others` it does.
+fn elsewhere(port: u16, others: &[u16]) -> String {
+    let Some(other) = others.first() else { return format!("nothing listens on port {port}") };
+    format!(
+        "listens on port {other} instead of {port}: does its start script name a port? use --port {{port}} or $PORT"
+    )
 }
 
 /// Where it was seen last. One that refuses may listen elsewhere by now: then there.
 async fn connect(run: &Arc<Run>, port: u16, patience: Duration) -> Result<TcpStream, String> {
-    if let Some(address) = run.address(port)
+    if let Some(address) = run.address()
         && let Ok(stream) = TcpStream::connect(address).await
     {
         return Ok(stream);
@@ -137,4 +149,18 @@ async fn judge(
         return Err(format!("GET {path} answered {status} without {part:?} in its body"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_app_that_listens_elsewhere_is_told_how_to_listen_where_it_was_told_to() {
+        assert_eq!(elsewhere(21_004, &[]), "nothing listens on port 21004");
+        assert_eq!(
+            elsewhere(21_004, &[3000, 9229]),
+            "listens on port 3000 instead of 21004: does its start script name a port? use --port {port} or $PORT"
+        );
+    }
 }

@@ -1,11 +1,15 @@
 //! The process trees that exist, by run.
 
+use super::environment::InstanceName;
+use super::front::{Figures, OfRun};
+use super::private_ports::PrivatePort;
 use super::probe_command::Asking;
 use crate::api::{AppStatus, ProcessRow, Slot};
+use crate::config::AppConfig;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::{Row, Tree};
-use crate::supervisor::RunId;
+use crate::supervisor::{Release, RunId};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +27,11 @@ pub(super) struct Run {
     pub index: u16,
     pub pid: i32,
     pub tree: Tree,
+    /// Where it is to listen.
+    pub port: Option<RunPort>,
+    /// Next's deployment id in its environment.
+    pub deployment: Option<String>,
+    pub release: Option<Release>,
     /// The leader was reaped.
     pub exited: AtomicBool,
     /// Its command probe.
@@ -32,6 +41,24 @@ pub(super) struct Run {
     /// When its CPU time was last noted, and what it was.
     cpu_then: Mutex<(Duration, Duration)>,
     oom_kills: Mutex<OomKills>,
+}
+
+/// Where an instance is to listen.
+#[derive(Debug)]
+pub(super) enum RunPort {
+    /// On loopback, behind the proxy; its own until the run is forgotten.
+    Private(PrivatePort),
+    /// The app's, which it binds itself.
+    Public(u16),
+}
+
+impl RunPort {
+    pub(super) fn number(&self) -> u16 {
+        match self {
+            RunPort::Private(port) => port.number(),
+            RunPort::Public(port) => *port,
+        }
+    }
 }
 
 /// What the kernel's OOM killer took of one tree, as far as was noted.
@@ -57,6 +84,9 @@ impl Run {
             index,
             pid: tree.leader().pid,
             tree,
+            port: None,
+            deployment: None,
+            release: None,
             exited: AtomicBool::new(false),
             asking: Asking::default(),
             address: Mutex::default(),
@@ -70,9 +100,27 @@ impl Run {
         self.exited.load(Ordering::Relaxed) && self.tree.is_empty()
     }
 
-    /// Where it can be asked on that port, once it was seen there.
-    pub(super) fn address(&self, port: u16) -> Option<SocketAddr> {
-        self.address.lock().unwrap_or_else(PoisonError::into_inner).filter(|address| address.port() == port)
+    /// What its environment told it.
+    pub(super) fn told(self, port: Option<RunPort>, deployment: Option<String>, release: Option<Release>) -> Run {
+        Run { port, deployment, release, ..self }
+    }
+
+    /// For its environment and its command line.
+    pub(super) fn as_instance<'a>(&'a self, app: &'a AppConfig) -> InstanceName<'a> {
+        InstanceName { app, slot: self.slot, index: self.index, port: self.port(), release: self.release.as_ref() }
+    }
+
+    pub(super) fn port(&self) -> Option<u16> {
+        self.port.as_ref().map(RunPort::number)
+    }
+
+    fn is_behind_the_proxy(&self) -> bool {
+        matches!(self.port, Some(RunPort::Private(_)))
+    }
+
+    /// Where its port can be asked, once it was seen there.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_seen_at(&self, address: SocketAddr) {
@@ -138,13 +186,21 @@ impl Runs {
         runs
     }
 
-    /// Put memory and CPU into a status.
-    pub(super) fn fill_in(&self, status: &mut AppStatus, now: Duration, table: &ProcTable) {
+    /// Put memory, CPU, private ports and what is in flight into a status.
+    pub(super) fn fill_in(&self, status: &mut AppStatus, figures: &Figures, now: Duration, table: &ProcTable) {
         for run in self.of(&status.name) {
+            let in_flight = run.is_behind_the_proxy().then(|| figures.of_run(run.id));
+            if let Some(other) = status.other.as_mut().filter(|other| other.slot == run.slot)
+                && let Some(OfRun { requests, streams, .. }) = in_flight
+            {
+                other.in_flight = Some(other.in_flight.unwrap_or(0) + requests + streams);
+            }
             let place = status.instances.iter_mut().find(|instance| {
                 instance.pid == Some(run.pid) && instance.index == run.index && instance.slot == run.slot
             });
             let Some(instance) = place else { continue };
+            instance.port = run.port();
+            instance.in_flight = in_flight.map(|of_run| of_run.requests);
             let measured = run.measure(now, table);
             instance.memory_bytes = Some(measured.memory);
             instance.cpu_percent = Some(measured.cpu_percent);

@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::events::Events;
+use super::front::Front;
 use super::launch::Launcher;
 use super::notice::{Ask, Notice};
 use super::outputs::Outputs;
@@ -21,7 +22,8 @@ use tokio::sync::mpsc;
 
 pub(super) struct Shared {
     pub places: Places,
-    pub launcher: Launcher,
+    pub launcher: Arc<Launcher>,
+    pub front: Front,
     pub logs: Capture,
     pub events: Arc<Events>,
     pub runs: Runs,
@@ -60,7 +62,7 @@ struct Warnings {
 /// What a supervisor begins with.
 pub(super) struct Beginning {
     pub places: Places,
-    pub launcher: Launcher,
+    pub launcher: Arc<Launcher>,
     pub logs: Capture,
     pub events: Arc<Events>,
     pub state: StateDir,
@@ -73,11 +75,17 @@ pub(super) struct Beginning {
 }
 
 impl Shared {
-    pub(super) fn new(begin: Beginning, notices: mpsc::UnboundedSender<Notice>, asks: mpsc::Sender<Ask>) -> Shared {
+    pub(super) fn new(
+        begin: Beginning,
+        front: Front,
+        notices: mpsc::UnboundedSender<Notice>,
+        asks: mpsc::Sender<Ask>,
+    ) -> Shared {
         let (applied, state, saved) = (begin.state.clone(), begin.state, begin.saved);
         Shared {
             places: begin.places,
             launcher: begin.launcher,
+            front,
             logs: begin.logs,
             events: begin.events,
             runs: Runs::default(),

@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::endings::Endings;
+use super::front::Publication;
 use super::launch::{Landing, Order};
 use super::notice::{AppView, Ask, Notice};
 use super::runs::Run;
@@ -133,6 +134,10 @@ impl Shell {
             Notice::Exited { run, exit } => self.exited(run, exit),
             Notice::Probed { run, outcome } => self.feed(Event::Probed { run, outcome }),
             Notice::OverLimit { run, bytes, available } => self.feed(Event::MemorySampled { run, bytes, available }),
+            Notice::PortHeld { app, holder } => self.feed(Event::PortHeld { app, holder }),
+            Notice::PortOpen { app } => self.feed(Event::PortOpen { app }),
+            Notice::InFlight { run, requests, streams } => self.feed(Event::InFlight { run, requests, streams }),
+            Notice::Traffic { run, answered, errors } => self.feed(Event::Traffic { run, answered, errors }),
             Notice::Saved { save, result } => self.saved(save, result),
         }
     }
@@ -260,16 +265,27 @@ impl Shell {
 
     fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Publish { .. } | Effect::Drain { .. } | Effect::Cut { .. } => {}
+            Effect::Publish { app, open, active, warm } => {
+                let runs = |ids: Vec<RunId>| -> Vec<Arc<Run>> {
+                    ids.into_iter().filter_map(|id| self.shared.runs.get(id)).collect()
+                };
+                match Publication::new(&app, open, &runs(active), &runs(warm)) {
+                    Some(publication) => self.shared.front.publish(publication),
+                    None => self.shared.front.remove(app.name.clone()),
+                }
+            }
+            Effect::Drain { run } => self.shared.front.drain(run),
+            Effect::Cut { run } => self.shared.front.cut(run),
             Effect::Save(kept) => {
                 self.save_again_at = None;
                 self.last_save += 1;
                 self.saving = Some(Saving { save: self.last_save, since: clock::now().mono });
                 self.shared.save_kept(self.last_save, kept);
             }
-            Effect::Spawn { run, app, slot, index, release: _ } => {
+            Effect::Spawn { run, app, slot, index, release } => {
                 let shared = self.shared.clone();
-                let order = Order { run, app, slot, index };
+                let port_range = self.core.config().supervisor.port_range.clone();
+                let order = Order { run, app, slot, index, release, port_range };
                 tokio::task::spawn_blocking(move || {
                     let landing = shared.launcher.launch(&order, |user, output| {
                         shared.take_output(order.run, &order.app, user, output);
@@ -296,12 +312,19 @@ impl Shell {
                 let shared = self.shared.clone();
                 tokio::task::spawn_blocking(move || shared.open_logs(&app));
             }
-            Effect::CloseLogs { app } => self.shared.close_logs(&app),
+            Effect::CloseLogs { app } => {
+                self.shared.close_logs(&app);
+                self.shared.front.remove(app);
+            }
             Effect::Announce(announcement) => self.shared.events.add(announcement, clock::now().wall),
             Effect::Reply { id, reply } => {
-                if let Some(waiting) = self.replies.remove(&id) {
+                let Some(waiting) = self.replies.remove(&id) else { return };
+                let shared = self.shared.clone();
+                tokio::spawn(async move {
+                    // What is reported done is what the next request finds.
+                    shared.front.is_obeyed().await;
                     drop(waiting.send(reply));
-                }
+                });
             }
             Effect::Exit => self.done = true,
         }
@@ -348,6 +371,7 @@ impl Shell {
 
     fn over(&mut self, run: &Arc<Run>) {
         self.shared.runs.remove(run.id);
+        self.shared.front.over(run.id);
         self.shared.finish_logs(run);
         self.endings.clean_up(run.clone(), clock::now().mono);
         self.feed(Event::TreeEmpty { run: run.id });

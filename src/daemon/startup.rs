@@ -4,8 +4,10 @@ use super::apply::{Loaded, load, parse_sources};
 use super::arguments::Arguments;
 use super::children::Children;
 use super::events::Events;
+use super::front::{self, Front, Met, Publication, World};
 use super::launch::{Launcher, sentence};
 use super::outputs::log_happening;
+use super::private_ports::PrivatePorts;
 use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
@@ -13,7 +15,7 @@ use super::state::StateDir;
 use super::users::Users;
 use super::{clock, control, last_applied, leftovers, own_log, sampler};
 use crate::api::EventKind;
-use crate::config::{Caller, Mistakes, NoConfig, Places, find};
+use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, find};
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
@@ -22,7 +24,8 @@ use crate::linux::identity::Identity;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
 use crate::logs::Capture;
-use crate::supervisor::{Announcement, Supervisor};
+use crate::supervisor::{Announcement, Kept, Supervisor};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -65,7 +68,7 @@ fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
         return check(&path, &own);
     }
     let loaded = load(&path, own.uid == 0);
-    let places = |config: &crate::config::Config| {
+    let places = |config: &Config| {
         let env = |name: &str| std::env::var_os(name);
         Places::resolve(&config.supervisor, &caller(&own, &env)?).map_err(|error| failed(error.to_string()))
     };
@@ -83,7 +86,7 @@ fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
 /// A configuration to run, with what is to be said of it.
 struct Begun {
     places: Places,
-    config: crate::config::Config,
+    config: Config,
     applied: AppliedConfig,
     warnings: Vec<String>,
     /// Read from the file now, so that it becomes the last applied one.
@@ -118,7 +121,6 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
     let cgroups = Cgroups::discover(&saved.id).map_err(|why| info!("process trees are kept by session: {why}")).ok();
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
-    let first_run = leftovers::of_earlier(&saved.id, cgroups.as_ref());
     let nofile = Nofile::raise_own().ok();
     for warning in warnings.iter().chain(&unsaved) {
         warn!("{warning}");
@@ -127,13 +129,14 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let telling = events.clone();
     let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
-    let launcher = Launcher {
+    let launcher = Arc::new(Launcher {
         state_id: saved.id.clone(),
         cgroups: cgroups.map(Arc::new),
         nofile,
         users: Users::new(own),
         children: Children::default(),
-    };
+        ports: PrivatePorts::new(&saved.id),
+    });
     let config = Arc::new(config);
     let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -142,7 +145,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
         .max_blocking_threads(MOST_THREADS)
         .build()
         .map_err(|error| failed(format!("cannot start the event loop: {error}")))?;
-    let ended = runtime.block_on(serve(beginning, first_run));
+    let ended = runtime.block_on(serve(beginning));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     ended
@@ -158,11 +161,31 @@ fn point_to_state(path: &Path, state_dir: &Path, own: &Identity) {
     }
 }
 
-async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
+async fn serve(beginning: Beginning) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let kept = beginning.saved.kept();
-    let shared = Arc::new(Shared::new(beginning, notices, asks));
+    let world = World::new(
+        &beginning.places.runtime_dir,
+        beginning.launcher.clone(),
+        beginning.events.clone(),
+        notices.clone(),
+    );
+    let (front, met) = front::start(world).await;
+    if met == Met::AWorker {
+        hold_requests(&front, &beginning.config, &kept).await;
+    }
+    let launcher = beginning.launcher.clone();
+    let leftovers_end =
+        tokio::task::spawn_blocking(move || leftovers::of_earlier(&launcher.state_id, launcher.cgroups.as_deref()));
+    let first_run =
+        leftovers_end.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    let first_run = match met {
+        Met::Nobody => first_run,
+        // It knows the runs of earlier supervisors by their numbers, and no supervisor starts one each millisecond.
+        Met::AWorker => first_run.max(u64::try_from(clock::now().mono.as_millis()).unwrap_or(first_run)),
+    };
+    let shared = Arc::new(Shared::new(beginning, front, notices, asks));
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
     let (listener, socket_file) = control::bind(&socket)
@@ -182,6 +205,7 @@ async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
+    shared.front.end().await;
     socket_file.remove();
     let stopping = shared.clone();
     let stopped = tokio::task::spawn_blocking(move || stopping.logs.stop_within(LOGS_PATIENCE));
@@ -193,6 +217,19 @@ async fn serve(beginning: Beginning, first_run: u64) -> Result<(), Stop> {
     // The last answers are on their way.
     tokio::time::sleep(Duration::from_millis(50)).await;
     Ok(())
+}
+
+/// The instances of the earlier supervisor are about to end: what comes for them waits for ours.
+async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, Kept>) {
+    let wanted = |app: &&Arc<AppConfig>| kept.get(&app.name).map_or(app.autostart, |kept| kept.desired);
+    for app in config.apps.iter().filter(wanted) {
+        if let Some(publication) = Publication::new(app, true, &[], &[]) {
+            front.publish(publication);
+        }
+    }
+    if !front.is_obeyed().await {
+        warn!("the proxy worker of an earlier supervisor does not obey yet");
+    }
 }
 
 fn announce_start(shared: &Shared) {

@@ -21,6 +21,7 @@ pub mod listener;
 pub mod lock;
 pub mod logfile;
 pub mod memory;
+pub mod no_links;
 pub mod owner;
 pub mod peer;
 pub mod pidfd;

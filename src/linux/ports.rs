@@ -3,14 +3,15 @@
 mod listeners;
 
 use super::proc;
-use listeners::{Listener, listeners_on};
+use listeners::{Listener, all_listeners, listeners_on};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, bind, setsockopt, socket, sockopt,
 };
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStrExt;
 
 /// Who listens on a port.
@@ -98,6 +99,36 @@ pub fn listens(port: u16, pids: &[i32]) -> Listening {
         // It was closed while we looked.
         Err(None) => Listening::No,
     }
+}
+
+/// The ports on which these processes listen, in order; those of processes that we may not look into are missing.
+pub fn listened_to_by(pids: &[i32]) -> Vec<u16> {
+    addresses_of(pids).iter().map(SocketAddr::port).collect::<BTreeSet<u16>>().into_iter().collect()
+}
+
+/// As [`listened_to_by`], the whole addresses.
+pub fn addresses_of(pids: &[i32]) -> Vec<SocketAddr> {
+    let listeners = all_listeners();
+    let owners = owners(&listeners, pids);
+    let own = listeners.iter().filter(|listener| !owners.of(listener).is_empty());
+    own.map(|listener| listener.address).collect()
+}
+
+/// The ports that the kernel gives to connections going out (ip(7), ip_local_port_range).
+pub fn of_clients() -> Option<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ends = text.split_ascii_whitespace().map(|end| end.parse::<u16>().ok());
+    Some(ends.next()??..=ends.next()??)
+}
+
+/// Of those, the ones that it leaves out: `8080,9148-9150` (ip_local_reserved_ports).
+pub fn reserved() -> Vec<RangeInclusive<u16>> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+    };
+    text.split(',').filter_map(range).collect()
 }
 
 /// The tree's own listener, or else the stranger.

@@ -36,8 +36,9 @@ impl Body for RequestBody {
         match &next {
             Poll::Pending => wire.waits_for_body(),
             Poll::Ready(None) => wire.request_is_whole(),
-            Poll::Ready(Some(_)) if body.is_end_stream() => wire.request_is_whole(),
-            Poll::Ready(Some(_)) => {}
+            Poll::Ready(Some(Err(_))) => wire.request_breaks(),
+            Poll::Ready(Some(Ok(_))) if body.is_end_stream() => wire.request_is_whole(),
+            Poll::Ready(Some(Ok(_))) => {}
         }
         next
     }
@@ -227,7 +228,9 @@ impl Answering {
 
     fn breaks_off(&mut self) -> BrokeOff {
         self.is_timed = false;
-        self.app.counters().upstream_error();
+        if !self.wire.is_request_broken() {
+            self.app.counters().upstream_error();
+        }
         BrokeOff
     }
 }

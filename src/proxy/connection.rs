@@ -78,14 +78,14 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         if settled == Settled::HeadBegins
             && let Some((due, _)) = wire.due(&limits)
         {
-            timer.as_mut().reset(due);
+            timer.as_mut().reset(due.min(Instant::now() + idle));
         }
         // Nothing ever waits for less than the timer does, except a head; so it is set anew only when it is over.
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             match wire.due(&limits) {
                 Some((due, late)) if due <= now => return Poll::Ready(End::Late(late)),
-                Some((due, _)) => timer.as_mut().reset(due),
+                Some((due, _)) => timer.as_mut().reset(due.min(now + idle)),
                 None => timer.as_mut().reset(now + idle),
             }
         }
@@ -118,7 +118,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
     }
     if !wire.has_ended() {
-        linger(stream).await;
+        part(stream).await;
     }
 }
 
@@ -143,18 +143,18 @@ impl Drop for Member {
 
 /// Answers on a connection whose request was not read.
 async fn refuse(mut stream: TcpStream, own: Own) {
-    let answered = async {
-        stream.write_all(&own.bytes()).await?;
-        stream.shutdown().await
-    };
-    if let Ok(Ok(())) = timeout(LINGER, answered).await {
-        linger(stream).await;
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&own.bytes())).await {
+        part(stream).await;
     }
 }
 
-/// Lets the client read to the end before the socket is closed.
-async fn linger(mut stream: TcpStream) {
+/// Tells the client that nothing more comes, and lets it read up to there before the socket is closed.
+async fn part(mut stream: TcpStream) {
     let mut ignored = [0; 4096];
-    let ends = async { while stream.read(&mut ignored).await.is_ok_and(|read| read > 0) {} };
+    let ends = async {
+        // Not done yet where hyper expected another protocol to go on: after CONNECT, or the preface of HTTP/2.
+        let _ = stream.shutdown().await;
+        while stream.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+    };
     let _ = timeout(LINGER, ends).await;
 }

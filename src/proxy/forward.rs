@@ -96,6 +96,10 @@ impl Forward {
                     request = again.request();
                     is_retry = true;
                 }
+                Err(Broken::Sent { .. }) if self.wire.is_request_broken() => {
+                    self.app.counters().refused();
+                    return Err(Own::malformed("The body of the request is malformed or incomplete."));
+                }
                 Err(Broken::Sent { .. }) => {
                     self.app.counters().upstream_error();
                     claim.answered(false);

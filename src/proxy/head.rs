@@ -108,8 +108,10 @@ fn is_host(host: &[u8]) -> bool {
         },
     };
     let is_named =
-        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b':'));
-    !name.is_empty() && is_named && port.iter().all(u8::is_ascii_digit)
+        name.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b':'));
+    let number = std::str::from_utf8(port).ok().and_then(|port| port.parse::<u16>().ok());
+    let is_port = port.is_empty() || port[0].is_ascii_digit() && number.is_some();
+    !name.is_empty() && is_named && is_port
 }
 
 /// The deployment that served the page that this request comes from.
@@ -135,7 +137,9 @@ pub(super) fn upgrade(request: &request::Parts, has_body: bool) -> Option<Header
 /// What the instance is sent instead.
 pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_trusted: bool, upgrade: Option<HeaderValue>) {
     request.version = Version::HTTP_11;
-    if request.uri.authority().is_some() {
+    let mut host = None;
+    if let Some(authority) = request.uri.authority() {
+        host = HeaderValue::from_str(authority.as_str()).ok();
         let path = request.uri.path_and_query().cloned();
         request.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
@@ -154,9 +158,7 @@ pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_truste
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, upgrade);
     }
-    if !headers.contains_key(header::HOST) {
-        headers.insert(header::HOST, client.host.clone());
-    }
+    headers.entry(header::HOST).or_insert_with(|| host.unwrap_or_else(|| client.host.clone()));
     forwarded(headers, client, is_trusted);
 }
 
@@ -183,11 +185,15 @@ fn forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
 
 /// What the client is sent instead. Gives how long the origin keeps its connection, if it says so.
 pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
-    response.version = Version::HTTP_11;
+    let version = std::mem::replace(&mut response.version, Version::HTTP_11);
     let headers = &mut response.headers;
-    let keep_alive = headers.get(KEEP_ALIVE).and_then(timeout);
-    // A length beside chunks is not the body's.
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    let keep_alive = match version {
+        // Without chunks: not every request could be sent to it.
+        Version::HTTP_10 => Some(Duration::ZERO),
+        _ => headers.get(KEEP_ALIVE).and_then(timeout),
+    };
+    // A length beside chunks is not the body's; one that is said twice, or as a list, is written anew.
+    if headers.contains_key(header::TRANSFER_ENCODING) || !is_one_number(headers, &header::CONTENT_LENGTH) {
         headers.remove(header::CONTENT_LENGTH);
     }
     strip_hop_by_hop(headers);
@@ -260,6 +266,12 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
         all.extend_from_slice(value.as_bytes());
     }
     Some(all)
+}
+
+fn is_one_number(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let mut values = headers.get_all(name).iter();
+    let is_number = values.next().is_some_and(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
+    is_number && values.next().is_none()
 }
 
 fn names(headers: &HeaderMap, token: &str) -> bool {

@@ -24,7 +24,7 @@ mod upstream;
 mod wire;
 mod worker;
 
+pub use worker::run;
+
 #[cfg(test)]
 mod tests;
-
-pub use worker::run;

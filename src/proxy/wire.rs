@@ -27,6 +27,8 @@ pub(super) struct Wire {
     /// The client sends no more.
     has_ended: Cell<bool>,
     is_request_whole: Cell<bool>,
+    /// The request's body is malformed, or its client went away in the middle of it.
+    is_request_broken: Cell<bool>,
     is_stream: Cell<bool>,
     requests: Cell<u64>,
     framing: RefCell<Framing>,
@@ -73,6 +75,7 @@ impl Wire {
             is_full: Cell::default(),
             has_ended: Cell::default(),
             is_request_whole: Cell::new(true),
+            is_request_broken: Cell::default(),
             is_stream: Cell::default(),
             requests: Cell::default(),
             framing: RefCell::default(),
@@ -88,6 +91,7 @@ impl Wire {
     pub(super) fn request_begins(&self, has_body: bool) -> bool {
         self.phase.set(Phase::Busy);
         self.is_request_whole.set(!has_body);
+        self.is_request_broken.set(false);
         self.is_stream.set(false);
         self.requests.set(self.requests.get() + 1);
         !self.framing.borrow().refuses(self.requests.get())
@@ -96,6 +100,16 @@ impl Wire {
     pub(super) fn request_is_whole(&self) {
         self.is_request_whole.set(true);
         self.body_awaited.set(None);
+    }
+
+    pub(super) fn request_breaks(&self) {
+        self.is_request_broken.set(true);
+        self.body_awaited.set(None);
+    }
+
+    /// Then it is no fault of the instance that there is no answer, or no whole one.
+    pub(super) fn is_request_broken(&self) -> bool {
+        self.is_request_broken.get()
     }
 
     pub(super) fn waits_for_body(&self) {

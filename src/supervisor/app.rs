@@ -1,11 +1,16 @@
 //! One app: what is wanted of it, its instances, its counters.
 
 use super::Now;
-use super::instance::{Instance, State};
+use super::burst::{Burst, Tally};
+use super::effect::{Kept, Release};
+use super::event::RunId;
+use super::instance::{Held, Instance, State};
+use super::publish::Published;
+use super::rollover::{Other, Outcome, opposite};
 use crate::api::{ExitReason, LastExit, Slot};
 use crate::config::{AppConfig, Cron};
 use jiff::Timestamp;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,15 +24,33 @@ pub(super) struct App {
     pub(super) desired: bool,
     /// It is no longer in the configuration: forgotten when at rest.
     pub(super) removed: bool,
-    /// Grows with every planned replacement; an instance of an older one is replaced.
-    pub(super) generation: u64,
-    /// Why instances of older generations are replaced.
-    pub(super) replaced_for: ExitReason,
     /// Who asked last, for the events.
     pub(super) by: String,
     /// The active slot. An app that binds its port itself has one.
     pub(super) slot: Slot,
+    /// What the instances of blue and green are made from.
+    casts: [Cast; 2],
+    /// The slot that is not active.
+    pub(super) other: Other,
+    /// Of both slots, blue before green.
     pub(super) instances: Vec<Instance>,
+    /// The newest generation of either slot.
+    newest: u64,
+    /// Rollovers begun so far; the number of the last one.
+    pub(super) rollovers: u64,
+    pub(super) outcomes: VecDeque<(u64, Outcome)>,
+    /// Rollovers that failed in a row, and when the next one that nobody asked for may begin.
+    pub(super) retry_streak: u32,
+    pub(super) retry_at: Duration,
+    /// Releases that failed after they went live.
+    pub(super) bad: Vec<String>,
+    pub(super) swaps: u64,
+    pub(super) last_drain: Option<Duration>,
+    /// What each run has answered through the proxy.
+    pub(super) tallies: BTreeMap<RunId, Tally>,
+    /// A public address is somebody else's.
+    pub(super) port_held: Option<Held>,
+    pub(super) published: Option<Published>,
     pub(super) restarts: u64,
     /// Unplanned ends and refused spawns of the newest generation; who waits for it looks at it.
     pub(super) failures: u64,
@@ -40,16 +63,43 @@ pub(super) struct App {
     pub(super) run_now: bool,
 }
 
+/// What the instances of one slot are made from. A slot keeps what it was started with, whatever is applied meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Cast {
+    /// Grows with every planned replacement; an instance of an older one is replaced.
+    pub(super) generation: u64,
+    pub(super) config: Arc<AppConfig>,
+    pub(super) release: Option<Release>,
+    /// Why instances of older generations are replaced.
+    pub(super) replaced_for: ExitReason,
+}
+
 impl App {
-    pub(super) fn new(config: Arc<AppConfig>, desired: bool, now: Now) -> App {
+    pub(super) fn new(config: Arc<AppConfig>, kept: Option<&Kept>, now: Now) -> App {
+        let desired = kept.map_or(config.autostart, |kept| kept.desired);
+        // An app without a proxy has one slot.
+        let slot = kept.filter(|_| config.rolls_over()).map_or(Slot::Blue, |kept| kept.slot);
+        let release = kept.and_then(|kept| kept.release.clone()).filter(|_| config.deploy.is_some());
+        let cast = Cast { generation: 1, config: config.clone(), release, replaced_for: ExitReason::Restart };
         let mut app = App {
             desired,
             removed: false,
-            generation: 1,
-            replaced_for: ExitReason::Restart,
             by: String::from("supervisor"),
-            slot: Slot::Blue,
+            slot,
+            casts: [cast.clone(), cast],
+            other: Other::Empty,
             instances: Vec::new(),
+            newest: 1,
+            rollovers: 0,
+            outcomes: VecDeque::new(),
+            retry_streak: 0,
+            retry_at: Duration::ZERO,
+            bad: kept.map(|kept| kept.bad.clone()).unwrap_or_default(),
+            swaps: 0,
+            last_drain: None,
+            tallies: BTreeMap::new(),
+            port_held: None,
+            published: None,
             restarts: 0,
             failures: 0,
             last_failure: String::new(),
@@ -64,16 +114,97 @@ impl App {
         app
     }
 
+    pub(super) fn cast(&self, slot: Slot) -> &Cast {
+        &self.casts[usize::from(slot == Slot::Green)]
+    }
+
+    pub(super) fn cast_mut(&mut self, slot: Slot) -> &mut Cast {
+        &mut self.casts[usize::from(slot == Slot::Green)]
+    }
+
+    /// From now on this configuration is that of both slots, of what runs in them too.
+    pub(super) fn follow(&mut self, config: &Arc<AppConfig>, now: Now) {
+        for cast in &mut self.casts {
+            cast.config = config.clone();
+        }
+        for instance in &mut self.instances {
+            instance.follow(config, now);
+        }
+    }
+
+    /// What this instance was made from, or is going to be.
+    pub(super) fn config_of(&self, instance: &Instance) -> &Arc<AppConfig> {
+        &self.cast(instance.slot).config
+    }
+
+    /// For a planned replacement.
+    pub(super) fn next_generation(&mut self) -> u64 {
+        self.newest += 1;
+        self.newest
+    }
+
+    /// It is started anew: with what was applied last, though that never came to be.
+    pub(super) fn catch_up(&mut self) {
+        if Arc::ptr_eq(&self.cast(self.slot).config, &self.config) {
+            return;
+        }
+        for cast in &mut self.casts {
+            cast.config = self.config.clone();
+        }
+        self.outdate();
+    }
+
+    /// What still runs is not what is started next.
+    pub(super) fn outdate(&mut self) {
+        if !self.is_at_rest() {
+            let generation = self.next_generation();
+            self.cast_mut(self.slot).generation = generation;
+        }
+    }
+
+    /// The instances of the active slot.
+    pub(super) fn active(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.iter().filter(|instance| instance.slot == self.slot)
+    }
+
+    /// Is anything to run in this slot?
+    pub(super) fn is_staffed(&self, slot: Slot) -> bool {
+        slot == self.slot || self.rising().is_some()
+    }
+
     /// As many instances as the configuration says; those too many stay until they are at rest.
     pub(super) fn size(&mut self) {
         let count = self.config.instances;
-        self.instances.retain(|instance| instance.index < count || !instance.is_at_rest());
-        for index in 0..count {
-            if !self.instances.iter().any(|instance| instance.index == index) {
-                self.instances.push(Instance::new(index));
+        let staffed = [Slot::Blue, Slot::Green].map(|slot| (slot, self.is_staffed(slot)));
+        self.instances.retain(|instance| {
+            let needed = staffed.contains(&(instance.slot, true)) && instance.index < count;
+            needed || !instance.is_at_rest()
+        });
+        for (slot, _) in staffed.into_iter().filter(|(_, staffed)| *staffed) {
+            for index in 0..count {
+                if !self.instances.iter().any(|instance| instance.slot == slot && instance.index == index) {
+                    self.instances.push(Instance::new(slot, index));
+                }
             }
         }
-        self.instances.sort_by_key(|instance| instance.index);
+        self.instances.sort_by_key(|instance| (instance.slot, instance.index));
+        let living: Vec<RunId> = self.instances.iter().filter_map(Instance::run).collect();
+        self.tallies.retain(|run, _| living.contains(run));
+    }
+
+    /// For a slot that replaces this one: does it do worse?
+    pub(super) fn burst(&self, old: Slot, now: Now) -> Burst {
+        Burst::after(self.tally(old), self.tally(opposite(old)), now)
+    }
+
+    /// All answers of a slot's instances.
+    pub(super) fn tally(&self, slot: Slot) -> Tally {
+        let of_slot = self.instances.iter().filter(|instance| instance.slot == slot);
+        let tallies = of_slot.filter_map(|instance| self.tallies.get(&instance.run()?));
+        tallies.fold(Tally::default(), |sum, tally| Tally {
+            answered: sum.answered + tally.answered,
+            errors: sum.errors + tally.errors,
+        })
     }
 
     /// The next times of its schedules, counted from now.
@@ -87,12 +218,17 @@ impl App {
         self.instances.iter().all(Instance::is_at_rest)
     }
 
-    /// All instances of the newest generation are online; for a job: it is armed.
+    pub(super) fn is_slot_at_rest(&self, slot: Slot) -> bool {
+        self.instances.iter().all(|instance| instance.slot != slot || instance.is_at_rest())
+    }
+
+    /// All instances of the active slot's newest generation are online; for a job: it is armed.
     pub(super) fn is_ready(&self) -> bool {
         if self.config.is_job() {
             return self.desired;
         }
-        self.desired && self.instances.iter().all(|instance| instance.is_online_in(self.generation))
+        let generation = self.cast(self.slot).generation;
+        self.desired && self.port_held.is_none() && self.active().all(|instance| instance.is_online_in(generation))
     }
 
     /// May what depends on it start? Also when it had a thing to do and has done it.
@@ -101,15 +237,16 @@ impl App {
             let clean = instance.last_exit.as_ref().is_some_and(|exit| exit.code == Some(0));
             matches!(instance.state, State::Resting { done: true }) && clean
         };
-        self.is_ready() || (self.desired && self.instances.iter().all(finished))
+        self.is_ready() || (self.desired && self.active().all(finished))
     }
 
-    /// Is any of its trees to be ended or ending?
+    /// Is any tree of its active slot to be ended or ending?
     pub(super) fn is_leaving(&self, wanted: bool) -> bool {
-        self.instances.iter().any(|instance| match &instance.state {
-            State::Spawning { generation, .. } => !wanted || *generation < self.generation,
-            State::Starting { live, .. } | State::Online { live, .. } => !wanted || live.generation < self.generation,
-            State::Ending { .. } => true,
+        let newest = self.cast(self.slot).generation;
+        self.active().any(|instance| match &instance.state {
+            State::Spawning { generation, .. } => !wanted || *generation < newest,
+            State::Starting { live, .. } | State::Online { live, .. } => !wanted || live.generation < newest,
+            State::Draining { .. } | State::Ending { .. } => true,
             State::Resting { .. } | State::Waiting { .. } | State::Backoff { .. } | State::Errored { .. } => false,
         })
     }
@@ -117,8 +254,10 @@ impl App {
     /// When the job that runs now has had its time.
     pub(super) fn times_out_at(&self) -> Option<Duration> {
         let timeout = self.config.timeout.filter(|_| self.config.is_job())?;
-        let running = self.instances.iter().find(|instance| instance.state.is_running())?;
-        running.live().map(|live| live.spawned + timeout)
+        let running = self.instances.iter().filter(|instance| instance.state.is_running()).filter_map(Instance::live);
+        // What ran as a service before it became a job has no timeout.
+        let newest = self.cast(self.slot).generation;
+        running.filter(|live| live.generation >= newest).map(|live| live.spawned + timeout).min()
     }
 
     pub(super) fn remember(&mut self, exit: LastExit) {
@@ -127,7 +266,7 @@ impl App {
     }
 
     pub(super) fn failed(&mut self, generation: u64, why: String) {
-        if generation >= self.generation {
+        if generation >= self.cast(self.slot).generation {
             self.failures += 1;
             self.last_failure = why;
         }

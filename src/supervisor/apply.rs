@@ -5,9 +5,8 @@ use super::app::App;
 use super::core::Supervisor;
 use super::effect::{Effect, Reply};
 use super::event::RequestId;
-use super::health::Watch;
-use super::instance::{Due, State};
 use super::pending::{Goal, Item, Pending};
+use super::rollover;
 use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep};
 use crate::config::{AppConfig, Config, SupervisorConfig, diff};
 use std::sync::Arc;
@@ -80,7 +79,7 @@ impl Supervisor {
         match (config, place) {
             (Some(config), None) => Some(self.add(config, by, now)),
             (Some(config), Some(i)) if self.apps[i].removed => Some(self.take_back(i, config, by, now)),
-            (Some(config), Some(i)) => Some(self.change(i, config, step.action, now)),
+            (Some(config), Some(i)) => Some(self.change(i, config, (step.action, by), now)),
             (None, Some(i)) => {
                 self.apps[i].removed = true;
                 self.want(i, false, by);
@@ -90,22 +89,35 @@ impl Supervisor {
         }
     }
 
-    fn change(&mut self, i: usize, config: &Arc<AppConfig>, action: PlanAction, now: Now) -> Item {
+    fn change(&mut self, i: usize, config: &Arc<AppConfig>, (action, by): (PlanAction, &str), now: Now) -> Item {
         let name = &config.name;
         let before = self.configure(i, config, now);
         if !self.apps[i].desired {
+            self.apps[i].follow(config, now);
+            if action == PlanAction::Restart {
+                self.apps[i].outdate();
+            }
             return Item::done(name, "changed; it stays stopped".to_owned());
         }
         if before.is_job() && config.is_job() {
+            self.apps[i].follow(config, now);
             self.retry(i);
             return Item::done(name, "changed; its next run has it".to_owned());
         }
-        if action == PlanAction::ChangeInPlace {
+        // It may still be what an earlier apply that failed was to replace.
+        let runs = self.apps[i].cast(self.apps[i].slot).config.clone();
+        if action == PlanAction::ChangeInPlace && !diff(&runs, config).needs_restart {
+            self.apps[i].follow(config, now);
             self.retry(i);
             if before.instances != config.instances {
                 return Item::waiting(name, self.online_goal(i, "resized", now));
             }
             return Item::done(name, "changed in place".to_owned());
+        }
+        if self.rolls_over_now(i) {
+            let plan = rollover::Plan::again(&self.apps[i], ExitReason::Restart, by);
+            let number = self.begin_rollover(i, plan, now);
+            return Item::waiting(name, Goal::RolledOver { number, verb: "restarted", asked: now.mono });
         }
         let verb = if self.apps[i].is_at_rest() { "started" } else { "restarted" };
         self.renew(i, ExitReason::Restart);
@@ -130,27 +142,12 @@ impl Supervisor {
         if before.schedule != config.schedule || before.cron_restart != config.cron_restart {
             app.rearm(now);
         }
-        for instance in &mut app.instances {
-            match &mut instance.state {
-                State::Starting { watch, due, .. } => {
-                    *watch = Watch::starting(config, now);
-                    *due = Due::of(config, now);
-                }
-                State::Online { watch, .. } => watch.rearm(config, now),
-                State::Resting { .. }
-                | State::Waiting { .. }
-                | State::Spawning { .. }
-                | State::Ending { .. }
-                | State::Backoff { .. }
-                | State::Errored { .. } => {}
-            }
-        }
         self.push(Effect::OpenLogs { app: config.clone() });
         before
     }
 
     fn add(&mut self, config: &Arc<AppConfig>, by: &str, now: Now) -> Item {
-        let mut app = App::new(config.clone(), config.autostart, now);
+        let mut app = App::new(config.clone(), None, now);
         app.by = by.to_owned();
         self.apps.push(app);
         self.push(Effect::OpenLogs { app: config.clone() });

@@ -94,7 +94,7 @@ pub(super) fn may_rest(exit: &LeaderExit, app: &AppConfig) -> bool {
     }
 }
 
-fn delay(given: u32, app: &AppConfig) -> Duration {
+pub(super) fn delay(given: u32, app: &AppConfig) -> Duration {
     let factor = 1u32.checked_shl(given);
     factor.and_then(|factor| app.backoff.initial.checked_mul(factor)).unwrap_or(app.backoff.max).min(app.backoff.max)
 }

@@ -1,13 +1,14 @@
 //! The one state machine: every event goes through [`Supervisor::handle`], and only there.
 
 use super::Now;
-use super::app::App;
+use super::app::{App, Cast};
+use super::burst::Tally;
 use super::effect::{Announcement, Effect, Kept, Reply};
 use super::event::{Event, LeaderExit, Request, RequestId, RunId};
 use super::instance::{Cause, Ending, Instance, State};
 use super::pending::Pending;
 use super::shutdown::{Shutdown, shutting_down};
-use crate::api::{EventKind, ExitReason};
+use crate::api::{EventKind, ExitReason, Slot};
 use crate::config::Config;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -40,8 +41,7 @@ impl Supervisor {
     /// `desired`: what earlier supervisors were told of each app; `autostart` decides for the others.
     /// `first_run` is a number that no living tree of an earlier supervisor carries.
     pub fn new(config: Arc<Config>, kept: &BTreeMap<String, Kept>, first_run: u64, now: Now) -> Supervisor {
-        let wanted = |name: &str, autostart| kept.get(name).map_or(autostart, |kept| kept.desired);
-        let apps = config.apps.iter().map(|app| App::new(app.clone(), wanted(&app.name, app.autostart), now)).collect();
+        let apps = config.apps.iter().map(|app| App::new(app.clone(), kept.get(&app.name), now)).collect();
         let mut supervisor = Supervisor {
             config,
             apps,
@@ -55,6 +55,10 @@ impl Supervisor {
             wall_seen: now.wall,
         };
         supervisor.saved = supervisor.kept();
+        // What the configuration has no use for is on the disk all the same.
+        for (name, saved) in &mut supervisor.saved {
+            kept.get(name).into_iter().for_each(|kept| saved.clone_from(kept));
+        }
         supervisor
     }
 
@@ -70,23 +74,32 @@ impl Supervisor {
             Event::Exited { run, exit } => self.exited(run, exit, now),
             Event::TreeEmpty { run } => self.tree_empty(run, now),
             Event::Probed { run, outcome } => self.probed(run, outcome, now),
-            Event::PortHeld { .. } | Event::PortOpen { .. } | Event::InFlight { .. } | Event::Traffic { .. } => {}
-            Event::MemorySampled { run, bytes, .. } => {
-                if !self.memory_sampled(run, bytes, now) {
+            Event::PortHeld { app, holder } => self.port_held_by(&app, holder, now),
+            Event::PortOpen { app } => self.port_open(&app),
+            Event::InFlight { run, requests, streams } => self.in_flight(run, requests, streams),
+            Event::Traffic { run, answered, errors } => {
+                if !self.traffic(run, Tally { answered, errors }, now) {
+                    return Vec::new();
+                }
+            }
+            Event::MemorySampled { run, bytes, available } => {
+                if !self.memory_sampled(run, bytes, available, now) {
                     return Vec::new();
                 }
             }
         }
         if self.began {
             self.reconcile(now);
+            self.publish();
         }
         self.settle(now);
         self.finish_shutdown();
         let mut effects = std::mem::take(&mut self.effects);
         if std::mem::take(&mut self.desired_changed) && self.saved != self.kept() {
             self.saved = self.kept();
-            effects.insert(0, Effect::Save(self.saved.clone()));
+            effects.push(Effect::Save(self.saved.clone()));
         }
+        effects.sort_by_key(rank);
         effects
     }
 
@@ -97,6 +110,7 @@ impl Supervisor {
         }
         let instances = self.apps.iter().flat_map(|app| app.instances.iter().filter_map(Instance::deadline));
         let jobs = self.apps.iter().filter_map(App::times_out_at);
+        let others = (0..self.apps.len()).filter_map(|i| self.other_deadline(i, now));
         let wall = self.apps.iter().flat_map(|app| [app.next_tick, app.next_cron_restart]).flatten();
         let wall = wall.map(|at| {
             let left = Duration::try_from(at.duration_since(now.wall)).unwrap_or_default();
@@ -105,13 +119,18 @@ impl Supervisor {
         let waiters =
             self.pending.iter().filter_map(|pending| pending.deadline(&self.apps)).filter(|at| *at > now.mono);
         let shutdown = self.shutdown.as_ref().map(|shutdown| shutdown.kill_at).filter(|at| *at > now.mono);
-        instances.chain(jobs).chain(wall).chain(waiters).chain(shutdown).min()
+        instances.chain(jobs).chain(others).chain(wall).chain(waiters).chain(shutdown).min()
     }
 
     /// What is to outlive a power cut.
     pub fn kept(&self) -> BTreeMap<String, Kept> {
         let apps = self.apps.iter().filter(|app| !app.removed);
-        let kept = |app: &App| Kept { desired: app.desired, slot: app.slot, release: None, bad: Vec::new() };
+        let kept = |app: &App| Kept {
+            desired: app.desired,
+            slot: app.slot,
+            release: app.cast(app.slot).release.clone(),
+            bad: app.bad.clone(),
+        };
         apps.map(|app| (app.config.name.clone(), kept(app))).collect()
     }
 
@@ -141,8 +160,11 @@ impl Supervisor {
         match request {
             Request::Start { apps, wait } => self.start(id, by, &apps, wait, now),
             Request::Stop { apps, wait } => self.stop(id, by, &apps, wait, now),
-            Request::Swap { .. } | Request::Activate { .. } => {}
-            Request::Restart { apps, wait, .. } => self.restart(id, by, &apps, wait, now),
+            Request::Restart { apps, wait, hard } => self.restart(id, by, &apps, (wait, hard), now),
+            Request::Swap { apps, wait } => self.swap(id, by, &apps, wait, now),
+            Request::Activate { app, release, stage, wait } => {
+                self.activate(id, by, (&app, release), (stage, wait), now)
+            }
             Request::Reset { apps } => self.reset(id, by, &apps),
             Request::Signal { apps, signal, name } => self.signal(id, by, &apps, (signal, &name)),
             Request::Apply { config, wait } => self.apply(id, by, &config, wait, now),
@@ -152,15 +174,20 @@ impl Supervisor {
 
     /// End it because of what it does, to start it afresh; `detail` goes on after “it ”.
     pub(super) fn replace(&mut self, place: Place, reason: ExitReason, detail: String, now: Now) {
-        let kind = if reason == ExitReason::Memory { EventKind::Breach } else { EventKind::Health };
-        self.announce(Some(place), kind, None, detail.clone());
-        self.note_failure(place, detail.clone());
+        self.tell_replaced(place, reason, &detail);
         self.end(place, Cause::Replaced(reason, detail), None, now);
+    }
+
+    pub(super) fn tell_replaced(&mut self, place: Place, reason: ExitReason, detail: &str) {
+        let kind = if reason == ExitReason::Memory { EventKind::Breach } else { EventKind::Health };
+        self.announce(Some(place), kind, None, detail.to_owned());
+        self.note_failure(place, detail.to_owned());
     }
 
     /// Ask its whole tree to end.
     pub(super) fn end(&mut self, place: Place, cause: Cause, leader: Option<LeaderExit>, now: Now) {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
         let Some(live) = instance.live().cloned() else { return };
         let ending = Ending {
@@ -182,11 +209,12 @@ impl Supervisor {
         self.next_run += 1;
         let app = &mut self.apps[place.0];
         app.run_now = false;
-        let (config, slot, generation) = (app.config.clone(), app.slot, app.generation);
+        let slot = app.instances[place.1].slot;
+        let Cast { config, generation, release, .. } = app.cast(slot).clone();
         let instance = &mut app.instances[place.1];
-        instance.state = State::Spawning { run, generation };
+        instance.state = State::Spawning { run, generation, proxied: config.proxy.is_some() };
         let index = instance.index;
-        self.push(Effect::Spawn { run, app: config, slot, index, release: None });
+        self.push(Effect::Spawn { run, app: config, slot, index, release });
     }
 
     pub(super) fn note_failure(&mut self, place: Place, why: String) {
@@ -195,11 +223,19 @@ impl Supervisor {
         app.failed(generation, why);
     }
 
+    /// Should this app run?
+    pub(super) fn wanted(&self, i: usize) -> bool {
+        let app = &self.apps[i];
+        app.desired && !app.removed && self.shutdown.is_none()
+    }
+
     /// Should this instance have a process?
     pub(super) fn wants(&self, (i, k): Place) -> bool {
         let app = &self.apps[i];
-        let counted = app.instances[k].index < app.config.instances;
-        app.desired && !app.removed && counted && self.shutdown.is_none()
+        let instance = &app.instances[k];
+        let kept = app.retreat().is_some_and(|retreat| retreat.warm_until.is_some());
+        let has_a_place = app.is_staffed(instance.slot) || (kept && instance.state.is_running());
+        self.wanted(i) && instance.index < app.config.instances && has_a_place
     }
 
     pub(super) fn instance_mut(&mut self, (i, k): Place) -> &mut Instance {
@@ -220,6 +256,9 @@ impl Supervisor {
     pub(super) fn want(&mut self, i: usize, desired: bool, by: &str) {
         let app = &mut self.apps[i];
         self.desired_changed |= app.desired != desired;
+        if desired && !app.desired {
+            app.catch_up();
+        }
         app.desired = desired;
         app.run_now &= desired;
         app.by = by.to_owned();
@@ -231,15 +270,51 @@ impl Supervisor {
 
     pub(super) fn announce(&mut self, place: Option<Place>, kind: EventKind, by: Option<&str>, message: String) {
         let app = place.map(|(i, _)| &self.apps[i]);
-        let live = place.and_then(|(i, k)| self.apps[i].instances[k].live());
+        let instance = place.and_then(|(i, k)| self.apps[i].instances.get(k));
+        let live = instance.and_then(Instance::live);
         let announcement = Announcement {
             app: app.map(|app| app.config.name.clone()),
             kind,
             by: by.map(str::to_owned),
-            slot: app.map(|app| app.slot),
+            slot: instance.map(|instance| instance.slot),
             pid: live.map(|live| live.pid),
             message,
         };
         self.push(Effect::Announce(announcement));
+    }
+
+    /// About a slot as a whole.
+    pub(super) fn announce_slot(&mut self, i: usize, slot: Slot, kind: EventKind, message: String) {
+        let app = &self.apps[i];
+        let live = app.instances.iter().find(|instance| instance.slot == slot).and_then(Instance::live);
+        let announcement = Announcement {
+            app: Some(app.config.name.clone()),
+            kind,
+            by: None,
+            slot: Some(slot),
+            pid: live.map(|live| live.pid),
+            message,
+        };
+        self.push(Effect::Announce(announcement));
+    }
+}
+
+/// What is decided is on the disk before it is done, and nobody is asked to end who still gets requests.
+fn rank(effect: &Effect) -> u8 {
+    match effect {
+        Effect::Save(_) => 0,
+        Effect::Publish { .. } => 1,
+        Effect::Spawn { .. }
+        | Effect::Drain { .. }
+        | Effect::Cut { .. }
+        | Effect::Stop { .. }
+        | Effect::Kill { .. }
+        | Effect::Signal { .. }
+        | Effect::Probe { .. }
+        | Effect::OpenLogs { .. }
+        | Effect::CloseLogs { .. }
+        | Effect::Announce(_)
+        | Effect::Reply { .. }
+        | Effect::Exit => 2,
     }
 }

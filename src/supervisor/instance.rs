@@ -1,9 +1,9 @@
 //! One instance: a process tree of an app, from its spawn to its last process.
 //!
 //! ```text
-//! Resting ─→ Waiting ─→ Spawning ─→ Starting ─→ Online
-//!    ↑          ↑          │            │          │
-//!    │          │          ↓            └────┬─────┘
+//! Resting ─→ Waiting ─→ Spawning ─→ Starting ─→ Online ─→ Draining   (behind the proxy, as planned)
+//!    ↑          ↑          │            │          │          │
+//!    │          │          ↓            └────┬─────┴──────────┘
 //!    ├──── Backoff ←── Errored               ↓
 //!    └───────────────────────────────────  Ending   (done when its tree is empty)
 //! ```
@@ -12,13 +12,14 @@ use super::Now;
 use super::backoff::Streak;
 use super::event::{LeaderExit, RunId};
 use super::health::{Check, Watch, settles_after};
-use crate::api::{ExitReason, Health, LastExit, Status};
+use crate::api::{ExitReason, Health, LastExit, Slot, Status};
 use crate::config::AppConfig;
 use jiff::Timestamp;
 use std::time::Duration;
 
 #[derive(Debug, Clone)]
 pub(super) struct Instance {
+    pub(super) slot: Slot,
     pub(super) index: u16,
     pub(super) state: State,
     pub(super) streak: Streak,
@@ -50,6 +51,7 @@ pub(super) enum State {
     Spawning {
         run: RunId,
         generation: u64,
+        proxied: bool,
     },
     /// The process runs and is not ready.
     Starting {
@@ -61,6 +63,11 @@ pub(super) enum State {
         live: Live,
         watch: Watch,
         since: Duration,
+    },
+    /// It gets no more requests and finishes those that it has.
+    Draining {
+        live: Live,
+        drain: Drain,
     },
     /// The tree is asked to end, or its leader ended by itself and what it left is.
     Ending {
@@ -96,6 +103,8 @@ pub(super) struct Live {
     /// The app's generation that it was spawned for.
     pub(super) generation: u64,
     pub(super) spawned: Duration,
+    /// It listens on a private port; else it binds the public one itself.
+    pub(super) proxied: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +115,23 @@ pub(super) enum Wait {
     Port { retry_at: Duration },
     /// A job's next time.
     Schedule,
+}
+
+/// The time between the routes and the signal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Drain {
+    /// Why it ends.
+    pub(super) cause: Cause,
+    pub(super) since: Duration,
+    /// What is still in flight then is cut off.
+    pub(super) requests_by: Duration,
+    pub(super) streams_by: Duration,
+    /// Requests and streams, as far as was told.
+    pub(super) left: Option<(u64, u64)>,
+    /// The proxy was asked.
+    pub(super) told: bool,
+    /// How long it had been online.
+    pub(super) online_for: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +163,10 @@ impl State {
     /// The tree that exists.
     pub(super) fn live(&self) -> Option<&Live> {
         match self {
-            State::Starting { live, .. } | State::Online { live, .. } | State::Ending { live, .. } => Some(live),
+            State::Starting { live, .. }
+            | State::Online { live, .. }
+            | State::Draining { live, .. }
+            | State::Ending { live, .. } => Some(live),
             State::Resting { .. }
             | State::Waiting { .. }
             | State::Spawning { .. }
@@ -157,6 +186,7 @@ impl State {
             State::Resting { .. }
             | State::Waiting { .. }
             | State::Spawning { .. }
+            | State::Draining { .. }
             | State::Ending { .. }
             | State::Backoff { .. }
             | State::Errored { .. } => None,
@@ -167,6 +197,7 @@ impl State {
     pub(super) fn uptime(&self, now: Now) -> Option<Duration> {
         match self {
             State::Online { since, .. } => Some(now.mono.saturating_sub(*since)),
+            State::Draining { drain, .. } => Some(drain.online_for),
             State::Resting { .. }
             | State::Waiting { .. }
             | State::Spawning { .. }
@@ -189,8 +220,9 @@ impl Due {
 }
 
 impl Instance {
-    pub(super) fn new(index: u16) -> Instance {
+    pub(super) fn new(slot: Slot, index: u16) -> Instance {
         Instance {
+            slot,
             index,
             state: State::Resting { done: false },
             streak: Streak::default(),
@@ -213,6 +245,24 @@ impl Instance {
         self.live().map(|live| live.run)
     }
 
+    /// The configuration changed under it: it is watched by the new one.
+    pub(super) fn follow(&mut self, config: &AppConfig, now: Now) {
+        match &mut self.state {
+            State::Starting { watch, due, .. } => {
+                *watch = Watch::starting(config, now);
+                *due = Due::of(config, now);
+            }
+            State::Online { watch, .. } => watch.rearm(config, now),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Draining { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => {}
+        }
+    }
+
     /// No process, none under way.
     pub(super) fn is_at_rest(&self) -> bool {
         self.run().is_none()
@@ -220,6 +270,10 @@ impl Instance {
 
     pub(super) fn is_online_in(&self, wanted: u64) -> bool {
         matches!(&self.state, State::Online { live, .. } if live.generation >= wanted)
+    }
+
+    pub(super) fn is_of_generation_up_to(&self, newest: u64) -> bool {
+        self.live().is_some_and(|live| live.generation <= newest)
     }
 
     pub(super) fn status(&self, wanted: bool) -> Status {
@@ -230,7 +284,7 @@ impl Instance {
             State::Spawning { .. } if self.held.is_some() => Status::Waiting,
             State::Spawning { .. } | State::Starting { .. } => Status::Starting,
             State::Online { .. } => Status::Online,
-            State::Ending { .. } => Status::Stopping,
+            State::Draining { .. } | State::Ending { .. } => Status::Stopping,
             State::Backoff { .. } => Status::Backoff,
             State::Errored { .. } => Status::Errored,
         }
@@ -266,6 +320,7 @@ impl Instance {
             State::Starting { watch, .. } | State::Online { watch, .. } => {
                 watch.last_failure.clone().filter(|_| watch.health != Health::Healthy)
             }
+            State::Draining { drain, .. } => Some(drain.said()),
             State::Spawning { .. } => self.held.as_ref().map(|held| held.holder.clone()),
             State::Resting { .. } => None,
         }
@@ -278,6 +333,7 @@ impl Instance {
                 Some(watch.deadline().map_or(*at, |ask| ask.min(*at)))
             }
             State::Online { watch, .. } => watch.deadline(),
+            State::Draining { drain, .. } => Some(drain.deadline()),
             State::Ending { ending, .. } => Some(ending.kill_at),
             State::Backoff { until, .. } => Some(*until),
             State::Errored { retry_at, .. } => *retry_at,

@@ -6,6 +6,7 @@ use super::core::Supervisor;
 use super::effect::{Effect, Reply};
 use super::event::RequestId;
 use super::instance::{Instance, State, Wait};
+use super::rollover::Outcome;
 use super::shutdown::shutting_down;
 use super::view::seconds;
 use crate::api::{ActionResult, Plan, Refusal, RefusalCode};
@@ -31,6 +32,8 @@ pub(super) struct Item {
 pub(super) enum Goal {
     /// Online in this generation, without a failure beyond those counted so far.
     Online { generation: u64, failures: u64, verb: &'static str, asked: Duration },
+    /// The rollover of this number is through, and what it replaced is gone.
+    RolledOver { number: u64, verb: &'static str, asked: Duration },
     /// No process left.
     Stopped { asked: Duration },
 }
@@ -88,15 +91,59 @@ impl Supervisor {
         let app = self.app(name);
         match (goal, app) {
             (Goal::Stopped { asked }, None) => Some(stopped(name, *asked, now)),
-            (Goal::Online { .. }, None) => Some(overtaken(name, "removed from the configuration".to_owned())),
+            (Goal::Online { .. } | Goal::RolledOver { .. }, None) => {
+                Some(overtaken(name, "removed from the configuration".to_owned()))
+            }
             (Goal::Stopped { asked }, Some(app)) => {
                 if app.desired && !app.removed {
                     return Some(overtaken(name, format!("started by {}", app.by)));
                 }
                 app.is_at_rest().then(|| stopped(name, *asked, now))
             }
-            (Goal::Online { .. }, Some(_)) if self.shutdown.is_some() => Some(failed(name, shutting_down())),
+            (Goal::Online { .. } | Goal::RolledOver { .. }, Some(_)) if self.shutdown.is_some() => {
+                Some(failed(name, shutting_down()))
+            }
+            (Goal::RolledOver { number, verb, asked }, Some(app)) => {
+                rollover_outcome(app, (*number, verb, *asked), now)
+            }
             (Goal::Online { .. }, Some(app)) => online_outcome(app, goal, now),
+        }
+    }
+}
+
+fn rollover_outcome(app: &App, (number, verb, asked): (u64, &str, Duration), now: Now) -> Option<ActionResult> {
+    let name = &app.config.name;
+    if app.removed {
+        return Some(overtaken(name, "removed from the configuration".to_owned()));
+    }
+    if !app.desired {
+        return Some(overtaken(name, format!("stopped by {}", app.by)));
+    }
+    let took = seconds(now.mono.saturating_sub(asked));
+    let Some(outcome) = app.outcome(number) else {
+        let goes_on = app.rising().is_some_and(|rollover| rollover.number == number);
+        return (!goes_on).then(|| overtaken(name, format!("rolled over by {}", app.by)));
+    };
+    match outcome {
+        Outcome::Failed(why) => {
+            let message = format!("{name} is not {verb}: the new slot {why}");
+            let refusal = Refusal::new(RefusalCode::Failed, message);
+            Some(failed(
+                name,
+                refusal.hint(format!("what served before serves on; infissi-ctl show {name} tells more")),
+            ))
+        }
+        Outcome::Staged => {
+            Some(result(name, format!("staged in {took}: infissi-ctl swap {name} makes it active"), None))
+        }
+        Outcome::Swapped { old, generation } => {
+            let is_old = |instance: &Instance| instance.slot == *old && instance.is_of_generation_up_to(*generation);
+            if app.instances.iter().any(is_old) {
+                return None;
+            }
+            let pid = app.active().find_map(|instance| instance.live()).map(|live| live.pid);
+            let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+            Some(result(name, format!("{verb} in {took}{pid}"), None))
         }
     }
 }
@@ -119,16 +166,18 @@ fn online_outcome(app: &App, goal: &Goal, now: Now) -> Option<ActionResult> {
         return job_outcome(app);
     }
     let done = |instance: &Instance| matches!(instance.state, State::Resting { done: true });
-    if app.instances.iter().all(done) {
+    if app.active().all(done) {
         return Some(result(name, format!("ran and ended as it may, in {took}"), None));
     }
-    if app.instances.iter().all(|instance| instance.is_online_in(*generation) || done(instance)) {
-        let pid = app.instances.iter().find_map(|instance| instance.live()).map(|live| live.pid);
+    let up = |instance: &Instance| instance.is_online_in(*generation) || done(instance);
+    if app.port_held.is_none() && app.active().all(up) {
+        let pid = app.active().find_map(|instance| instance.live()).map(|live| live.pid);
         let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
         return Some(result(name, format!("{verb} in {took}{pid}"), None));
     }
     if patience_ends(app, goal).is_some_and(|at| at <= now.mono) {
-        let why = app.instances.iter().find_map(Instance::obstacle).unwrap_or_default();
+        let held = app.port_held.as_ref().map(|held| held.holder.clone());
+        let why = app.active().find_map(Instance::obstacle).or(held).unwrap_or_default();
         let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"));
         return Some(failed(name, refusal.hint("it starts by itself as soon as that is over")));
     }
@@ -140,7 +189,7 @@ fn job_outcome(app: &App) -> Option<ActionResult> {
     let name = &app.config.name;
     let instance = app.instances.first()?;
     match &instance.state {
-        State::Spawning { .. } | State::Ending { .. } => None,
+        State::Spawning { .. } | State::Draining { .. } | State::Ending { .. } => None,
         State::Starting { live, .. } | State::Online { live, .. } => {
             Some(result(name, format!("runs now, pid {}", live.pid), None))
         }
@@ -155,12 +204,13 @@ fn job_outcome(app: &App) -> Option<ActionResult> {
 fn patience_ends(app: &App, goal: &Goal) -> Option<Duration> {
     let Goal::Online { asked, .. } = goal else { return None };
     let patience = app.config.health.start_timeout;
-    let since = app.instances.iter().filter_map(|instance| match (&instance.state, &instance.held) {
+    let public = app.port_held.as_ref().map(|held| held.since);
+    let since = app.active().filter_map(|instance| match (&instance.state, &instance.held) {
         (State::Waiting { wait: Wait::Dependencies(_), since }, _) => Some(*since),
         (_, Some(held)) => Some(held.since),
         (_, None) => None,
     });
-    since.min().map(|since| since.max(*asked) + patience)
+    since.chain(public).min().map(|since| since.max(*asked) + patience)
 }
 
 pub(super) fn no_such_app(name: &str) -> Refusal {

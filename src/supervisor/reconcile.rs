@@ -6,7 +6,9 @@ use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::RunId;
 use super::health::{Check, STARTING_INTERVAL};
-use super::instance::{Cause, Due, State, Wait, waits_for};
+use super::instance::{Due, State, Wait, waits_for};
+use super::roles::Role;
+use super::rollover::opposite;
 use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
 use crate::config::AppConfig;
@@ -25,6 +27,7 @@ impl Supervisor {
             let mut moved = false;
             for i in 0..self.apps.len() {
                 self.apps[i].size();
+                moved |= self.advance_other(i, now) || self.heal(i, now);
                 for k in 0..self.apps[i].instances.len() {
                     moved |= self.advance((i, k), now);
                 }
@@ -64,8 +67,7 @@ impl Supervisor {
             }
             if cron_restart && self.apps[i].is_ready() {
                 self.announce(Some((i, 0)), EventKind::Requested, None, "restart requested by cron_restart".to_owned());
-                self.apps[i].generation += 1;
-                self.apps[i].replaced_for = ExitReason::Restart;
+                self.restart_one(i, "cron_restart", ExitReason::Restart, now);
             }
         }
     }
@@ -75,9 +77,11 @@ impl Supervisor {
         let wanted = self.wants(place);
         match &self.apps[place.0].instances[place.1].state {
             State::Spawning { .. } => false,
+            State::Draining { .. } => self.advance_draining(place, now),
             State::Ending { .. } => self.advance_ending(place, now),
             State::Starting { .. } | State::Online { .. } => self.advance_running(place, wanted, now),
             State::Resting { done: true } if wanted => false,
+            State::Resting { .. } if wanted && (self.is_superseded(place) || self.has_no_room(place)) => false,
             State::Resting { .. } if wanted => self.try_spawn(place, now),
             State::Resting { .. } => false,
             State::Waiting { .. } | State::Backoff { .. } | State::Errored { .. } if !wanted => {
@@ -95,11 +99,19 @@ impl Supervisor {
 
     /// Spawn it, or say what it waits for.
     fn try_spawn(&mut self, place: Place, now: Now) -> bool {
+        if self.has_no_room(place) {
+            self.instance_mut(place).state = State::Resting { done: false };
+            return true;
+        }
         let app = &self.apps[place.0];
         let wait = if app.config.is_job() && !app.run_now {
             Wait::Schedule
         } else {
-            let unready = self.unready_dependencies(place.0);
+            // What is to take over from somebody who serves waits for nobody.
+            let unready = match self.role(place) {
+                Role::Active => self.unready_dependencies(place.0),
+                Role::Rising | Role::Retiring => Vec::new(),
+            };
             if unready.is_empty() {
                 self.spawn(place);
                 return true;
@@ -112,6 +124,7 @@ impl Supervisor {
             | State::Spawning { .. }
             | State::Starting { .. }
             | State::Online { .. }
+            | State::Draining { .. }
             | State::Ending { .. }
             | State::Backoff { .. }
             | State::Errored { .. } => (now.mono, false),
@@ -130,12 +143,12 @@ impl Supervisor {
         let app = &self.apps[place.0];
         let config = app.config.clone();
         let instance = &app.instances[place.1];
-        let outdated = instance.live().is_some_and(|live| live.generation < app.generation);
+        let newest = app.cast(instance.slot).generation;
+        let outdated = instance.live().is_some_and(|live| live.generation < newest);
         let to_end = !wanted || outdated;
-        if to_end && (self.is_out_of_time(now) || !self.dependents_are_leaving(place.0)) {
-            let reason = if wanted { app.replaced_for } else { ExitReason::Stop };
-            self.announce(Some(place), EventKind::Stopping, None, format!("is asked to end ({reason})"));
-            self.end(place, Cause::Asked(reason), None, now);
+        let slot_goes_on = self.role(place) != Role::Active;
+        if to_end && (slot_goes_on || self.is_out_of_time(now) || !self.dependents_are_leaving(place.0)) {
+            self.dismiss(place, now);
             return true;
         }
         if app.times_out_at().is_some_and(|at| at <= now.mono) {
@@ -149,7 +162,8 @@ impl Supervisor {
 
     /// Probes, readiness by time, and the end of patience with an instance that does not become ready.
     fn keep_watch(&mut self, place: Place, now: Now) -> bool {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         match &mut self.instance_mut(place).state {
             State::Starting { live, watch, due: Due::Settles(at) } if *at <= now.mono => {
                 let (live, watch) = (live.clone(), watch.clone());
@@ -159,7 +173,11 @@ impl Supervisor {
             State::Starting { watch, due: Due::GivesUp(at), .. } if *at <= now.mono => {
                 let why = watch.last_failure.clone().unwrap_or_else(|| "no answer".to_owned());
                 let patience = seconds(config.health.start_timeout);
-                self.replace(place, ExitReason::Unhealthy, format!("was not ready within {patience}: {why}"), now);
+                let detail = format!("was not ready within {patience}: {why}");
+                match self.role(place) {
+                    Role::Rising => self.fail_rollover(place.0, &detail, now),
+                    Role::Active | Role::Retiring => self.replace(place, ExitReason::Unhealthy, detail, now),
+                }
                 true
             }
             State::Starting { live, watch, .. } => {
@@ -177,6 +195,7 @@ impl Supervisor {
             State::Resting { .. }
             | State::Waiting { .. }
             | State::Spawning { .. }
+            | State::Draining { .. }
             | State::Ending { .. }
             | State::Backoff { .. }
             | State::Errored { .. } => false,
@@ -208,6 +227,18 @@ impl Supervisor {
         true
     }
 
+    /// It ended by itself while its successor is on its way: that one is waited for.
+    fn is_superseded(&self, place: Place) -> bool {
+        let rising = self.apps[place.0].rising().is_some_and(|rollover| !rollover.stage);
+        rising && self.role(place) == Role::Active
+    }
+
+    /// What cannot run twice waits until the other slot is empty.
+    fn has_no_room(&self, place: Place) -> bool {
+        let app = &self.apps[place.0];
+        !app.config.rolls_over() && !app.is_slot_at_rest(opposite(app.instances[place.1].slot))
+    }
+
     /// Those it depends on that are not ready.
     fn unready_dependencies(&self, i: usize) -> Vec<String> {
         let needed = &self.apps[i].config.depends_on;
@@ -226,6 +257,11 @@ impl Supervisor {
 
     fn forget_removed(&mut self) {
         let is_gone = |app: &App| app.removed && app.is_at_rest();
+        for i in 0..self.apps.len() {
+            if is_gone(&self.apps[i]) {
+                self.publish_app(i);
+            }
+        }
         let gone: Vec<String> =
             self.apps.iter().filter(|app| is_gone(app)).map(|app| app.config.name.clone()).collect();
         self.apps.retain(|app| !is_gone(app));

@@ -3,11 +3,14 @@
 use super::Now;
 use super::backoff::Streak;
 use super::core::Supervisor;
-use super::effect::{Effect, Reply};
+use super::effect::{Effect, Release, Reply};
 use super::event::{RequestId, RunId};
 use super::instance::{State, Wait};
 use super::pending::{Goal, Item, Pending, no_such_app};
+use super::rollover::{Plan, Rollover, opposite};
+use super::view::seconds;
 use crate::api::{ActionResult, EventKind, ExitReason, Refusal, RefusalCode};
+use std::time::Duration;
 
 impl Supervisor {
     pub(super) fn start(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
@@ -40,9 +43,12 @@ impl Supervisor {
         self.reply_when_done(id, items, wait);
     }
 
-    pub(super) fn restart(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
+    pub(super) fn restart(&mut self, id: RequestId, by: &str, apps: &[String], (wait, hard): (bool, bool), now: Now) {
         let items = self.for_each(apps, |core, i| {
             let name = core.apps[i].config.name.clone();
+            if core.rolls_over_now(i) && !hard {
+                return core.restart_by_rollover(i, by, now);
+            }
             let verb = if core.apps[i].is_at_rest() { "started" } else { "restarted" };
             core.want(i, true, by);
             core.pull_in_dependencies(i, by);
@@ -53,9 +59,104 @@ impl Supervisor {
         self.reply_when_done(id, items, wait);
     }
 
+    fn restart_by_rollover(&mut self, i: usize, by: &str, now: Now) -> Item {
+        let name = self.apps[i].config.name.clone();
+        match self.roll_over(i, ExitReason::Restart, by, now) {
+            Err(refusal) => Item::failed(&name, refusal),
+            Ok(number) => {
+                self.want(i, true, by);
+                self.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart requested".to_owned());
+                Item::waiting(&name, Goal::RolledOver { number, verb: "restarted", asked: now.mono })
+            }
+        }
+    }
+
+    /// A restart that nobody waits for.
+    pub(super) fn restart_one(&mut self, i: usize, by: &str, reason: ExitReason, now: Now) {
+        if !self.rolls_over_now(i) {
+            return self.renew(i, reason);
+        }
+        if let Err(refusal) = self.roll_over(i, reason, by, now) {
+            self.announce(Some((i, 0)), EventKind::Skipped, None, refusal.message);
+        }
+    }
+
+    /// Would a restart lose anything that a rollover keeps?
+    pub(super) fn rolls_over_now(&self, i: usize) -> bool {
+        // Also one that is asked to stop and serves until its dependents have ended.
+        let stays = !self.apps[i].removed && self.shutdown.is_none();
+        stays && self.apps[i].config.rolls_over() && self.apps[i].serves()
+    }
+
+    pub(super) fn swap(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
+        let items = self.for_each(apps, |core, i| {
+            let name = core.apps[i].config.name.clone();
+            let warm = core.apps[i].config.deploy.as_ref().map_or(Duration::ZERO, |deploy| deploy.warm);
+            let (old, new) = (core.apps[i].slot, opposite(core.apps[i].slot));
+            let staged = core.apps[i].rising().filter(|rollover| rollover.staged).cloned();
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "swap requested".to_owned());
+            if let Some(rollover) = staged {
+                core.swap_to(i, Rollover { by: by.to_owned(), warm, since: now.mono, ..rollover }, now);
+            } else if core.apps[i].is_warm() {
+                core.swap_back(i, by, warm, now);
+            } else if let Some(refusal) = core.rollover_under_way(i, now) {
+                return Item::failed(&name, refusal);
+            } else {
+                let refusal =
+                    Refusal::new(RefusalCode::Failed, format!("{name} has no staged or warm slot to swap to"));
+                return Item::failed(&name, refusal.hint(format!("infissi-ctl show {name} tells what its slots do")));
+            }
+            let then = if warm.is_zero() { String::new() } else { format!("; {old} stays warm for {}", seconds(warm)) };
+            Item::done(&name, format!("{new} is active{then}"))
+        });
+        self.reply_when_done(id, items, wait);
+    }
+
+    pub(super) fn activate(
+        &mut self,
+        id: RequestId,
+        by: &str,
+        (app, release): (&str, Release),
+        (stage, wait): (bool, bool),
+        now: Now,
+    ) {
+        let items = self.for_each(&[app.to_owned()], |core, i| {
+            let name = core.apps[i].config.name.clone();
+            if let Some(refusal) = core.rollover_under_way(i, now) {
+                return Item::failed(&name, refusal);
+            }
+            if stage && !core.rolls_over_now(i) {
+                let refusal = Refusal::new(RefusalCode::Failed, format!("{name} has no active slot to stage beside"));
+                return Item::failed(&name, refusal.hint("leave out stage: nothing is served that could be disturbed"));
+            }
+            let what = if stage { "staging" } else { "activation" };
+            let message = format!("{what} of release {} requested", release.id);
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), message);
+            if core.rolls_over_now(i) {
+                let warm = core.apps[i].config.deploy.as_ref().map_or(Duration::ZERO, |deploy| deploy.warm);
+                let release = Some(release.clone());
+                let plan = Plan { reason: ExitReason::Deploy, by: by.to_owned(), release, stage, warm };
+                let number = core.begin_rollover(i, plan, now);
+                core.want(i, true, by);
+                let verb = if stage { "staged" } else { "activated" };
+                return Item::waiting(&name, Goal::RolledOver { number, verb, asked: now.mono });
+            }
+            core.want(i, true, by);
+            core.pull_in_dependencies(i, by);
+            let slot = core.apps[i].slot;
+            core.apps[i].cast_mut(slot).release = Some(release.clone());
+            core.desired_changed();
+            core.renew(i, ExitReason::Deploy);
+            Item::waiting(&name, core.online_goal(i, "activated", now))
+        });
+        self.reply_when_done(id, items, wait);
+    }
+
     pub(super) fn reset(&mut self, id: RequestId, by: &str, apps: &[String]) {
         let items = self.for_each(apps, |core, i| {
             core.apps[i].restarts = 0;
+            core.apps[i].retry_streak = 0;
+            core.apps[i].retry_at = Duration::ZERO;
             core.retry(i);
             core.announce(Some((i, 0)), EventKind::Requested, Some(by), "reset requested".to_owned());
             Item::done(&core.apps[i].config.name, "counters and backoff are reset".to_owned())
@@ -84,12 +185,19 @@ impl Supervisor {
 
     /// Replace what runs of this app, or run it if it rests.
     pub(super) fn renew(&mut self, i: usize, reason: ExitReason) {
+        self.drop_rising(i, "was overtaken by a restart");
         let app = &mut self.apps[i];
         app.run_now = app.config.is_job();
-        app.replaced_for = reason;
-        if !app.is_at_rest() {
-            app.generation += 1;
+        let (slot, config) = (app.slot, app.config.clone());
+        let newest = (!app.is_at_rest()).then(|| app.next_generation());
+        let cast = app.cast_mut(slot);
+        cast.replaced_for = reason;
+        if config.deploy.is_none() && cast.release.take().is_some() {
+            self.desired_changed();
         }
+        let cast = self.apps[i].cast_mut(slot);
+        cast.config = config;
+        cast.generation = newest.unwrap_or(cast.generation);
         self.wake(i);
     }
 
@@ -103,6 +211,7 @@ impl Supervisor {
                 | State::Spawning { .. }
                 | State::Starting { .. }
                 | State::Online { .. }
+                | State::Draining { .. }
                 | State::Backoff { .. }
                 | State::Errored { .. } => {}
             }
@@ -121,6 +230,7 @@ impl Supervisor {
                 | State::Spawning { .. }
                 | State::Starting { .. }
                 | State::Online { .. }
+                | State::Draining { .. }
                 | State::Ending { .. } => false,
             };
             if held_back {
@@ -131,7 +241,7 @@ impl Supervisor {
 
     pub(super) fn online_goal(&self, i: usize, verb: &'static str, now: Now) -> Goal {
         let app = &self.apps[i];
-        Goal::Online { generation: app.generation, failures: app.failures, verb, asked: now.mono }
+        Goal::Online { generation: app.cast(app.slot).generation, failures: app.failures, verb, asked: now.mono }
     }
 
     /// All it needs, directly or not, is to run; what is not ready is tried at once.

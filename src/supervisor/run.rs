@@ -7,7 +7,8 @@ use super::effect::Effect;
 use super::event::{LeaderExit, RunId, SpawnRefusal};
 use super::health::{Verdict, Watch, good_needed};
 use super::instance::{Cause, Due, Ending, Held, Live, State, Wait};
-use super::view::{bytes, seconds};
+use super::roles::Role;
+use super::view::seconds;
 use crate::api::{EventKind, ExitReason, LastExit};
 use std::time::Duration;
 
@@ -19,10 +20,11 @@ impl Supervisor {
         let Some(place) = self.place_of(run) else {
             return self.push(Effect::Kill { run });
         };
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
-        let State::Spawning { generation, .. } = instance.state else { return };
-        let live = Live { run, pid, generation, spawned: now.mono };
+        let State::Spawning { generation, proxied, .. } = instance.state else { return };
+        let live = Live { run, pid, generation, spawned: now.mono, proxied };
         instance.held = None;
         instance.streak.spawned();
         instance.state = State::Starting { live, watch: Watch::starting(&config, now), due: Due::of(&config, now) };
@@ -53,6 +55,15 @@ impl Supervisor {
 
     fn spawn_failed(&mut self, place: Place, generation: u64, reason: String, now: Now) {
         let config = self.apps[place.0].config.clone();
+        let (app, role) = (&self.apps[place.0], self.role(place));
+        let overtaken = generation < app.cast(app.instances[place.1].slot).generation;
+        if role != Role::Active {
+            self.instance_mut(place).state = State::Resting { done: false };
+            if role == Role::Rising && !overtaken {
+                self.fail_rollover(place.0, &format!("could not be started: {reason}"), now);
+            }
+            return;
+        }
         let instance = self.instance_mut(place);
         let exit = LastExit {
             code: None,
@@ -81,13 +92,25 @@ impl Supervisor {
             State::Ending { ending, .. } => {
                 ending.leader.get_or_insert(exit);
             }
+            State::Draining { drain, .. } => {
+                let cause = drain.cause.clone();
+                self.end(place, cause, Some(exit), now);
+            }
             State::Starting { .. } | State::Online { .. } => {
                 let said = exit.to_string();
-                if !may_rest(&exit, &config) {
+                let failed = !may_rest(&exit, &config);
+                let role = self.role(place);
+                if failed && role == Role::Active {
                     self.note_failure(place, said.clone());
                 }
                 self.end(place, Cause::Itself, Some(exit), now);
-                self.announce(Some(place), EventKind::Exited, None, said);
+                self.announce(Some(place), EventKind::Exited, None, said.clone());
+                match role {
+                    Role::Active if failed && self.apps[place.0].is_warm() => self.flip_back(place.0, &said, now),
+                    Role::Active => {}
+                    Role::Rising => self.fail_rollover(place.0, &said, now),
+                    Role::Retiring => self.retire(place.0),
+                }
             }
             State::Resting { .. }
             | State::Waiting { .. }
@@ -99,12 +122,17 @@ impl Supervisor {
 
     pub(super) fn probed(&mut self, run: RunId, outcome: Result<(), String>, now: Now) {
         let Some(place) = self.place_of(run) else { return };
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
         if let Err(failure) = &outcome {
             instance.probe_failure = Some(failure.clone());
         }
-        let (good, bad) = (good_needed(&config), config.health.unhealthy);
+        let (role, serves) = (self.role(place), self.apps[place.0].serves());
+        let instance = self.instance_mut(place);
+        // Requests are held: the first good answer is enough.
+        let good = if role == Role::Rising && !serves { 1 } else { good_needed(&config) };
+        let bad = config.health.unhealthy;
         match &mut instance.state {
             State::Starting { live, watch, .. } => {
                 // How long it may stay without a good answer is start_timeout's to say.
@@ -121,32 +149,23 @@ impl Supervisor {
                 Verdict::BecameUnhealthy => {
                     let failure = watch.last_failure.clone().unwrap_or_default();
                     let detail = format!("failed {bad} probes in a row: {failure}");
-                    self.replace(place, ExitReason::Unhealthy, detail, now);
+                    self.sick(place, detail, now);
                 }
             },
             State::Resting { .. }
             | State::Waiting { .. }
             | State::Spawning { .. }
+            | State::Draining { .. }
             | State::Ending { .. }
             | State::Backoff { .. }
             | State::Errored { .. } => {}
         }
     }
 
-    /// Did it change anything?
-    pub(super) fn memory_sampled(&mut self, run: RunId, used: u64, now: Now) -> bool {
-        let Some(place) = self.place_of(run) else { return false };
-        let limit = self.apps[place.0].config.max_memory_restart;
-        let running = self.instance_mut(place).state.is_running();
-        let Some(limit) = limit.filter(|limit| running && used > *limit) else { return false };
-        let detail = format!("used {}, over its limit of {}", bytes(used), bytes(limit));
-        self.replace(place, ExitReason::Memory, detail, now);
-        true
-    }
-
     pub(super) fn tree_empty(&mut self, run: RunId, now: Now) {
         let Some(place) = self.place_of(run) else { return };
-        if self.instance_mut(place).state.is_running() {
+        let state = &self.instance_mut(place).state;
+        if state.is_running() || matches!(state, State::Draining { .. }) {
             self.exited(run, LeaderExit::UNKNOWN, now);
         }
         let State::Ending { live, ending } = self.instance_mut(place).state.clone() else { return };
@@ -156,12 +175,13 @@ impl Supervisor {
     /// Its last process is gone: write it into the books and decide what follows.
     fn ended(&mut self, place: Place, live: &Live, ending: &Ending, now: Now) {
         let wanted = self.wants(place);
+        let active = self.role(place) == Role::Active;
         let app = &mut self.apps[place.0];
         let exit = ending.record(now.wall);
         app.remember(exit.clone());
-        let outdated = live.generation < app.generation;
+        let outdated = live.generation < app.cast(app.instances[place.1].slot).generation;
         let asked = matches!(ending.cause, Cause::Asked(_));
-        let by_plan = asked || ending.start_after || outdated || !wanted || app.config.is_job();
+        let by_plan = asked || ending.start_after || outdated || !wanted || !active || app.config.is_job();
         app.instances[place.1].last_exit = Some(exit);
         if by_plan {
             let message = match ending.cause {
@@ -198,7 +218,8 @@ impl Supervisor {
             }
             Next::Restart { after } => {
                 self.apps[place.0].restarts += 1;
-                if after.is_zero() {
+                let succeeded = self.apps[place.0].rising().is_some_and(|rollover| !rollover.stage);
+                if after.is_zero() || succeeded {
                     self.instance_mut(place).state = State::Resting { done: false };
                     return;
                 }
@@ -212,7 +233,8 @@ impl Supervisor {
 
     /// It is ready.
     pub(super) fn online(&mut self, place: Place, live: Live, watch: Watch, now: Now) {
-        let config = self.apps[place.0].config.clone();
+        let app = &self.apps[place.0];
+        let config = app.config_of(&app.instances[place.1]).clone();
         let took = seconds(now.mono.saturating_sub(live.spawned));
         let instance = self.instance_mut(place);
         instance.probe_failure = None;

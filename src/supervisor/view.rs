@@ -5,7 +5,8 @@ use super::app::App;
 use super::core::Supervisor;
 use super::event::RunId;
 use super::instance::{Instance, State};
-use crate::api::{AppStatus, ExitReason, Health, InstanceStatus, LastExit, Status};
+use super::rollover::{Other, Retreat, opposite};
+use crate::api::{AppStatus, ExitReason, Health, InstanceStatus, LastExit, OtherPhase, OtherSlot, Status};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -32,28 +33,32 @@ impl Supervisor {
         let wanted = app.desired && !app.removed && self.shutdown.is_none();
         let instances: Vec<InstanceStatus> =
             app.instances.iter().map(|instance| instance_status(app, instance, wanted, now)).collect();
-        let first = app.instances.first();
-        let status = overall_status(&instances);
-        let shown = app.instances.iter().filter(|instance| instance.status(wanted) == status);
+        let active: Vec<&InstanceStatus> = instances.iter().filter(|instance| instance.slot == app.slot).collect();
+        let first = app.active().next();
+        let status = overall_status(&active);
+        // It answers, and nobody can ask it.
+        let status = if status == Status::Online && app.port_held.is_some() { Status::Waiting } else { status };
+        let shown = app.active().filter(|instance| instance.status(wanted) == status);
+        let held = app.port_held.as_ref().map(|held| held.holder.clone());
         AppStatus {
             name: app.config.name.clone(),
             aliases: app.config.aliases.clone(),
             status,
-            health: overall_health(app, &instances),
+            health: overall_health(app, &active),
             port: app.config.port,
             slot: app.slot,
-            pid: instances.iter().find_map(|instance| instance.pid),
-            uptime_ms: instances.iter().filter_map(|instance| instance.uptime_ms).min(),
+            pid: active.iter().find_map(|instance| instance.pid),
+            uptime_ms: active.iter().filter_map(|instance| instance.uptime_ms).min(),
             restarts: app.restarts,
             cpu_percent: None,
             memory_bytes: None,
             memory_limit_bytes: app.config.max_memory_restart,
-            release: None,
-            other: None,
+            release: app.cast(app.slot).release.as_ref().map(|release| release.id.clone()),
+            other: other_slot(app, now),
             traffic: None,
-            swaps: 0,
-            last_drain_ms: None,
-            reason: shown.filter_map(Instance::reason).next(),
+            swaps: app.swaps,
+            last_drain_ms: app.last_drain.map(millis),
+            reason: shown.filter_map(Instance::reason).next().or(held),
             next_at: next_at(app, now),
             instances,
             last_exit: first.and_then(|instance| instance.last_exit.clone()).or_else(|| app.exits.front().cloned()),
@@ -61,24 +66,51 @@ impl Supervisor {
     }
 }
 
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The slot that is not active, while there is anything in it.
+fn other_slot(app: &App, now: Now) -> Option<OtherSlot> {
+    let slot = opposite(app.slot);
+    let (phase, by, since) = match &app.other {
+        Other::Rising(rollover) => {
+            let phase = if rollover.staged { OtherPhase::Staged } else { OtherPhase::Starting };
+            (phase, rollover.by.clone(), rollover.at)
+        }
+        Other::Retiring(retreat) if retreat.warm_until.is_some() => (OtherPhase::Warm, retreat.by.clone(), retreat.at),
+        Other::Retiring(Retreat { by, at, .. }) => (OtherPhase::Draining, by.clone(), *at),
+        Other::Empty if app.is_slot_at_rest(slot) => return None,
+        Other::Empty => (OtherPhase::Stopping, "supervisor".to_owned(), now.wall),
+    };
+    let of_slot = || app.instances.iter().filter(|instance| instance.slot == slot);
+    let drained = |instance: &Instance| matches!(instance.state, State::Draining { .. });
+    let is_through = phase == OtherPhase::Draining && !of_slot().any(drained);
+    let phase = if is_through { OtherPhase::Stopping } else { phase };
+    let release = app.cast(slot).release.as_ref().map(|release| release.id.clone());
+    let warm_until = app.retreat().filter(|_| phase == OtherPhase::Warm).and_then(|retreat| retreat.warm_until);
+    let until = warm_until.and_then(|until| now.wall.checked_add(until.saturating_sub(now.mono)).ok());
+    Some(OtherSlot { slot, phase, release, by, since, until, in_flight: None })
+}
+
 fn instance_status(app: &App, instance: &Instance, wanted: bool, now: Now) -> InstanceStatus {
     let uptime = instance.state.uptime(now);
     InstanceStatus {
-        slot: app.slot,
+        slot: instance.slot,
         index: instance.index,
         pid: instance.live().map(|live| live.pid),
-        port: app.config.port,
+        port: app.config.port.filter(|_| app.config.proxy.is_none()),
         status: instance.status(wanted),
         health: instance.health(),
         memory_bytes: None,
         cpu_percent: None,
-        uptime_ms: uptime.map(|uptime| u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX)),
+        uptime_ms: uptime.map(millis),
         in_flight: None,
     }
 }
 
 /// An app is as far as the least far of its instances; trouble shows first.
-fn overall_status(instances: &[InstanceStatus]) -> Status {
+fn overall_status(instances: &[&InstanceStatus]) -> Status {
     let by_urgency = [
         Status::Errored,
         Status::Backoff,
@@ -93,7 +125,7 @@ fn overall_status(instances: &[InstanceStatus]) -> Status {
 }
 
 /// A job between its times is as well as its last run was.
-fn overall_health(app: &App, instances: &[InstanceStatus]) -> Health {
+fn overall_health(app: &App, instances: &[&InstanceStatus]) -> Health {
     if app.config.is_job() && app.is_at_rest() {
         return app.exits.front().map_or(Health::Unknown, |exit| job_health(app, exit));
     }
@@ -122,7 +154,7 @@ fn job_health(app: &App, exit: &LastExit) -> Health {
 
 /// When something goes on by itself: a delayed restart, a retried start, a job's next time.
 fn next_at(app: &App, now: Now) -> Option<Timestamp> {
-    let due = app.instances.iter().find_map(|instance| match &instance.state {
+    let due = app.active().find_map(|instance| match &instance.state {
         State::Backoff { until, .. } => Some(*until),
         State::Errored { retry_at, .. } => *retry_at,
         State::Resting { .. }
@@ -130,6 +162,7 @@ fn next_at(app: &App, now: Now) -> Option<Timestamp> {
         | State::Spawning { .. }
         | State::Starting { .. }
         | State::Online { .. }
+        | State::Draining { .. }
         | State::Ending { .. } => None,
     });
     match due {

@@ -1,13 +1,15 @@
 //! What `init` makes of a project.
 
-use infissi::config::{AppConfig, Facts, Sources, init, parse};
+use infissi::config::{AppConfig, Facts, ProbeKind, Sources, init, parse};
 use std::path::Path;
 use std::sync::Arc;
 
 fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::Builder::new().prefix("Shop (old) ").tempdir().unwrap();
     for (name, text) in files {
-        std::fs::write(dir.path().join(name), text).unwrap();
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
     dir
 }
@@ -16,7 +18,7 @@ fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
 fn stanza(files: &[(&str, &str)], port: Option<u16>) -> (String, Arc<AppConfig>) {
     let dir = project(files);
     let stanza = init(dir.path(), port).unwrap();
-    let facts = Facts { is_root: false, user_name: &|_| None };
+    let facts = Facts { is_root: false, user_name: &|_| None, log_dir: None };
     let parsed = parse(&Sources::from_text(Path::new("/etc/infissi/supervisor.toml"), &stanza, 0), &facts);
     let app = Arc::clone(&parsed.unwrap_or_else(|mistakes| panic!("{mistakes}\n{stanza}")).config.apps[0]);
     assert_eq!(app.cwd, dir.path());
@@ -33,6 +35,37 @@ fn a_next_app_is_told_its_port_and_host() {
     assert_eq!(app.command, ["npm", "start", "--", "--port", "{port}", "--hostname", "{host}"]);
     assert!(app.env_file.is_none() && stanza.contains("Next reads .env by itself"), "{stanza}");
     assert_eq!(app.env["NODE_ENV"], "production");
+}
+
+#[test]
+fn a_next_app_with_a_port_of_its_own_is_told_another_all_the_same() {
+    let package = NEXT.replace("next start", "next start -p 3000");
+    let (text, app) = stanza(&[("package.json", &package)], None);
+    assert!(app.rolls_over() && app.command.ends_with(&["--hostname".to_owned(), "{host}".to_owned()]), "{text}");
+    assert_eq!(app.port, Some(3000));
+}
+
+#[test]
+fn a_health_route_of_next_is_found() {
+    for (file, path) in [
+        ("app/api/health/route.ts", "/api/health"),
+        ("src/app/api/healthz/route.js", "/api/healthz"),
+        ("app/health/route.ts", "/health"),
+        ("pages/api/health.js", "/api/health"),
+        ("src/pages/api/health/index.ts", "/api/health"),
+    ] {
+        let (text, app) = stanza(&[("package.json", NEXT), (file, "")], None);
+        let probe = app.health.probe.as_ref();
+        assert!(matches!(probe, Some(ProbeKind::Http { path: asked, .. }) if asked == path), "{text}");
+        assert!(text.contains(&format!("found in {file}")), "{text}");
+    }
+    for others in [
+        [("pages/health.js", ""), ("README.md", "")],
+        [("app/api/health/route.ts", ""), ("next.config.mjs", "export default { basePath: '/crm' }")],
+    ] {
+        let (text, app) = stanza(&[&[("package.json", NEXT)], others.as_slice()].concat(), None);
+        assert!(app.health.probe.is_none() && text.contains("# http ="), "{text}");
+    }
 }
 
 #[test]
@@ -55,7 +88,8 @@ fn a_plain_project_gets_its_port_by_the_environment() {
     let (stanza, app) = stanza(&[("package.json", package), (".env", "")], None);
     assert_eq!((app.name.as_str(), app.command.join(" ")), ("api", "npm start".to_owned()));
     assert!(app.env_file.as_ref().is_some_and(|file| file.optional));
-    assert!(stanza.contains("PORT in its environment"), "{stanza}");
+    assert!(stanza.contains("has to listen on $PORT"), "{stanza}");
+    assert!(app.rolls_over());
 }
 
 #[test]
@@ -65,6 +99,7 @@ fn the_port_of_the_start_script_is_taken_over() {
         let (text, app) = stanza(&[("package.json", &package)], None);
         assert_eq!(app.port, Some(4000), "{start}");
         assert!(text.contains("change both together"), "{text}");
+        assert!(app.proxy.is_none() && text.contains("proxy = \"off\""), "both would hold it: {text}");
         let (text, app) = stanza(&[("package.json", &package)], Some(5000));
         assert_eq!(app.port, Some(5000), "{start}");
         assert!(text.contains("the start script says 4000"), "{text}");

@@ -7,5 +7,6 @@ mod meaning;
 mod mistakes;
 mod mistakes_of_apps;
 mod places;
+mod proxy;
 mod sources;
 mod story;

@@ -14,6 +14,7 @@ runtime_dir = "run"
 state_dir = "/var/lib/infissi"
 log_dir = "./logs"
 include     = ["apps.d/*.toml"]        # a file that root does not own may only name its owner as user
+port_range  = "21000-21999"            # private loopback ports of instances
 control     = { group = "infissi", admins = ["fastuser"] }   # group members look; admins change; "@name" is a group
 metrics     = "127.0.0.1:9615"         # off unless given
 shutdown_timeout = "60s"               # caps everything at shutdown
@@ -31,9 +32,12 @@ env         = { NODE_ENV = "production" }
 env_file    = ".env"
 inherit_env = ["PATH", "LANG", "TZ"]
 port        = 3000
-proxy       = "off"
+listen      = "[::]"                   # dual-stack, 0.0.0.0 where IPv6 is off; or a list: ["127.0.0.1:3000", "[::]:3010"]
+proxy       = "http"                   # default with a port; "off": the app binds the port itself
 instances   = 1
-strategy    = "stop-first"
+strategy    = "blue-green"             # default with a proxied port; "stop-first" for what cannot run twice
+hold        = "10s"                    # how long the proxy holds requests while nothing can answer
+trusted_proxies = ["127.0.0.0/8", "::1"]
 autostart   = true
 autorestart = true
 stop_exit_codes = [0]
@@ -47,6 +51,7 @@ kill_timeout = "15s"
 min_uptime  = "10s"
 max_restarts = 0
 backoff     = { initial = "100ms", max = "30s" }
+limits      = { connections = 10000, header_timeout = "10s", head = "32K", idle = "80s" }   # towards clients
 
 [apps.current.health]
 http = "/api/health"
@@ -58,6 +63,10 @@ timeout = "3s"
 start_timeout = "60s"
 healthy = 2
 unhealthy = 3
+
+[apps.current.drain]
+requests = "90s"
+upgrades = "5m"
 
 [apps.current.logs]
 dir = "crm"
@@ -223,8 +232,17 @@ fn every_documented_key_is_taken_or_refused_as_later() {
         "inherit_env = []",
         "port = 1",
         "proxy = \"off\"",
+        "port = 1\nproxy = \"http\"",
+        "port = 1\nlisten = \"[::]\"",
         "instances = 2",
+        "port = 1\ninstances = 2",
         "strategy = \"stop-first\"",
+        "port = 1\nstrategy = \"blue-green\"",
+        "port = 1\nhold = \"0s\"",
+        "port = 1\ntrusted_proxies = []",
+        "port = 1\nlimits = { connections = 1, header_timeout = \"1s\", head = \"8K\", idle = \"76s\" }",
+        "port = 1\ndrain = { requests = \"0s\", upgrades = \"0s\" }",
+        "deploy = { root = \"x\", warm = \"0s\" }",
         "autostart = false",
         "autorestart = \"on-failure\"",
         "stop_exit_codes = []",
@@ -247,22 +265,9 @@ fn every_documented_key_is_taken_or_refused_as_later() {
     for line in taken {
         app(&format!("[apps.a]\n{line}\n"));
     }
-    let later = [
-        "listen = \"[::]\"",
-        "proxy = \"http\"",
-        "strategy = \"blue-green\"",
-        "hold = \"10s\"",
-        "trusted_proxies = []",
-        "release_of = \"b\"",
-        "limits = {}",
-        "drain = {}",
-        "deploy = {}",
-        "backup = {}",
-        "port = 1\ninstances = 2",
-    ];
-    let later = later.map(|line| format!("[apps.a]\n{line}\n")).into_iter();
-    for text in later.chain(["[supervisor]\nport_range = \"21000-21999\"\n".to_owned()]) {
-        let told = parse(&sources(&text), &facts()).unwrap_err();
+    let later = ["release_of = \"b\"", "backup = {}", "deploy = { root = \"x\", repo = \"x\" }"];
+    for line in later {
+        let told = parse(&sources(&format!("[apps.a]\n{line}\n")), &facts()).unwrap_err();
         assert_eq!(told.mistakes.len(), 1, "{told}");
         let told = told.to_string();
         assert!(told.contains("yet") && told.contains("leave it out"), "{told}");
@@ -293,7 +298,8 @@ proptest! {
     #[test]
     fn no_value_of_any_key_makes_the_parser_panic(key in 0_usize..50, value in "[0-9a-z\"\\[\\]{}= .:_-]{0,12}") {
         let keys = ["port", "command", "kill_timeout", "max_memory_restart", "schedule", "timezone", "health.http",
-            "health.expect_status", "logs.max_size", "env.X", "backoff.max", "depends_on", "stop_signal", "path"];
+            "health.expect_status", "logs.max_size", "env.X", "backoff.max", "depends_on", "stop_signal", "path", "port = 1\nlisten", "port = 1\ntrusted_proxies", "deploy.root",
+            "port = 1\nlimits.head", "port = 1\nhold", "port = 1\ninstances"];
         let key = keys[key % keys.len()];
         let _ = parse(&sources(&format!("[apps.a]\n{key} = {value}\n")), &facts());
         let _ = parse(&sources(&format!("[apps.a]\n{key} = {value:?}\n")), &facts());

@@ -55,7 +55,7 @@ script = "server.js""#,
             "[apps.a]
 xyzzy = 1",
             &[
-                "supervisor.toml:2:1: apps.a.xyzzy: there is no such key: there are aliases, command, cwd, user, path, env, env_file, inherit_env, port, proxy, instances, strategy, autostart, autorestart, stop_exit_codes, depends_on, schedule, timeout, timezone, cron_restart, max_memory_restart, memory_max, stop_signal, kill_timeout, min_uptime, max_restarts, backoff, health, logs",
+                "supervisor.toml:2:1: apps.a.xyzzy: there is no such key: there are aliases, command, cwd, user, path, env, env_file, inherit_env, port, listen, proxy, instances, strategy, hold, trusted_proxies, autostart, autorestart, stop_exit_codes, depends_on, schedule, timeout, timezone, cron_restart, max_memory_restart, memory_max, stop_signal, kill_timeout, min_uptime, max_restarts, backoff, limits, health, drain, logs, deploy",
             ],
         ),
         ("[app.a]", &["supervisor.toml:1:2: app: there is no such key: did you mean apps?"]),
@@ -172,7 +172,7 @@ include = "x"
 shutdown_timeout = 60
 log_dir = 7"#,
         &[
-            "supervisor.toml:2:1: supervisor.port_range: this version does not have it yet: leave it out",
+            r#"supervisor.toml:2:14: supervisor.port_range: "1-2" is not a range of ports: write the first and the last, such as "21000-21999", from 1024 to 65535"#,
             "supervisor.toml:3:13: supervisor.control.groups: there is no such key: did you mean group?",
             r#"supervisor.toml:3:36: supervisor.control.admins: "me" is not a list: write a list of users and @groups, such as ["fastuser", "@ops"]"#,
             r#"supervisor.toml:4:11: supervisor.metrics: "localhost:1" is not an address with a port: write one like "127.0.0.1:9615" or "[::1]:9615""#,
@@ -189,15 +189,14 @@ log_dir = 7"#,
 fn what_comes_later_is_refused() {
     expect(&[(
         r#"[apps.a]
-proxy = "http"
-strategy = "blue-green"
-listen = "[::]"
-hold = "10s""#,
+release_of = "b"
+backup = {}
+deploy = { root = "x", repo = "git@x", steps = [] }"#,
         &[
-            r#"supervisor.toml:2:9: apps.a.proxy: this version does not have "http" yet: leave it out or write "off": the app binds its port itself"#,
-            r#"supervisor.toml:3:12: apps.a.strategy: this version does not have "blue-green" yet: leave it out or write "stop-first": a restart stops the app and starts it again"#,
-            "supervisor.toml:4:1: apps.a.listen: this version does not have it yet: leave it out",
-            "supervisor.toml:5:1: apps.a.hold: this version does not have it yet: leave it out",
+            "supervisor.toml:2:1: apps.a.release_of: this version does not have it yet: leave it out",
+            "supervisor.toml:3:1: apps.a.backup: this version does not have it yet: leave it out",
+            "supervisor.toml:4:24: apps.a.deploy.repo: this version does not have it yet: leave it out",
+            "supervisor.toml:4:40: apps.a.deploy.steps: this version does not have it yet: leave it out",
         ],
     )]);
 }

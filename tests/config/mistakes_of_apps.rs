@@ -300,18 +300,6 @@ health.tcp = true"#,
 }
 
 #[test]
-fn instances_cannot_share_a_port_yet() {
-    expect(&[(
-        "[apps.a]
-port = 3000
-instances = 2",
-        &[
-            "supervisor.toml:3:13: apps.a.instances: 2 instances cannot share port 3000 yet: leave it out until this version has the proxy",
-        ],
-    )]);
-}
-
-#[test]
 fn the_environment_is_not_ours_to_be_set() {
     expect(&[
         (
@@ -377,8 +365,8 @@ timestamps = "yes""#,
 listen = "x"
 log_dir = "x""#,
             &[
-                "supervisor.toml:1:1: port_range: this is not its place: leave it out, this version does not have it yet",
-                "supervisor.toml:2:1: listen: this is not its place: leave it out, this version does not have it yet",
+                "supervisor.toml:1:1: port_range: this is not its place: write it below [supervisor]",
+                "supervisor.toml:2:1: listen: this is not its place: write it below [apps.NAME] or [defaults]",
                 "supervisor.toml:3:1: log_dir: this is not its place: write it below [supervisor]",
             ],
         ),

@@ -114,7 +114,7 @@ fn sources_are_equal_until_something_changes_on_disk() {
 fn as_root(text: &str, owner: u32) -> Result<Parsed, String> {
     let names = |uid: u32| (uid == 1000).then(|| "fastuser".to_owned());
     let sources = Sources::from_text(Path::new("/srv/supervisor.toml"), text, owner);
-    parse(&sources, &Facts { is_root: true, user_name: &names }).map_err(|mistakes| mistakes.to_string())
+    parse(&sources, &Facts { is_root: true, user_name: &names, log_dir: None }).map_err(|mistakes| mistakes.to_string())
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_main_file_of_a_user_gives_nothing_to_other_peoples_files() {
     }
     std::os::unix::fs::chown(dir.path().join("supervisor.toml"), Some(1000), None).unwrap();
     let sources = Sources::read(&dir.path().join("supervisor.toml")).unwrap();
-    let facts = Facts { is_root: true, user_name: &|_| Some("fastuser".to_owned()) };
+    let facts = Facts { is_root: true, user_name: &|_| Some("fastuser".to_owned()), log_dir: None };
     let told = parse(&sources, &facts).unwrap_err().to_string();
     assert!(told.contains("b.toml:1:1: supervisor.include: this file belongs to uid 0"), "{told}");
 }
@@ -159,7 +159,7 @@ fn files_that_others_may_write_are_warned_of() {
     let dir = files(&[("supervisor.toml", "")]);
     let path = dir.path().join("supervisor.toml");
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666)).unwrap();
-    let facts = Facts { is_root: true, user_name: &|_| Some("me".to_owned()) };
+    let facts = Facts { is_root: true, user_name: &|_| Some("me".to_owned()), log_dir: None };
     let parsed = parse(&Sources::read(&path).unwrap(), &facts).unwrap();
     assert!(parsed.warnings[0].to_string().contains("others than its owner may write this file"));
     assert!(parsed.warnings[0].render_warning(false).starts_with("warning: "));

@@ -9,7 +9,7 @@ pub(crate) fn sources(text: &str) -> Sources {
 }
 
 pub(crate) fn facts() -> Facts<'static> {
-    Facts { is_root: false, user_name: &|_| None }
+    Facts { is_root: false, user_name: &|_| None, log_dir: None }
 }
 
 pub(crate) fn config(text: &str) -> Config {

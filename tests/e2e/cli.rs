@@ -15,12 +15,14 @@ const CRASHER: &str = "command = [\"sh\", \"-c\", \"echo no database >&2; exit 3
 /// An app that never becomes ready, for as long as any story lasts.
 fn never_ready(name: &str) -> String {
     let port = free_port();
-    format!("[apps.{name}]\n{SLEEPER}port = {port}\nautostart = false\nhealth = {{ start_timeout = \"1h\" }}\n")
+    format!(
+        "[apps.{name}]\n{SLEEPER}port = {port}\nproxy = \"off\"\nautostart = false\nhealth = {{ start_timeout = \"1h\" }}\n"
+    )
 }
 
 fn demo(name: &str, port: u16) -> String {
     format!(
-        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nhealth = {{ http = \"/api/health\" }}\n"
+        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nproxy = \"off\"\nhealth = {{ http = \"/api/health\" }}\n"
     )
 }
 

@@ -77,7 +77,7 @@ fn an_app_is_asked_on_the_one_address_that_it_listens_on() {
          process.on('SIGUSR2', () => first.close(() => listen('127.0.0.3')));"
     );
     let server = Setup::default().file("app.js", &script).start(&format!(
-        "[apps.web]\ncommand = \"node app.js\"\nport = {port}\nhealth = {{ http = \"/\", interval = \"200ms\" }}"
+        "[apps.web]\ncommand = \"node app.js\"\nport = {port}\nproxy = \"off\"\nhealth = {{ http = \"/\", interval = \"200ms\" }}"
     ));
     server.wait_status("web", "online");
     for _ in 0..3 {

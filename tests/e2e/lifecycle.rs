@@ -7,7 +7,7 @@ use std::fs;
 
 fn node_app(name: &str, port: u16) -> String {
     format!(
-        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nenv = {{ npm_config_cache = \"npm-cache\" }}\nhealth = {{ http = \"/api/health\" }}\n"
+        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nproxy = \"off\"\nenv = {{ npm_config_cache = \"npm-cache\" }}\nhealth = {{ http = \"/api/health\" }}\n"
     )
 }
 

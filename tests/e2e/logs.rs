@@ -357,7 +357,9 @@ fn files_that_were_deleted_or_moved_are_made_again_by_themselves() {
 #[test]
 fn a_reader_that_has_seen_enough_ends_a_command_in_peace() {
     let port = free_port();
-    let server = Server::start(&format!("[apps.web]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\n"));
+    let server = Server::start(&format!(
+        "[apps.web]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nproxy = \"off\"\n"
+    ));
     server.wait_status("web", "online");
     get(port, "/flood?lines=20000").unwrap();
     server.wait_until("the flood", || server.log("web-out.log").contains("flood 20000 "));

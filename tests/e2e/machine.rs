@@ -30,9 +30,14 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 }
 
 /// Says on the test's output why a story is not told here.
-#[expect(clippy::print_stderr, reason = "a skipped story is to be seen")]
 pub(crate) fn skip(why: &str) {
-    eprintln!("skipped: {why}");
+    print(&format!("skipped: {why}"));
+}
+
+/// Says something on the test's output.
+#[expect(clippy::print_stderr, reason = "what a story tells is to be seen")]
+pub(crate) fn print(what: &str) {
+    eprintln!("{what}");
 }
 
 /// Stories about users, mounts and cgroups are root's.
@@ -61,11 +66,35 @@ pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
 pub(crate) fn free_port() -> u16 {
     static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
     let mut given = GIVEN.lock().unwrap();
-    let start = std::process::id().wrapping_mul(193) % 20_000;
-    (0..20_000)
-        .map(|step| 12_000 + u16::try_from((start + step) % 20_000).unwrap())
+    let start = std::process::id().wrapping_mul(193) % 16_000;
+    (0..16_000)
+        .map(|step| 12_000 + u16::try_from((start + step) % 16_000).unwrap())
         .find(|port| !given.contains(port) && is_free(*port) && given.insert(*port))
         .unwrap()
+}
+
+/// A `port_range` that no other story uses, of whichever test program: each holds the port before its range.
+pub(crate) struct PrivatePorts {
+    before: TcpListener,
+}
+
+impl PrivatePorts {
+    const EACH: u16 = 24;
+
+    pub(crate) fn take() -> PrivatePorts {
+        let start = std::process::id().wrapping_mul(31) % 160;
+        (0..160)
+            .map(|step| 28_000 + u16::try_from((start + step) % 160).unwrap() * (PrivatePorts::EACH + 1))
+            .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+            .map(|before| PrivatePorts { before })
+            .unwrap()
+    }
+
+    /// As `port_range` has it.
+    pub(crate) fn range(&self) -> String {
+        let before = self.before.local_addr().unwrap().port();
+        format!("{}-{}", before + 1, before + PrivatePorts::EACH)
+    }
 }
 
 fn is_free(port: u16) -> bool {
@@ -81,10 +110,20 @@ pub(crate) fn accepts(port: u16) -> bool {
 
 /// Status and body of a GET; none when nobody answers in time.
 pub(crate) fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    get_with(port, path, "")
+}
+
+/// The same, with more lines in its head.
+pub(crate) fn get_with(port: u16, path: &str, headers: &str) -> Option<(u16, String)> {
+    exchange(port, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"))
+}
+
+/// Status and body of the answer to this request, which asks for the connection to be closed.
+pub(crate) fn exchange(port: u16, request: &str) -> Option<(u16, String)> {
     let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     // An app that crashes while it answers resets the connection: what came before that counts.
     let _end = stream.read_to_end(&mut answer);

@@ -13,6 +13,8 @@ mod logs;
 mod machine;
 mod memory;
 mod probes;
+mod proxy;
+mod public;
 mod rows;
 mod rows_of_logs;
 mod server;

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 
 fn demo(port: u16, health: &str) -> String {
     format!(
-        "[apps.web]\ncommand = \"node server.js\"\ncwd = \"demo\"\nport = {port}\nkill_timeout = \"1s\"\nhealth = {{ {health} }}\n"
+        "[apps.web]\ncommand = \"node server.js\"\ncwd = \"demo\"\nport = {port}\nproxy = \"off\"\nkill_timeout = \"1s\"\nhealth = {{ {health} }}\n"
     )
 }
 
@@ -79,7 +79,7 @@ fn an_app_is_online_only_when_its_probe_says_so() {
     let late =
         format!("setTimeout(() => require('net').createServer(c => c.end()).listen({port}), 700); console.log('up')");
     let server = Setup::default().file("late.js", &late).start(&format!(
-        "[apps.tcp]\ncommand = \"node late.js\"\nport = {port}\nhealth = {{ tcp = true, healthy = 1 }}\n\
+        "[apps.tcp]\ncommand = \"node late.js\"\nport = {port}\nproxy = \"off\"\nhealth = {{ tcp = true, healthy = 1 }}\n\
          [apps.command]\ncommand = \"sleep 600\"\nenv = {{ FLAG = \"flag\" }}\n\
          health = {{ command = [\"sh\", \"-c\", \"echo probing; test -e $FLAG-$INFISSI_APP\"], interval = \"200ms\", timeout = \"5s\" }}"
     ));
@@ -103,12 +103,12 @@ fn an_http_probe_looks_at_status_body_and_sends_its_headers() {
         "require('http').createServer((q, r) => {{ r.writeHead(q.headers['x-key'] === 'open' && q.url === '/ready?full=1' ? 204 : 500); r.end(); }}).listen({port}, '127.0.0.1')"
     );
     let server = Setup::default().file("app.js", &script).start(&format!(
-        "[apps.web]\ncommand = \"node app.js\"\nport = {port}\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n\
+        "[apps.web]\ncommand = \"node app.js\"\nport = {port}\nproxy = \"off\"\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n\
          health = {{ http = \"/ready?full=1\", expect_status = \"204\", headers = {{ X-Key = \"open\" }} }}"
     ));
     server.wait_status("web", "online");
     server.configure(&format!(
-        "[apps.web]\ncommand = \"node app.js\"\nport = {port}\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n\
+        "[apps.web]\ncommand = \"node app.js\"\nport = {port}\nproxy = \"off\"\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n\
          health = {{ http = \"/ready?full=1\", expect_status = \"204\", expect_body = \"all is well\", headers = {{ X-Key = \"open\" }}, interval = \"100ms\" }}"
     ));
     server.ctl(&["apply"]).ok();

@@ -78,7 +78,7 @@ fn row_04_a_build_that_crashes_is_not_online_and_the_restart_fails_with_its_last
 fn row_04_a_build_that_never_listens_is_not_online_and_the_restart_says_so() {
     let port = free_port();
     let server = Server::start(&format!(
-        "[apps.web]\ncommand = [\"sh\", \"-c\", \"echo compiling; exec sleep 600\"]\nautostart = false\nport = {port}\n\
+        "[apps.web]\ncommand = [\"sh\", \"-c\", \"echo compiling; exec sleep 600\"]\nautostart = false\nport = {port}\nproxy = \"off\"\n\
          health = {{ start_timeout = \"1s\" }}\nbackoff = {{ initial = \"1h\", max = \"1h\" }}",
     ));
     let output = server.ctl(&["restart", "web"]);
@@ -93,7 +93,7 @@ fn row_04_a_build_that_answers_500_is_not_online_and_the_restart_says_so() {
     let port = free_port();
     let server = Server::start(&format!(
         "[apps.web]\ncommand = [\"node\", \"-e\", \"require('http').createServer((q, r) => r.writeHead(500).end()).listen({port})\"]\n\
-         autostart = false\nport = {port}\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n\
+         autostart = false\nport = {port}\nproxy = \"off\"\nbackoff = {{ initial = \"1h\", max = \"1h\" }}\n\
          health = {{ http = \"/api/health\", start_timeout = \"3s\" }}",
     ));
     let output = server.ctl(&["restart", "web"]);

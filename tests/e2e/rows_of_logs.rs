@@ -145,7 +145,7 @@ fn row_10_a_follower_that_never_reads_costs_bounded_memory_and_is_told_what_it_m
     let port = free_port();
     // No http probe: its lines would hide that some of the flood are missing from the account.
     let server = Server::start(&format!(
-        "[apps.web]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\n\
+        "[apps.web]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nproxy = \"off\"\n\
          logs = {{ timestamps = false, max_total = \"60M\", compress = false }}"
     ));
     server.wait_status("web", "online");

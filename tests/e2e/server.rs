@@ -1,15 +1,16 @@
 //! A supervisor of the story's own: the real binary in a temporary directory, ended and looked after when the story is over.
 
 use crate::machine::{
-    Output, PATIENCE, POLL, Program, cgroups_of, command, copy_program, eventually, marked, now, signal,
+    Output, PATIENCE, POLL, PrivatePorts, Program, cgroups_of, command, copy_program, eventually, marked, now, signal,
 };
 use infissi::api::{Client, routes};
+use infissi::linux::proc;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -23,17 +24,20 @@ pub(crate) const NOBODY: u32 = 65534;
 /// How long an orderly end may take before it is a fault of the supervisor.
 const LAST_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The demo app by `npm start` on a port.
+/// The demo app by `npm start` on a port that it binds itself.
 pub(crate) fn demo(name: &str, port: u16, more: &str) -> String {
     format!(
-        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
+        "[apps.{name}]\ncommand = \"npm start\"\ncwd = \"demo\"\nport = {port}\nproxy = \"off\"\nhealth = {{ http = \"/api/health\" }}\n{more}\n"
     )
 }
 
 pub(crate) struct Server {
     dir: TempDir,
     setup: Setup,
+    private_ports: PrivatePorts,
     child: Option<Child>,
+    /// The proxy worker of a supervisor that was killed.
+    worker: Option<i32>,
 }
 
 /// What is not as usual.
@@ -86,11 +90,11 @@ impl Setup {
     pub(crate) fn prepare(self, apps: &str) -> Server {
         let dir = tempfile::Builder::new().prefix("infissi-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let server = Server { dir, setup: self, child: None };
+        let server = Server { dir, setup: self, private_ports: PrivatePorts::take(), child: None, worker: None };
         let demo = server.path("demo");
         fs::create_dir(&demo).unwrap();
-        for file in ["package.json", "server.js"] {
-            fs::copy(Path::new(DEMO).join(file), demo.join(file)).unwrap();
+        for file in fs::read_dir(DEMO).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+            fs::copy(file.path(), demo.join(file.file_name())).unwrap();
         }
         for (path, text) in &server.setup.files {
             server.write(path, text);
@@ -136,7 +140,11 @@ impl Server {
         let directories = directories.iter().filter(|(key, _)| !keys.contains(key));
         let directories: String = directories.map(|(key, dir)| format!("{key} = \"{dir}\"\n")).collect();
         let log = if keys.contains("log =") { "" } else { "log = { level = \"debug\" }\n" };
-        self.write("supervisor.toml", &format!("[supervisor]\n{directories}{log}{keys}\n{apps}"));
+        let ports = match keys.contains("port_range") {
+            true => String::new(),
+            false => format!("port_range = \"{}\"\n", self.private_ports.range()),
+        };
+        self.write("supervisor.toml", &format!("[supervisor]\n{directories}{log}{ports}{keys}\n{apps}"));
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) {
@@ -212,6 +220,7 @@ impl Server {
 
     /// `kill -9`.
     pub(crate) fn kill_supervisor(&mut self) {
+        self.worker = self.worker();
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
@@ -251,6 +260,12 @@ impl Server {
 
     fn try_get(&self, path: &str) -> Option<Value> {
         Client::new(self.socket()).ok()?.get(path).ok()
+    }
+
+    /// The pid of the proxy worker, if there is one.
+    pub(crate) fn worker(&self) -> Option<i32> {
+        let pid = self.try_get(routes::SUPERVISOR)?["worker"]["pid"].as_i64()?;
+        i32::try_from(pid).ok()
     }
 
     /// What the socket answers.
@@ -443,15 +458,20 @@ impl Drop for Server {
     /// Every story ends with this: an orderly end leaves nothing behind.
     fn drop(&mut self) {
         let id = self.state_id();
+        // Of a supervisor that was killed and had no successor, it is the story's to end.
+        let (orderly, worker) = (self.child.is_some(), self.worker().or(self.worker));
         let in_time = self.stop();
-        let left = if id.is_empty() { Vec::new() } else { marked(&id) };
+        let mut left = if id.is_empty() { Vec::new() } else { marked(&id) };
+        let worker = worker.map(|pid| (pid, proc::command(pid, 200)));
+        let worker = worker.filter(|(_, command)| command.ends_with(" proxy"));
+        left.extend(worker);
         for (pid, _) in &left {
             // Gone by now: so much the better.
             let _gone = nix::sys::signal::kill(nix::unistd::Pid::from_raw(*pid), Signal::SIGKILL);
         }
         if !std::thread::panicking() {
             assert!(in_time, "the supervisor did not end on SIGTERM:\n{}", self.own_log());
-            assert!(left.is_empty(), "left behind: {left:#?}\n{}", self.own_log());
+            assert!(left.is_empty() || !orderly, "left behind: {left:#?}\n{}", self.own_log());
             let cgroups = if id.is_empty() { Vec::new() } else { cgroups_of(&id) };
             assert!(cgroups.is_empty(), "left behind: {cgroups:?}\n{}", self.own_log());
         }

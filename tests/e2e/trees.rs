@@ -95,7 +95,7 @@ fn node_below_npm_gets_exactly_one_term_and_its_143_is_a_clean_stop() {
         let package = r#"{ "name": "count", "version": "1.0.0", "scripts": { "start": "node count.js" } }"#;
         let setup = setup.file("count/package.json", package).file("count/count.js", COUNT);
         let server = setup.start(&format!(
-            "[apps.start]\ncommand = \"npm start\"\ncwd = \"count\"\nport = {port}\nautostart = false\n\
+            "[apps.start]\ncommand = \"npm start\"\ncwd = \"count\"\nport = {port}\nproxy = \"off\"\nautostart = false\n\
              env = {{ npm_config_cache = \"npm-cache\" }}"
         ));
         for _ in 0..2 {

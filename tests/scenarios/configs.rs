@@ -2,12 +2,13 @@
 
 use infissi::api::Slot;
 use infissi::config::{
-    AppConfig, Autorestart, Backoff, Config, ControlConfig, Cron, HealthConfig, LogFormat, LogsConfig, OwnLogConfig,
-    ProbeKind, StatusRange, SupervisorConfig,
+    AppConfig, Autorestart, Backoff, Config, ControlConfig, Cron, DeployConfig, DrainConfig, HealthConfig,
+    LimitsConfig, LogFormat, LogsConfig, OwnLogConfig, ProbeKind, ProxyConfig, StatusRange, Strategy, SupervisorConfig,
 };
-use infissi::supervisor::Kept;
+use infissi::supervisor::{Kept, Release};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +88,34 @@ pub(crate) fn web(name: &str, port: u16) -> AppConfig {
 /// A web app with an HTTP probe.
 pub(crate) fn probed(name: &str, port: u16) -> AppConfig {
     web(name, port).with(|app| app.health.probe = Some(http()))
+}
+
+/// A probed app behind the proxy that rolls over.
+pub(crate) fn proxied(name: &str, port: u16) -> AppConfig {
+    let proxy = ProxyConfig {
+        listen: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))],
+        strategy: Strategy::BlueGreen,
+        hold: secs(10),
+        trusted_proxies: Vec::new(),
+        limits: LimitsConfig { connections: 10_000, header_timeout: secs(10), head: 32 * 1024, idle: secs(80) },
+        drain: DrainConfig { requests: secs(90), upgrades: secs(300) },
+    };
+    probed(name, port).with(|app| app.proxy = Some(proxy))
+}
+
+/// One behind the proxy that cannot run twice at one time.
+pub(crate) fn stop_first(name: &str, port: u16) -> AppConfig {
+    proxied(name, port).with(|app| app.proxy.as_mut().unwrap().strategy = Strategy::StopFirst)
+}
+
+/// One that runs from releases, each kept warm for a minute after it was replaced.
+pub(crate) fn released(name: &str, port: u16) -> AppConfig {
+    let deploy = DeployConfig { root: PathBuf::from("/srv").join(name), warm: secs(60) };
+    proxied(name, port).with(|app| app.deploy = Some(deploy))
+}
+
+pub(crate) fn release(id: &str) -> Release {
+    Release { id: id.to_owned(), dir: PathBuf::from("/srv/releases").join(id) }
 }
 
 /// A job at these times, in UTC.

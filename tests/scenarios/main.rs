@@ -2,15 +2,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 mod apply;
+mod breach;
 mod configs;
 mod crash;
 mod dependencies;
+mod drain;
 mod health;
+mod held_port;
 mod jobs;
 mod random;
 mod requests;
+mod rolled_apply;
+mod rollover;
 mod script;
 mod shutdown;
 mod start;
 mod stop;
+mod warm;
 mod world;

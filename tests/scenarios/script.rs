@@ -1,6 +1,7 @@
 //! How the process trees of a story behave.
 
 use crate::configs::ms;
+use infissi::api::Slot;
 use infissi::supervisor::LeaderExit;
 use std::time::Duration;
 
@@ -25,6 +26,11 @@ pub(crate) struct Script {
     pub(crate) survives: u32,
     /// Bytes it grows by each second.
     pub(crate) leaks: u64,
+    /// How long after the start of its drain its last request, and its last stream, has ended.
+    pub(crate) requests: Duration,
+    pub(crate) streams: Duration,
+    /// The proxy says nothing of what it has in flight.
+    pub(crate) untold: bool,
 }
 
 impl Script {
@@ -41,6 +47,9 @@ impl Script {
             leftovers: None,
             survives: 0,
             leaks: 0,
+            requests: Duration::ZERO,
+            streams: Duration::ZERO,
+            untold: false,
         }
     }
 
@@ -72,8 +81,23 @@ pub(crate) fn killed_by(signal: &str) -> LeaderExit {
 #[derive(Debug)]
 pub(crate) struct Tree {
     pub(crate) app: String,
+    pub(crate) slot: Slot,
     pub(crate) index: u16,
     pub(crate) script: Script,
+    /// It listens on a private port.
+    pub(crate) proxied: bool,
+    /// Its own port, where it binds the public one itself.
+    pub(crate) port: Option<u16>,
+    /// Bytes over which it is replaced.
+    pub(crate) limit: Option<u64>,
+    /// It was published, so that requests may be in flight.
+    pub(crate) served: bool,
+    /// When its drain began, and what was told of it since.
+    pub(crate) drained: Option<Duration>,
+    pub(crate) in_flight: Option<(u64, u64)>,
+    pub(crate) cut: bool,
+    /// It was told to take so much memory that it may be ended at once.
+    pub(crate) endangers: bool,
     /// None before its program was entered.
     pub(crate) since: Option<Duration>,
     pub(crate) leader: bool,
@@ -83,6 +107,12 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
+    /// What it has in flight so long after the start of its drain.
+    pub(crate) fn left(&self, elapsed: Duration) -> (u64, u64) {
+        let open = |takes: Duration, count| if self.leader && elapsed < takes { count } else { 0 };
+        (open(self.script.requests, 3), open(self.script.streams, 2))
+    }
+
     pub(crate) fn exists(&self) -> bool {
         self.leader || self.leftovers
     }

@@ -1,20 +1,23 @@
 //! A world for the core: a virtual clock, process trees that behave as scripted, and a memory of all it was told.
 //!
 //! It checks with every effect what must hold in every story: one tree per instance at a time, none spawned over
-//! the last one's leftovers, one answer a request, desired state saved before it is acted on, one end.
+//! the last one's leftovers, one answer a request, desired state saved before it is acted on, one end; and of the
+//! proxy what `front.rs` says.
 
 use crate::configs::{config, secs};
 use crate::script::{Script, Tree};
-use infissi::api::{ActionResult, AppStatus, EventKind, Plan, Refusal, Status};
+use front::Public;
+use infissi::api::{ActionResult, AppStatus, EventKind, OtherPhase, Plan, Refusal, Slot, Status};
 use infissi::config::{AppConfig, Config};
 use infissi::supervisor::{
-    Announcement, Effect, Event, Kept, LeaderExit, Now, Reply, Request, RequestId, RunId, Supervisor,
+    Announcement, Check, Effect, Event, Kept, LeaderExit, Now, Release, Reply, Request, RequestId, RunId, Supervisor,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod front;
 mod trees;
 
 /// Longer than anything a story waits for.
@@ -33,15 +36,19 @@ enum Happening {
     Empty(RunId),
     Answers(RunId),
     Sampled(RunId),
+    Binds(String),
+    Drains(RunId),
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Spawned {
     pub(crate) at: Duration,
     pub(crate) app: String,
+    pub(crate) slot: Slot,
     pub(crate) index: u16,
     pub(crate) run: RunId,
     pub(crate) command: Vec<String>,
+    pub(crate) release: Option<String>,
 }
 
 pub(crate) struct World {
@@ -58,8 +65,19 @@ pub(crate) struct World {
     pub(crate) kills: Vec<(Duration, RunId)>,
     pub(crate) signals: Vec<(RunId, i32)>,
     pub(crate) probes: Vec<(Duration, RunId)>,
+    pub(crate) checks: Vec<(RunId, Check)>,
     pub(crate) logs_open: BTreeSet<String>,
     pub(crate) exits: usize,
+    /// What the public finds at each app, and what it found at each change.
+    pub(crate) published: BTreeMap<String, Public>,
+    pub(crate) publishes: Vec<(Duration, String, Public)>,
+    /// When an open app went from being served to being held, although those who served it lived.
+    pub(crate) gaps: Vec<(Duration, String)>,
+    pub(crate) drains: Vec<(Duration, RunId)>,
+    /// What was cut off: requests and streams.
+    pub(crate) cuts: Vec<(Duration, RunId, (u64, u64))>,
+    /// What is on the disk.
+    kept: BTreeMap<String, Kept>,
     trees: BTreeMap<RunId, Tree>,
     agenda: BTreeMap<(Duration, u64), Happening>,
     scripts: BTreeMap<String, VecDeque<Script>>,
@@ -86,8 +104,15 @@ impl World {
             kills: Vec::new(),
             signals: Vec::new(),
             probes: Vec::new(),
+            checks: Vec::new(),
             logs_open: BTreeSet::new(),
             exits: 0,
+            published: BTreeMap::new(),
+            publishes: Vec::new(),
+            gaps: Vec::new(),
+            drains: Vec::new(),
+            cuts: Vec::new(),
+            kept: desired.clone(),
             trees: BTreeMap::new(),
             agenda: BTreeMap::new(),
             scripts: BTreeMap::new(),
@@ -120,6 +145,11 @@ impl World {
         self.scripts.insert(app.to_owned(), scripts.into_iter().collect());
     }
 
+    /// How a tree that is there behaves from now on.
+    pub(crate) fn rescript(&mut self, run: RunId, change: impl FnOnce(&mut Script)) {
+        change(&mut self.trees.get_mut(&run).unwrap().script);
+    }
+
     pub(crate) fn hold_port(&mut self, port: u16, holder: &str) {
         self.ports.insert(port, holder.to_owned());
     }
@@ -149,6 +179,22 @@ impl World {
 
     pub(crate) fn restart(&mut self, app: &str) -> RequestId {
         self.ask("cyd", Request::Restart { apps: vec![app.to_owned()], wait: true, hard: false })
+    }
+
+    pub(crate) fn restart_hard(&mut self, app: &str) -> RequestId {
+        self.ask("cyd", Request::Restart { apps: vec![app.to_owned()], wait: true, hard: true })
+    }
+
+    pub(crate) fn activate(&mut self, app: &str, release: Release) -> RequestId {
+        self.ask("dan", Request::Activate { app: app.to_owned(), release, stage: false, wait: true })
+    }
+
+    pub(crate) fn stage(&mut self, app: &str, release: Release) -> RequestId {
+        self.ask("dan", Request::Activate { app: app.to_owned(), release, stage: true, wait: true })
+    }
+
+    pub(crate) fn swap(&mut self, app: &str) -> RequestId {
+        self.ask("dan", Request::Swap { apps: vec![app.to_owned()], wait: true })
     }
 
     pub(crate) fn apply(&mut self, apps: impl IntoIterator<Item = AppConfig>) -> RequestId {
@@ -222,9 +268,25 @@ impl World {
         self.app(name).reason.unwrap_or_default()
     }
 
-    /// The run of an app with one instance.
+    /// The run of an app with one instance; of its active slot.
     pub(crate) fn run(&self, name: &str) -> RunId {
-        self.core.runs(name)[0].1
+        self.runs_in(name, self.app(name).slot)[0]
+    }
+
+    /// The run in the other slot of an app with one instance.
+    pub(crate) fn other_run(&self, name: &str) -> RunId {
+        let other = if self.app(name).slot == Slot::Blue { Slot::Green } else { Slot::Blue };
+        self.runs_in(name, other)[0]
+    }
+
+    pub(crate) fn runs_in(&self, name: &str, slot: Slot) -> Vec<RunId> {
+        let runs = self.core.runs(name).into_iter().map(|(_, run)| run);
+        runs.filter(|run| self.trees[run].slot == slot).collect()
+    }
+
+    /// What its other slot does.
+    pub(crate) fn phase(&self, name: &str) -> Option<OtherPhase> {
+        self.app(name).other.map(|other| other.phase)
     }
 
     /// Trees of this app that have a process.
@@ -310,11 +372,13 @@ impl World {
     // What happens.
 
     pub(crate) fn tell(&mut self, event: Event) {
+        self.note(&event);
         let effects = self.core.handle(event, self.now());
         assert!(effects.len() < EFFECTS_AT_MOST, "{} effects of one event", effects.len());
         for (place, effect) in effects.into_iter().enumerate() {
             self.perform(place, effect);
         }
+        self.check_published();
     }
 
     /// The leader of an app with one instance ends now.
@@ -323,9 +387,18 @@ impl World {
         self.happens(Happening::LeaderEnds(run, exit));
     }
 
+    pub(crate) fn crash_run(&mut self, run: RunId, exit: LeaderExit) {
+        self.happens(Happening::LeaderEnds(run, exit));
+    }
+
     pub(crate) fn sample(&mut self, app: &str, bytes: u64) {
         let run = self.run(app);
         self.tell(Event::MemorySampled { run, bytes, available: u64::MAX });
+    }
+
+    /// So many answers in all, and so many of them errors.
+    pub(crate) fn answers(&mut self, run: RunId, answered: u64, errors: u64) {
+        self.tell(Event::Traffic { run, answered, errors });
     }
 
     fn later(&mut self, after: Duration, happening: Happening) {
@@ -335,17 +408,24 @@ impl World {
 
     fn perform(&mut self, place: usize, effect: Effect) {
         match effect {
-            Effect::Publish { .. } | Effect::Drain { .. } | Effect::Cut { .. } => {}
+            Effect::Publish { app, open, active, warm } => self.publish(Public { app, open, active, warm }),
+            Effect::Drain { run } => self.drain(run),
+            Effect::Cut { run } => self.cut(run),
             Effect::Save(desired) => {
                 assert_eq!(place, 0, "what is wanted is saved before it is acted on");
                 assert_ne!(self.saves.last(), Some(&desired), "saved without a change");
+                self.kept = desired.clone();
                 self.saves.push(desired);
             }
-            Effect::Spawn { run, app, index, .. } => self.spawn(run, &app, index),
-            Effect::Stop { run, .. } => self.stop_tree(run),
+            Effect::Spawn { run, app, slot, index, release } => self.spawn(run, &app, (slot, index), release),
+            Effect::Stop { run, .. } => {
+                self.check_gentle(run);
+                self.stop_tree(run);
+            }
             Effect::Kill { run } => self.kill_tree(run),
             Effect::Signal { run, signal } => self.signals.push((run, signal)),
-            Effect::Probe { run, .. } => {
+            Effect::Probe { run, check } => {
+                self.checks.push((run, check));
                 self.probes.push((self.mono, run));
                 let takes = self.trees[&run].script.probe_takes;
                 self.later(takes, Happening::Answers(run));
@@ -353,7 +433,11 @@ impl World {
             Effect::OpenLogs { app } => {
                 self.logs_open.insert(app.name.clone());
             }
-            Effect::CloseLogs { app } => assert!(self.logs_open.remove(&app), "{app} has no open logs"),
+            Effect::CloseLogs { app } => {
+                assert!(self.logs_open.remove(&app), "{app} has no open logs");
+                assert!(self.published.get(&app).is_none_or(|public| !public.open), "{app} is gone and published");
+                self.published.remove(&app);
+            }
             Effect::Announce(announcement) => self.log.push((self.mono, announcement)),
             Effect::Reply { id, reply } => {
                 assert!(self.asked.contains(&id), "nobody asked");
@@ -365,6 +449,7 @@ impl World {
                 self.exits += 1;
                 assert_eq!(self.exits, 1, "it ended twice");
                 assert!(self.trees.values().all(|tree| !tree.exists()), "it left processes behind");
+                assert!(self.published.values().all(|public| !public.open), "it left a port open");
             }
         }
     }

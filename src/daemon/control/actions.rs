@@ -3,8 +3,10 @@
 use super::admission::{Caller, Need};
 use super::answer::{Answer, actions as answer_actions, json};
 use super::asking::{Selector, body, query};
+use super::look::one;
+use super::release::release;
 use super::selector::select;
-use crate::api::{ActionQuery, ActionResult, ApplyBody, OutputLine, Refusal, RefusalCode, SignalBody};
+use crate::api::{ActionQuery, ActionResult, ActivateBody, ApplyBody, OutputLine, Refusal, RefusalCode, SignalBody};
 use crate::config::AppConfig;
 use crate::daemon::apply;
 use crate::daemon::notice::Ask;
@@ -49,6 +51,26 @@ pub(super) async fn reset((State(shared), Extension(caller), Selector(selector),
     let ActionQuery { .. } = query(asked.as_deref())?;
     let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
     act(&shared, &caller, Request::Reset { apps }).await
+}
+
+/// To the staged or the warm slot.
+pub(super) async fn swap((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
+    let ActionQuery { wait, .. } = query(asked.as_deref())?;
+    let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
+    act(&shared, &caller, Request::Swap { apps, wait }).await
+}
+
+pub(super) async fn activate(
+    (State(shared), Extension(caller), Selector(name), RawQuery(asked)): Of,
+    sent: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let ActionQuery { wait, .. } = query(asked.as_deref())?;
+    let body: ActivateBody = body(sent)?;
+    let app = one(&shared, &caller, Need::Change, &name)?;
+    let (looking, of, stage) = (shared.clone(), app.clone(), body.stage);
+    let release = tokio::task::spawn_blocking(move || release(&of, &body, &looking.launcher.users));
+    let release = release.await.map_err(|_| Refusal::new(RefusalCode::Failed, "the supervisor is ending"))??;
+    act(&shared, &caller, Request::Activate { app: app.name.clone(), release, stage, wait }).await
 }
 
 pub(super) async fn signal(

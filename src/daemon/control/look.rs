@@ -8,19 +8,22 @@ use super::selector::select;
 use super::unprobed;
 use crate::api::{
     AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, Overview, ProbeReply, Refusal,
-    RefusalCode, Slot, Status, SupervisorStatus,
+    RefusalCode, Slot, Status, SupervisorStatus, WorkerStatus,
 };
 use crate::config::{AppConfig, ProbeKind, Sources};
 use crate::daemon::environment::InstanceName;
+use crate::daemon::front::Serving;
+use crate::daemon::launch::Setting;
 use crate::daemon::log_place::log_files;
 use crate::daemon::notice::{AppView, Ask};
 use crate::daemon::shared::Shared;
 use crate::daemon::{clock, probes};
 use crate::linux::memory;
-use crate::linux::proc::{MARK, ProcTable};
+use crate::linux::proc::{MARK, ProcTable, statm};
 use crate::supervisor::Check;
 use axum::extract::{Extension, State};
 use std::sync::Arc;
+use std::time::Duration;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -77,9 +80,17 @@ pub(super) async fn statuses(shared: &Arc<Shared>) -> Result<Vec<AppStatus>, Ref
     let mut apps = answer.await.map_err(|_| ending())?;
     let (now, table) = (clock::now().mono, ProcTable::new());
     for app in &mut apps {
-        shared.runs.fill_in(app, now, &table);
+        fill_in(shared, app, now, &table);
     }
     Ok(apps)
+}
+
+/// What others than the core know of an app.
+fn fill_in(shared: &Shared, status: &mut AppStatus, now: Duration, table: &ProcTable) {
+    let figures = shared.front.figures();
+    shared.runs.fill_in(status, figures, now, table);
+    let is_proxied = shared.config().app(&status.name).is_some_and(|app| app.proxy.is_some());
+    status.traffic = is_proxied.then(|| figures.of_app(&status.name));
 }
 
 pub(super) async fn show(
@@ -89,26 +100,22 @@ pub(super) async fn show(
 ) -> Answer {
     let app = one(&shared, &caller, Need::Look, &name)?;
     let AppView { mut status, exits, probe_failure } = view(&shared, &app.name).await?;
-    shared.runs.fill_in(&mut status, clock::now().mono, &ProcTable::new());
+    fill_in(&shared, &mut status, clock::now().mono, &ProcTable::new());
     let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
     let stats = timeout(TAIL_PATIENCE, stats).await;
     let dropped = stats.ok().and_then(Result::ok).flatten().map_or(0, |stats| stats.dropped_lines);
-    let (launching, of) = (shared.clone(), (app.clone(), status.slot));
-    let setting = tokio::task::spawn_blocking(move || {
-        let instance = InstanceName { app: &of.0, slot: of.1, index: 0 };
-        launching.launcher.setting(instance, "").ok()
-    });
-    let setting = setting.await.ok().flatten();
+    let setting = setting(&shared, (&app, status.slot), String::new()).await;
     let detail = AppDetail {
         command: app.command.clone(),
         cwd: app.cwd.display().to_string(),
         user: shared.launcher.users.known_of(&app.name).map(|user| user.name),
         env_names: setting
-            .map(|setting| setting.env.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect())
+            .map(|setting| setting.env.keys().map(|name| name.to_string_lossy().into_owned()).collect())
             .unwrap_or_default(),
         log_files: LogFiles { combined, out, error },
+        listen: app.proxy.iter().flat_map(|proxy| &proxy.listen).map(ToString::to_string).collect(),
         depends_on: app.depends_on.clone(),
         probe: probe_in_words(&app),
         schedule: app.schedule.as_ref().map(|cron| cron.text().to_owned()),
@@ -128,6 +135,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
         admit(&shared, &caller, Need::Look, "the supervisor")?;
     }
     let config = config_status(&shared, &caller).await;
+    let private_ports = shared.config().supervisor.port_range.clone();
     let host = System::new_with_specifics(RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram()));
     let uptime = clock::now().mono.saturating_sub(shared.began);
     Ok(json(&SupervisorStatus {
@@ -145,9 +153,19 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
             load_1: System::load_average().map_or(0.0, |load| load.one),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
         },
+        port_range: Some([*private_ports.start(), *private_ports.end()]),
+        worker: worker(&shared),
         trees: if shared.launcher.cgroups.is_some() { "cgroup" } else { "session" }.to_owned(),
         warnings: shared.warnings(),
     }))
+}
+
+fn worker(shared: &Shared) -> Option<WorkerStatus> {
+    let figures = shared.front.figures();
+    let Serving { pid, version } = figures.serving()?;
+    // Only root may see the shares of a process that has laid down its rights.
+    let memory = memory::shares(pid).map(|shares| shares.total).or_else(|| statm(pid).map(|statm| statm.private()));
+    Some(WorkerStatus { pid, version, memory_bytes: memory.unwrap_or(0), connections: figures.connections() })
 }
 
 /// One probe of each instance, now; its answer changes nothing.
@@ -191,12 +209,9 @@ pub(super) async fn exec(
     Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Change, &name)?;
-    let launching = shared.clone();
-    let setting = tokio::task::spawn_blocking(move || {
-        let instance = InstanceName { app: &app, slot: Slot::Blue, index: 0 };
-        launching.launcher.setting(instance, &format!("{}.exec", launching.launcher.state_id))
-    });
-    let setting = setting.await.map_err(|_| ending())?;
+    let slot = view(&shared, &app.name).await?.status.slot;
+    let mark = format!("{}.exec", shared.launcher.state_id);
+    let setting = setting(&shared, (&app, slot), mark).await;
     let setting = setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))?;
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     Ok(json(&ExecPlan {
@@ -215,8 +230,19 @@ pub(super) async fn exec(
     }))
 }
 
+/// What the app's active slot runs with.
+async fn setting(shared: &Arc<Shared>, (app, slot): (&Arc<AppConfig>, Slot), mark: String) -> Result<Setting, String> {
+    let (shared, app) = (shared.clone(), app.clone());
+    let setting = tokio::task::spawn_blocking(move || {
+        let run = shared.runs.of(&app.name).into_iter().rfind(|run| run.slot == slot);
+        let instance = run.as_ref().map_or_else(|| InstanceName::at_rest(&app, slot), |run| run.as_instance(&app));
+        shared.launcher.setting(instance, &mark)
+    });
+    setting.await.unwrap_or_else(|_| Err("the supervisor is ending".to_owned()))
+}
+
 /// The one app of that name or alias.
-fn one(shared: &Shared, caller: &Caller, need: Need, name: &str) -> Result<Arc<AppConfig>, Refusal> {
+pub(super) fn one(shared: &Shared, caller: &Caller, need: Need, name: &str) -> Result<Arc<AppConfig>, Refusal> {
     let mut apps = select(shared, caller, need, name)?;
     if apps.len() > 1 {
         return Err(Refusal::new(RefusalCode::Usage, format!("{name} means {} apps", apps.len())).hint("name one"));

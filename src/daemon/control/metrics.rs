@@ -6,6 +6,7 @@ use super::admission::{Caller, Need};
 use super::answer::Answer;
 use super::http;
 use super::look::statuses;
+use super::traffic;
 use crate::api::{AppStatus, Health, Refusal, RefusalCode, Status};
 use crate::daemon::clock;
 use crate::daemon::shared::Shared;
@@ -19,7 +20,7 @@ use axum::routing::get;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::encode_registry;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -162,7 +163,8 @@ fn text(shared: &Shared, apps: &[AppStatus]) -> Result<String, std::fmt::Error> 
     since.set(whole(clock::now().mono.saturating_sub(shared.began).as_secs()));
     registry.register("supervisor_uptime_seconds", "Time since the supervisor started", since);
     let mut text = String::new();
-    encode(&mut text, &registry)?;
+    encode_registry(&mut text, &registry)?;
+    text.push_str(&traffic::exposition(apps, shared.front.figures().restarts()));
     Ok(text)
 }
 

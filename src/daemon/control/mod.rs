@@ -8,9 +8,11 @@ mod asking;
 mod look;
 pub(super) mod metrics;
 mod places;
+mod release;
 mod routes;
 mod selector;
 mod streams;
+mod traffic;
 mod unprobed;
 
 use super::shared::Shared;

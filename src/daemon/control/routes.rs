@@ -26,6 +26,8 @@ enum Serves {
     Start,
     Stop,
     Restart,
+    Swap,
+    Activate,
     Reset,
     Flush,
     Probe,
@@ -69,6 +71,15 @@ const ROUTES: &[Route] = &[
     Route {
         query: &[WAIT, HARD],
         ..route("post", "/v1/apps/{app}/restart", Serves::Restart, "replace its processes by new ones")
+    },
+    Route {
+        query: ACTION,
+        ..route("post", "/v1/apps/{app}/swap", Serves::Swap, "make its staged or its warm slot the active one")
+    },
+    Route {
+        query: ACTION,
+        body: &["release_dir", "release_id", "stage"],
+        ..route("post", "/v1/apps/{app}/activate", Serves::Activate, "go over to one of its releases")
     },
     route("post", "/v1/apps/{app}/reset", Serves::Reset, "zero its counters and its backoff"),
     route("post", "/v1/apps/{app}/flush", Serves::Flush, "empty its logs"),
@@ -118,6 +129,8 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Serves::Start => post(actions::start),
         Serves::Stop => post(actions::stop),
         Serves::Restart => post(actions::restart),
+        Serves::Swap => post(actions::swap),
+        Serves::Activate => post(actions::activate),
         Serves::Reset => post(actions::reset),
         Serves::Flush => post(actions::flush),
         Serves::Probe => post(look::probe),

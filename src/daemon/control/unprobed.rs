@@ -32,11 +32,11 @@ fn last_run(status: &AppStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::api::{ExitReason, Slot};
 
-    fn app(status: Status, health: Health) -> AppStatus {
+    pub(in crate::daemon::control) fn app(status: Status, health: Health) -> AppStatus {
         AppStatus {
             name: "app".to_owned(),
             aliases: Vec::new(),

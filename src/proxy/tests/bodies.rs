@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Of a chunked message: its data, and its trailer section.
 fn chunks(connection: &mut Client) -> (Vec<u8>, String) {
@@ -218,8 +219,10 @@ fn an_answer_that_breaks_off_does_not_look_whole() {
             connection.send(answer);
         });
         let proxy = Proxy::before(&[&origin]);
+        let started = Instant::now();
         let seen = proxy.exchange("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(!seen.ends_with("0\r\n\r\n"), "{seen}");
+        assert!(started.elapsed() < Duration::from_millis(1_500), "and the client is told so at once");
         eventually("it is counted", || proxy.figures().upstream_errors == 1 && proxy.in_flight(1) == (0, 0));
     }
 }

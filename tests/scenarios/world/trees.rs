@@ -3,8 +3,9 @@
 use super::{Happening, Spawned, World};
 use crate::configs::{MIB, ms, secs};
 use crate::script::{Script, Tree, killed_by};
+use infissi::api::Slot;
 use infissi::config::AppConfig;
-use infissi::supervisor::{Event, LeaderExit, RunId, SpawnRefusal};
+use infissi::supervisor::{Event, LeaderExit, Release, RunId, SpawnRefusal};
 use std::time::Duration;
 
 impl World {
@@ -14,6 +15,9 @@ impl World {
         self.scripts.clear();
         for tree in self.trees.values_mut() {
             tree.script = Script { leftovers: tree.script.leftovers.map(|_| Some(ms(10))), ..Script::good() };
+        }
+        for app in self.published.keys().cloned().collect::<Vec<_>>() {
+            self.later(Duration::ZERO, Happening::Binds(app));
         }
     }
 
@@ -37,20 +41,42 @@ impl World {
         }
     }
 
-    pub(super) fn spawn(&mut self, run: RunId, app: &AppConfig, index: u16) {
+    pub(super) fn spawn(&mut self, run: RunId, app: &AppConfig, (slot, index): (Slot, u16), release: Option<Release>) {
         assert_eq!(self.exits, 0, "spawned after its end");
         assert!(self.logs_open.contains(&app.name), "spawned before its logs were open");
-        let rival = self.trees.values().find(|tree| tree.app == app.name && tree.index == index && tree.exists());
+        let now = self.core.config().app(&app.name);
+        let twice = now.map_or(app.rolls_over(), |now| now.rolls_over());
+        let rival = self.trees.values().find(|tree| {
+            let beside = twice && tree.slot != slot;
+            tree.app == app.name && tree.index == index && tree.exists() && !beside
+        });
         assert!(rival.is_none(), "spawned beside {rival:?}");
         let scripts = self.scripts.entry(app.name.clone()).or_default();
         let script = if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() };
         let script = script.unwrap_or_else(Script::good);
-        self.spawns.push(Spawned { at: self.mono, app: app.name.clone(), index, run, command: app.command.clone() });
+        self.spawns.push(Spawned {
+            at: self.mono,
+            app: app.name.clone(),
+            slot,
+            index,
+            run,
+            command: app.command.clone(),
+            release: release.map(|release| release.id),
+        });
         self.later(script.spawn_takes, Happening::Enters(run));
         let tree = Tree {
             app: app.name.clone(),
+            slot,
             index,
             script,
+            proxied: app.proxy.is_some(),
+            port: app.port.filter(|_| app.proxy.is_none()),
+            limit: app.max_memory_restart,
+            served: false,
+            drained: None,
+            in_flight: None,
+            cut: false,
+            endangers: false,
             since: None,
             leader: true,
             leftovers: false,
@@ -137,6 +163,8 @@ impl World {
                 let outcome = if good { Ok(()) } else { Err("connection refused".to_owned()) };
                 self.tell(Event::Probed { run, outcome });
             }
+            Happening::Binds(app) => self.binds(app),
+            Happening::Drains(run) => self.tells_in_flight(run),
             Happening::Sampled(run) => {
                 let tree = &self.trees[&run];
                 if !tree.exists() {
@@ -152,9 +180,7 @@ impl World {
 
     fn enters(&mut self, run: RunId) {
         let tree = self.trees.get_mut(&run).unwrap();
-        let name = tree.app.clone();
-        let port = self.core.config().app(&name).and_then(|app| app.port);
-        let holder = port.and_then(|port| self.ports.get(&port)).cloned();
+        let holder = tree.port.and_then(|port| self.ports.get(&port)).cloned();
         let refusal = match (holder, &tree.script.refused) {
             (Some(holder), _) => Some(SpawnRefusal::PortHeld { holder }),
             (None, Some(reason)) => Some(SpawnRefusal::Failed { reason: reason.clone() }),

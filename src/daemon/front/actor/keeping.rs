@@ -1,0 +1,199 @@
+//! There is a worker as long as somebody has to be at the doors: met, started, replaced when it dies.
+
+use super::{Actor, Found, Met, Serves};
+use crate::daemon::clock;
+use crate::daemon::front::figures::Serving;
+use crate::daemon::front::worker::{News, Worker, WorkerId};
+use crate::daemon::notice::Notice;
+use crate::linux::spawn::Launched;
+use crate::proxy::channel::{Listener, Order, PROTOCOL, Report};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+/// Where the next supervisor finds the worker, in the runtime directory.
+const SOCKET: &str = "worker.sock";
+/// A worker of an earlier supervisor answers within this time, or is taken for dead.
+const HELLO_PATIENCE: Duration = Duration::from_secs(2);
+/// What an earlier supervisor had open and nobody has asked for by then is closed.
+const CLAIM: Duration = Duration::from_secs(10);
+/// A worker that lived less dies in a row.
+const STEADY: Duration = Duration::from_secs(1);
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+impl Actor {
+    /// Has anybody to be at the doors?
+    pub(super) fn is_needed(&self) -> bool {
+        let open = self.apps.values().any(|app| app.publication.open);
+        self.ending.is_none() && (open || !self.doors.all().is_empty())
+    }
+
+    pub(super) fn start_worker(&mut self) {
+        let (channel, stdin) = match UnixStream::pair() {
+            Ok(pair) => pair,
+            Err(error) => {
+                warn!("no channel for the proxy worker: {error}");
+                return self.later();
+            }
+        };
+        self.serves = Serves::Starting;
+        let attaching = self.bind_socket();
+        let (world, found) = (self.world.clone(), self.finds_to.clone());
+        tokio::task::spawn_blocking(move || {
+            let started = (world.launch)(stdin.into());
+            let _task_is_gone = found.send(Found::Started { started, channel, attaching });
+        });
+    }
+
+    /// Where the next supervisor will attach, under a name at which nobody looks yet.
+    pub(super) fn bind_socket(&mut self) -> Option<UnixListener> {
+        let path = self.world.runtime_dir.join(format!(".worker-{}", self.next_worker));
+        let bind = || -> io::Result<UnixListener> {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+            let listener = UnixListener::bind(&path)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        let bound = bind().inspect_err(|error| {
+            warn!("cannot open {}: {error}; the next supervisor will not find the proxy worker", path.display());
+        });
+        self.attaching_at = bound.is_ok().then_some(path);
+        bound.ok()
+    }
+
+    pub(super) fn started(&mut self, child: Launched, channel: UnixStream, attaching: Option<UnixListener>) {
+        let pid = child.pid;
+        let Some(worker) = self.speak_to(channel, Some(child)) else { return self.later() };
+        let along = attaching.map(|listener| Arc::new(OwnedFd::from(listener)));
+        worker.order_with(Order::Attach { protocol: PROTOCOL }, along.into_iter().collect());
+        if self.ending.is_some() {
+            worker.order(Order::Exit);
+        }
+        for app in self.apps.values() {
+            worker.order(Order::Route(app.publication.route.clone()));
+        }
+        for door in self.doors.all() {
+            let order = Order::Listen { listener: door.listener, app: door.app.clone() };
+            worker.order_with(order, vec![door.socket.clone()]);
+        }
+        for nobody in self.obeyed.keys() {
+            worker.order(Order::Retire { target: *nobody });
+        }
+        info!("the proxy worker runs as pid {pid}");
+        self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
+        self.serves = Serves::Current(worker);
+    }
+
+    /// None where the channel cannot be used; the worker at its other end ends by itself then.
+    pub(super) fn speak_to(&mut self, channel: UnixStream, child: Option<Launched>) -> Option<Worker> {
+        let stream = channel.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(channel));
+        let stream = stream.inspect_err(|error| warn!("no channel to the proxy worker: {error}")).ok()?;
+        self.next_worker += 1;
+        let world = self.world.clone();
+        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news_to.clone(), move |pid| {
+            (world.reaped)(pid);
+        }))
+    }
+
+    /// After one more death in a row.
+    pub(super) fn later(&mut self) {
+        self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
+        self.serves = Serves::Nobody { from: clock::now().mono + self.delay };
+    }
+
+    pub(super) fn is_current(&self, id: WorkerId) -> bool {
+        matches!(&self.serves, Serves::Current(worker) if worker.id == id)
+    }
+
+    /// It can be attached to from now on.
+    pub(super) fn show_socket(&mut self, id: WorkerId) {
+        let is_current = self.is_current(id);
+        let Some(hidden) = self.attaching_at.take_if(|_| is_current) else { return };
+        if let Err(error) = std::fs::rename(&hidden, self.socket()) {
+            warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
+        }
+    }
+
+    pub(super) fn gone(&mut self, id: WorkerId, how: Option<String>) {
+        self.figures.worker_is_gone(id);
+        for (run, (requests, streams)) in self.drains.worker_is_gone(id) {
+            (self.world.notify)(Notice::InFlight { run, requests, streams });
+        }
+        self.leaving.retain(|worker| worker.id != id);
+        let born = match &self.serves {
+            Serves::Current(worker) if worker.id == id => worker.born,
+            Serves::Current(_) | Serves::Starting | Serves::Nobody { .. } => return,
+        };
+        let now = clock::now().mono;
+        self.serves = Serves::Nobody { from: now };
+        let pid = self.figures.serving().map_or(0, |serving| serving.pid);
+        self.figures.serves(None);
+        if self.ending.is_some() {
+            return;
+        }
+        self.deaths = if now.saturating_sub(born) < STEADY { self.deaths + 1 } else { 1 };
+        if self.deaths > 1 {
+            self.later();
+        } else {
+            self.delay = Duration::ZERO;
+        }
+        self.figures.restarted();
+        let how = how.map(|how| format!(" ({how})")).unwrap_or_default();
+        let next = match self.delay {
+            Duration::ZERO => "another one takes over".to_owned(),
+            delay => format!("another one takes over in {} ms", delay.as_millis()),
+        };
+        (self.world.announce)(format!("the proxy worker, pid {pid}, ended{how}; {next}"));
+    }
+
+    /// A worker that outlived its supervisor still serves: it is given orders again, or another one is given its place.
+    pub(super) async fn meet(&mut self) -> Met {
+        let Ok(Ok(stream)) = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(self.socket())).await else {
+            return Met::Nobody;
+        };
+        let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, None)) else {
+            return Met::Nobody;
+        };
+        worker.order(Order::Attach { protocol: PROTOCOL });
+        let hello = timeout(HELLO_PATIENCE, self.news.recv()).await;
+        let Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) = hello else {
+            warn!("a proxy worker of an earlier supervisor is there and says nothing");
+            return Met::Nobody;
+        };
+        self.adopt(listeners, sockets);
+        self.unclaimed_until = Some(clock::now().mono + CLAIM);
+        if protocol == PROTOCOL {
+            info!("the proxy worker of an earlier supervisor, pid {pid}, goes on");
+            self.figures.serves(Some(Serving { pid, version }));
+            self.serves = Serves::Current(worker);
+        } else {
+            info!("the proxy worker of an earlier supervisor, pid {pid}, speaks another language: it leaves");
+            worker.order(Order::Leave);
+            self.leaving.push(worker);
+        }
+        Met::AWorker
+    }
+
+    pub(super) fn adopt(&mut self, listeners: Vec<Listener>, sockets: Vec<OwnedFd>) {
+        for (Listener { listener, app, address }, socket) in listeners.into_iter().zip(sockets) {
+            if self.doors.adopt(listener, app, address, socket).is_none() {
+                debug!("listener {listener} of the proxy worker is not what it says");
+            }
+        }
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.world.runtime_dir.join(SOCKET)
+    }
+}

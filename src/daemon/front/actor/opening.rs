@@ -1,0 +1,141 @@
+//! An app's public addresses as they were published: opened, retried while somebody else has one, closed.
+
+use super::{Actor, Found, Serves, Told};
+use crate::daemon::clock;
+use crate::daemon::front::doors::{Door, Trouble, collide, held};
+use crate::daemon::notice::Notice;
+use crate::proxy::channel::Order;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// An address that somebody else has is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// One that our own worker is about to close is there in a moment.
+const SOON: Duration = Duration::from_millis(20);
+const MOST_UNSEEN: u32 = 10;
+
+impl Actor {
+    /// Brings an app's public addresses to what was published: new ones are open before old ones are closed.
+    pub(super) fn open_doors(&mut self, name: &str, now: Duration) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        app.retry_at = None;
+        let wanted = if app.publication.open { app.publication.listen.clone() } else { Vec::new() };
+        let mut trouble = None;
+        for address in &wanted {
+            if !self.doors.is_open(name, *address)
+                && let Err(found) = self.open_door(name, *address, &wanted, now)
+            {
+                trouble.get_or_insert((*address, found));
+            }
+        }
+        match trouble {
+            None => {
+                self.close(now, |door| door.app != name || wanted.contains(&door.address));
+                if !wanted.is_empty() {
+                    self.tell(name, Told::Open);
+                }
+            }
+            Some((_, Trouble::Closing)) => self.retry(name, now + SOON),
+            Some((_, Trouble::Refused(why))) => {
+                self.tell(name, Told::Held(why));
+                self.retry(name, now + RETRY);
+            }
+            Some((address, Trouble::Held)) => self.ask_who_holds(name, address),
+        }
+    }
+
+    pub(super) fn open_door(
+        &mut self,
+        app: &str,
+        address: SocketAddr,
+        wanted: &[SocketAddr],
+        now: Duration,
+    ) -> Result<(), Trouble> {
+        let elsewhere =
+            self.doors.all().iter().find(|door| door.address == address && !self.apps.contains_key(&door.app));
+        let door = match elsewhere.cloned() {
+            // An earlier supervisor had it open for an app of another name.
+            Some(unclaimed) => {
+                let door = self.doors.add(app, address, unclaimed.socket);
+                self.close(now, |door| door.listener != unclaimed.listener);
+                door
+            }
+            None => {
+                // An address of its own that it has no more use for can be in the way.
+                self.close(now, |door| {
+                    door.app != app || wanted.contains(&door.address) || !collide(door.address, address)
+                });
+                self.doors.open(app, address, now)?
+            }
+        };
+        if let Serves::Current(worker) = &self.serves {
+            let order = Order::Listen { listener: door.listener, app: door.app };
+            worker.order_with(order, vec![door.socket]);
+        }
+        Ok(())
+    }
+
+    pub(super) fn close(&mut self, now: Duration, wanted: impl Fn(&Door) -> bool) {
+        for door in self.doors.close(now, wanted) {
+            if let Serves::Current(worker) = &self.serves {
+                worker.order(Order::Unlisten { listener: door.listener });
+            }
+        }
+    }
+
+    pub(super) fn close_unclaimed(&mut self, now: Duration) {
+        let unclaimed = |door: &&Door| !self.apps.contains_key(&door.app);
+        let apps: HashSet<String> = self.doors.all().iter().filter(unclaimed).map(|door| door.app.clone()).collect();
+        self.close(now, |door| !apps.contains(&door.app));
+        for app in apps {
+            self.order(&Order::Remove { app });
+        }
+    }
+
+    /// Every process is looked at for that: on another thread.
+    pub(super) fn ask_who_holds(&self, app: &str, address: SocketAddr) {
+        let (found, app) = (self.finds_to.clone(), app.to_owned());
+        tokio::task::spawn_blocking(move || {
+            let _task_is_gone = found.send(Found::Holder { app, address, holder: held(address) });
+        });
+    }
+
+    pub(super) fn retry(&mut self, app: &str, at: Duration) {
+        if let Some(app) = self.apps.get_mut(app) {
+            app.retry_at = Some(at);
+        }
+    }
+
+    /// Once, until it is something else.
+    pub(super) fn tell(&mut self, name: &str, told: Told) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        if app.told.as_ref() == Some(&told) {
+            return;
+        }
+        let app_name = name.to_owned();
+        (self.world.notify)(match &told {
+            Told::Open => Notice::PortOpen { app: app_name },
+            Told::Held(holder) => Notice::PortHeld { app: app_name, holder: holder.clone() },
+        });
+        app.told = Some(told);
+    }
+
+    /// Unless something else was published meanwhile.
+    pub(super) fn holder_is(&mut self, name: &str, address: SocketAddr, holder: Option<String>) {
+        let Some(app) = self.apps.get_mut(name) else { return };
+        let wanted = app.publication.open && app.publication.listen.contains(&address);
+        if !wanted || app.retry_at.is_some() || self.doors.is_open(name, address) {
+            return;
+        }
+        let now = clock::now().mono;
+        // It was closed while we looked; or it is bound by somebody who does not listen.
+        app.unseen = if holder.is_some() { 0 } else { app.unseen.saturating_add(1) };
+        if holder.is_none() && app.unseen < MOST_UNSEEN {
+            return self.retry(name, now + SOON);
+        }
+        let unseen = || format!("port {} is held by somebody who cannot be seen from here", address.port());
+        self.tell(name, Told::Held(holder.unwrap_or_else(unseen)));
+        self.retry(name, now + RETRY);
+    }
+}

@@ -1,0 +1,181 @@
+//! The public addresses: opened once, told to the worker, kept here so that no worker's death refuses a connection.
+
+use crate::daemon::launch::who;
+use crate::linux::{listener, ports};
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A worker closes what it was told to within this time, be it busy: until then an address is not held by a stranger.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// A public address that we listen on.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) listener: u64,
+    pub(super) app: String,
+    /// As the configuration has it.
+    pub(super) address: SocketAddr,
+    pub(super) socket: Arc<OwnedFd>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Doors {
+    open: Vec<Door>,
+    /// Closed a moment ago: the worker may still be at it.
+    closing: Vec<(SocketAddr, Duration)>,
+    next: u64,
+}
+
+/// Why an address cannot be listened on.
+pub(super) enum Trouble {
+    /// By ourselves: the worker closes it in a moment.
+    Closing,
+    /// Somebody listens there.
+    Held,
+    /// A sentence.
+    Refused(String),
+}
+
+impl Doors {
+    pub(super) fn all(&self) -> &[Door] {
+        &self.open
+    }
+
+    pub(super) fn of<'a>(&'a self, app: &'a str) -> impl Iterator<Item = &'a Door> {
+        self.open.iter().filter(move |door| door.app == app)
+    }
+
+    pub(super) fn is_open(&self, app: &str, address: SocketAddr) -> bool {
+        self.of(app).any(|door| door.address == address)
+    }
+
+    /// Opens an address for an app.
+    ///
+    /// # Errors
+    /// Somebody has it, or the machine is against it.
+    pub(super) fn open(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<Door, Trouble> {
+        self.closing.retain(|(_, since)| now.saturating_sub(*since) < CLOSING);
+        let socket = listener::open(address).map_err(|error| self.trouble(address, &error))?;
+        Ok(self.add(app, address, Arc::new(socket.into())))
+    }
+
+    /// A socket that is there already: from a worker that was before us, or of an app that has another name now.
+    pub(super) fn add(&mut self, app: &str, address: SocketAddr, socket: Arc<OwnedFd>) -> Door {
+        self.next += 1;
+        let door = Door { listener: self.next, app: app.to_owned(), address, socket };
+        self.open.push(door.clone());
+        door
+    }
+
+    /// A worker's listener, under the number that it has there. None where it is not what it was said to be.
+    pub(super) fn adopt(&mut self, listener: u64, app: String, address: SocketAddr, socket: OwnedFd) -> Option<()> {
+        let socket = TcpListener::from(socket);
+        let bound = socket.local_addr().ok()?;
+        let wildcard = address.ip().is_unspecified() && bound.ip().is_unspecified() && address.port() == bound.port();
+        if bound != address && !wildcard {
+            return None;
+        }
+        self.next = self.next.max(listener);
+        self.open.push(Door { listener, app, address, socket: Arc::new(socket.into()) });
+        Some(())
+    }
+
+    /// Closes those that `wanted` does not want; they are told to the worker.
+    pub(super) fn close(&mut self, now: Duration, wanted: impl Fn(&Door) -> bool) -> Vec<Door> {
+        let (kept, closed): (Vec<Door>, Vec<Door>) = self.open.drain(..).partition(wanted);
+        self.open = kept;
+        self.closing.extend(closed.iter().map(|door| (door.address, now)));
+        closed
+    }
+
+    fn trouble(&self, address: SocketAddr, error: &io::Error) -> Trouble {
+        let kind = error.kind();
+        if kind == io::ErrorKind::AddrInUse {
+            let ours = self.closing.iter().any(|(closing, _)| collide(*closing, address));
+            return if ours { Trouble::Closing } else { Trouble::Held };
+        }
+        if kind == io::ErrorKind::PermissionDenied {
+            return Trouble::Refused(format!(
+                "port {} is for root: choose one from 1024 on, or give the supervisor CAP_NET_BIND_SERVICE",
+                address.port()
+            ));
+        }
+        if kind == io::ErrorKind::AddrNotAvailable {
+            return Trouble::Refused(format!("{} is not an address of this machine", address.ip()));
+        }
+        Trouble::Refused(format!("cannot listen on {address}: {error}"))
+    }
+}
+
+/// Can only one of the two be listened on?
+pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_family = one.is_ipv4() == other.is_ipv4();
+    let takes_both = |address: SocketAddr| address.ip() == IpAddr::from([0_u16; 8]);
+    let same = one.ip() == other.ip();
+    let wildcard = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() == other.port() && (same || wildcard && same_family || takes_both(one) || takes_both(other))
+}
+
+/// Who listens where this address wants to: a sentence. None where nobody is seen to. Looks at every process.
+pub(super) fn held(address: SocketAddr) -> Option<String> {
+    let port = address.port();
+    let holders = ports::holders(port);
+    // The table does not tell whether an IPv6 wildcard takes IPv4: it mostly does.
+    let holder = holders.iter().find(|holder| collide(holder.address, address))?;
+    Some(format!("port {port} is held by {}", who(holder)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn addresses_collide_on_one_port_where_one_takes_what_the_other_wants() {
+        for (one, other, collides) in [
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+            ("127.0.0.2:80", "127.0.0.1:80", false),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::1]:80", "0.0.0.0:80", false),
+            ("[::1]:80", "[::]:80", true),
+        ] {
+            assert_eq!(collide(at(one), at(other)), collides, "{one} and {other}");
+            assert_eq!(collide(at(other), at(one)), collides, "{other} and {one}");
+        }
+    }
+
+    #[test]
+    fn what_keeps_an_address_from_being_opened_is_told_in_words() {
+        let mut doors = Doors::default();
+        let Err(Trouble::Refused(why)) = doors.open("web", at("192.0.2.1:3000"), Duration::ZERO) else { panic!() };
+        assert_eq!(why, "192.0.2.1 is not an address of this machine");
+        let error = io::Error::from(io::ErrorKind::PermissionDenied);
+        let Trouble::Refused(why) = doors.trouble(at("0.0.0.0:80"), &error) else { panic!() };
+        assert!(why.starts_with("port 80 is for root: "), "{why}");
+    }
+
+    #[test]
+    fn an_address_that_we_close_ourselves_is_not_held_by_a_stranger() {
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        let mut doors = Doors::default();
+        assert!(matches!(doors.open("web", address, Duration::ZERO), Err(Trouble::Held)));
+        assert!(held(address).unwrap().contains(" is held by pid "));
+        doors.add("web", address, Arc::new(holder.try_clone().unwrap().into()));
+        assert_eq!(doors.close(Duration::from_secs(5), |_| false).len(), 1);
+        assert!(matches!(doors.open("api", address, Duration::from_secs(5)), Err(Trouble::Closing)));
+        assert!(matches!(doors.open("api", address, Duration::from_secs(7)), Err(Trouble::Held)));
+        drop(holder);
+        // A process that another test is just starting has the descriptor until it executes its program.
+        let opened =
+            std::iter::repeat_with(|| doors.open("api", address, Duration::from_secs(7)).ok()).flatten().next();
+        assert_eq!(opened.unwrap().app, "api");
+    }
+}

@@ -1,0 +1,95 @@
+//! What the public finds: the supervisor's side of the proxy.
+//!
+//! In reading order: `actor` (one task that takes what the loop wants published and keeps a worker at it), `doors` (the
+//! public addresses), `process` and `worker` (its
+//! start, and the channel to it), `routes` (an app's runs as the worker's
+//! targets), `drains` (who of the retired has what in flight) and `figures` (what the workers have counted).
+
+mod actor;
+mod doors;
+mod drains;
+mod figures;
+mod process;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+pub(super) use actor::{Met, World, start};
+pub(super) use figures::{Figures, OfRun, Serving};
+pub(super) use routes::Publication;
+
+use crate::supervisor::RunId;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// A worker takes its orders within this time, or something is wrong with it.
+const OBEY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How the loop talks to the task.
+pub(super) struct Front {
+    wishes: mpsc::UnboundedSender<Wish>,
+    figures: Arc<Figures>,
+}
+
+/// From the loop.
+enum Wish {
+    Publish(Publication),
+    Drain(RunId),
+    Cut(RunId),
+    /// Its tree is empty.
+    Over(RunId),
+    /// Tell when everything before is obeyed.
+    Obeyed(oneshot::Sender<()>),
+    /// The app is gone.
+    Remove(String),
+    /// All apps are stopped: end the worker, and tell when it is gone.
+    End(oneshot::Sender<()>),
+}
+
+impl Front {
+    pub(super) fn publish(&self, publication: Publication) {
+        self.wish(Wish::Publish(publication));
+    }
+
+    pub(super) fn drain(&self, run: RunId) {
+        self.wish(Wish::Drain(run));
+    }
+
+    pub(super) fn cut(&self, run: RunId) {
+        self.wish(Wish::Cut(run));
+    }
+
+    pub(super) fn over(&self, run: RunId) {
+        self.wish(Wish::Over(run));
+    }
+
+    pub(super) fn remove(&self, app: String) {
+        self.wish(Wish::Remove(app));
+    }
+
+    /// Returns when the worker has obeyed what it was told before this; false when it has not in a second or two.
+    pub(super) async fn is_obeyed(&self) -> bool {
+        let (obeyed, done) = oneshot::channel();
+        self.wish(Wish::Obeyed(obeyed));
+        timeout(OBEY_PATIENCE, done).await.is_ok()
+    }
+
+    /// Ends the worker; returns when it is gone.
+    pub(super) async fn end(&self) {
+        let (ended, gone) = oneshot::channel();
+        self.wish(Wish::End(ended));
+        let _task_is_gone = gone.await;
+    }
+
+    pub(super) fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    fn wish(&self, wish: Wish) {
+        // The task is gone only when the process ends.
+        let _gone = self.wishes.send(wish);
+    }
+}

@@ -1,0 +1,21 @@
+//! What the proxy lets through in either direction, byte by byte: tables of raw requests and answers, an origin that
+//! records every byte, and Node's own parser as the second witness.
+//!
+//! No request may reach an origin other than newly written, with one framing that every parser reads alike; and
+//! nothing behind a refused request is ever taken for another one.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod answers;
+mod bench;
+mod client;
+mod control;
+mod machine;
+mod node;
+mod origin;
+mod row;
+mod rows_of_chunks;
+mod rows_of_framing;
+mod rows_of_heads;
+mod rows_of_targets;
+mod wire;
+mod worker;

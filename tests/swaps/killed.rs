@@ -1,0 +1,73 @@
+//! `kill -9` of the worker and of the supervisor, under load.
+
+use crate::ledger::{Kind, Outcome, Row};
+use crate::load::{ALL_KINDS, Load};
+use crate::machine::{is_alive, signal};
+use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use infissi::linux::proc::{ProcTable, command};
+use nix::sys::signal::Signal;
+
+/// The supervisor's child that is the proxy worker.
+fn worker(story: &Story) -> i32 {
+    story.server.wait_for("the worker", || {
+        let table = ProcTable::new();
+        let mut children = table.children(story.server.supervisor_pid()).map(|child| child.id.pid);
+        children.find(|pid| command(*pid, 200).split(' ').any(|word| word == "proxy"))
+    })
+}
+
+#[test]
+fn kill_minus_nine_of_the_worker_refuses_nobody_and_costs_only_what_was_in_flight() {
+    let story = Story::start(LONG_DRAIN);
+    let load = Load::start(story.plan());
+    let mut deaths = Vec::new();
+    for _ in 0..3 {
+        after_some(&load, 200);
+        let pid = worker(&story);
+        let killed = load.age();
+        signal(pid, Signal::SIGKILL);
+        story.server.wait_until("the worker to be gone", || !is_alive(pid));
+        deaths.push((killed, load.age()));
+        story.server.wait_until("another worker", || worker(&story) != pid);
+    }
+    after_some(&load, 300);
+    load.wait_for_each(3);
+    let ledger = load.end();
+    tell("three dead workers", &ledger);
+    ledger.assert_only(|row| {
+        let in_flight = deaths.iter().any(|(killed, gone)| row.at <= *gone && row.at + row.took >= *killed);
+        // The client saw the end before it wrote: it lost a connection and no request.
+        let only_the_connection = row.outcome == Outcome::ResetBeforeSend && row.kept;
+        let broken = [Outcome::ResetAfterSend, Outcome::EarlyEof, Outcome::Truncated].contains(&row.outcome);
+        only_the_connection || broken && in_flight
+    });
+    assert_eq!(story.app()["restarts"], 0, "the app is not concerned");
+    assert_eq!(ledger.answers().len(), 1, "nor is it replaced\n{ledger}");
+}
+
+#[test]
+fn kill_minus_nine_of_the_supervisor_is_nothing_that_clients_notice() {
+    let mut story = Story::start(LONG_DRAIN);
+    let load = Load::start(story.plan());
+    after_some(&load, 200);
+    story.server.kill_supervisor();
+    after_some(&load, 500);
+    load.wait_for_each(4);
+    let ledger = load.end();
+    tell("a dead supervisor", &ledger);
+    ledger.assert_nothing_lost(ALL_KINDS);
+
+    // Its successor has the port at once, and starts the app afresh: requests are held meanwhile.
+    let kinds = [Kind::Fresh];
+    let load = Load::start(story.plan().kinds(&kinds));
+    after_some(&load, 20);
+    story.server.run();
+    story.server.wait_status("web", "online");
+    after_some(&load, 50);
+    let ledger = load.end();
+    tell("a new supervisor", &ledger);
+    assert_eq!(ledger.with(&Outcome::Refused), 0, "{ledger}");
+    let last = ledger.rows.iter().rev().take(10).all(|row: &Row| row.outcome == Outcome::Ok);
+    assert!(last, "{ledger}");
+    assert!(ledger.failed().count() < 10, "{ledger}");
+}
