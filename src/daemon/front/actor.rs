@@ -26,6 +26,7 @@ use tracing::warn;
 
 /// A worker that was told to end is killed after this.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
 /// What the workers said and is not yet looked at.
 const NEWS: usize = 64;
 
@@ -136,6 +137,8 @@ struct Actor {
 struct Ending {
     ended: oneshot::Sender<()>,
     kill_at: Option<Duration>,
+    /// What is not gone by then is left behind: it may be an earlier supervisor's child, and not ours to kill.
+    give_up_at: Duration,
 }
 
 impl Actor {
@@ -192,7 +195,7 @@ impl Actor {
             Serves::Nobody { from } if self.is_needed() => Some(from),
             Serves::Nobody { .. } | Serves::Starting | Serves::Current(_) => None,
         };
-        let kill = self.ending.as_ref().and_then(|ending| ending.kill_at);
+        let kill = self.ending.as_ref().map(|ending| ending.kill_at.unwrap_or(ending.give_up_at));
         let retries = self.apps.values().filter_map(|app| app.retry_at);
         let due = retries.chain(start).chain(kill).chain(self.unclaimed_until).min();
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(clock::now().mono))
@@ -236,7 +239,8 @@ impl Actor {
             Wish::Remove(app) => self.remove(&app),
             Wish::Obeyed(obeyed) => self.ask_whether_obeyed(obeyed),
             Wish::End(ended) => {
-                self.ending = Some(Ending { ended, kill_at: Some(clock::now().mono + END_PATIENCE) });
+                let kill_at = clock::now().mono + END_PATIENCE;
+                self.ending = Some(Ending { ended, kill_at: Some(kill_at), give_up_at: kill_at + KILL_PATIENCE });
                 self.order(&Order::Exit);
             }
         }
@@ -339,7 +343,9 @@ impl Actor {
     }
 
     fn is_ended(&self) -> bool {
-        self.ending.is_some() && matches!(self.serves, Serves::Nobody { .. }) && self.leaving.is_empty()
+        let Some(ending) = &self.ending else { return false };
+        let all_are_gone = matches!(self.serves, Serves::Nobody { .. }) && self.leaving.is_empty();
+        all_are_gone || ending.give_up_at <= clock::now().mono
     }
 
     fn ended(self) {

@@ -51,6 +51,7 @@ impl Stage {
                 cwd: "/".into(),
                 env: Vec::new(),
                 identity: None,
+                called: None,
                 stdin: None,
                 stdout: null(),
                 stderr: null(),

@@ -54,6 +54,8 @@ impl Actor {
 
     /// Where the next supervisor will attach, under a name at which nobody looks yet.
     pub(super) fn bind_socket(&mut self) -> Option<UnixListener> {
+        // Of one that died before it was there.
+        let _gone = self.attaching_at.take().map(std::fs::remove_file);
         let path = self.world.runtime_dir.join(format!(".worker-{}", self.next_worker));
         let bind = || -> io::Result<UnixListener> {
             match std::fs::remove_file(&path) {
