@@ -107,7 +107,6 @@ struct Actor {
     figures: Arc<Figures>,
     apps: BTreeMap<String, FrontApp>,
     doors: Doors,
-    unclaimed_until: Option<Duration>,
     serves: Serves,
     /// Workers that others have taken the place of, as long as they have connections.
     leaving: Vec<Worker>,
@@ -150,7 +149,6 @@ impl Actor {
             figures,
             apps: BTreeMap::new(),
             doors: Doors::default(),
-            unclaimed_until: None,
             serves: Serves::Nobody { from: Duration::ZERO },
             leaving: Vec::new(),
             next_worker: 0,
@@ -197,17 +195,13 @@ impl Actor {
         };
         let kill = self.ending.as_ref().map(|ending| ending.kill_at.unwrap_or(ending.give_up_at));
         let retries = self.apps.values().filter_map(|app| app.retry_at);
-        let due = retries.chain(start).chain(kill).chain(self.unclaimed_until).min();
+        let due = retries.chain(start).chain(kill).min();
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(clock::now().mono))
     }
 
     /// Does what is due.
     fn press_on(&mut self) {
         let now = clock::now().mono;
-        if self.unclaimed_until.is_some_and(|until| until <= now) {
-            self.unclaimed_until = None;
-            self.close_unclaimed(now);
-        }
         let due = |app: &FrontApp| app.retry_at.is_some_and(|at| at <= now);
         let retries: Vec<String> = self.apps.iter().filter(|(_, app)| due(app)).map(|(name, _)| name.clone()).collect();
         for app in retries {
@@ -237,6 +231,7 @@ impl Actor {
                 self.figures.forget_run(run);
             }
             Wish::Remove(app) => self.remove(&app),
+            Wish::CloseUnclaimed => self.close_unclaimed(clock::now().mono),
             Wish::Obeyed(obeyed) => self.ask_whether_obeyed(obeyed),
             Wish::End(ended) => {
                 let kill_at = clock::now().mono + END_PATIENCE;

@@ -330,6 +330,44 @@ async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_ov
 }
 
 #[tokio::test]
+async fn what_nobody_claims_of_an_earlier_supervisors_addresses_is_closed() {
+    let mut stage = Stage::new();
+    let (attaching, listener, hello) = left_behind(&stage, PROTOCOL).await;
+    let address = listener.local_addr().unwrap();
+    let meeting = tokio::spawn(async move {
+        let mut worker = Worker::at(attaching.accept().await.unwrap().0);
+        worker.order().await;
+        worker.outgoing.send(&hello, &[listener.as_fd()]).await.unwrap();
+        worker
+    });
+    let (front, _) = stage.front().await;
+    let mut worker = meeting.await.unwrap();
+    front.publish(open("site", &[address], &[]));
+    assert_eq!(worker.order().await.0, Order::Route(route("site", &[])));
+    let (Order::Listen { listener: 6, app }, along) = worker.order().await else { panic!("not taken over") };
+    assert_eq!((app.as_str(), along.len()), ("site", 1), "the address goes to an app of another name without a gap");
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
+    assert_eq!(stage.notice().await, "site is open");
+    front.remove("site".to_owned());
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 6 });
+    assert_eq!(worker.order().await.0, Order::Remove { app: "site".to_owned() });
+
+    let mut stage = Stage::new();
+    let (attaching, listener, hello) = left_behind(&stage, PROTOCOL).await;
+    let meeting = tokio::spawn(async move {
+        let mut worker = Worker::at(attaching.accept().await.unwrap().0);
+        worker.order().await;
+        worker.outgoing.send(&hello, &[listener.as_fd()]).await.unwrap();
+        worker
+    });
+    let (front, _) = stage.front().await;
+    let mut worker = meeting.await.unwrap();
+    front.close_unclaimed();
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
+    assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
+}
+
+#[tokio::test]
 async fn a_worker_of_another_language_leaves_and_another_one_gets_its_listeners() {
     let mut stage = Stage::new();
     let (attaching, listener, hello) = left_behind(&stage, PROTOCOL + 1).await;
