@@ -6,7 +6,6 @@ use super::upstream::Upstream;
 use super::wire::Wire;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
-use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -79,24 +78,29 @@ impl AnswerBody {
 
     /// An instance's answer, whose head is there. A body that came along with the head is taken at once, and the
     /// connection is free again.
-    pub(super) fn of(mut body: Incoming, upstream: Box<Upstream>, answering: Answering) -> AnswerBody {
+    pub(super) fn of(mut body: Incoming, upstream: Box<Upstream>, mut answering: Answering) -> AnswerBody {
         if body.is_end_stream() {
             answering.frees(upstream);
             return AnswerBody::whole(Bytes::new(), answering);
         }
         let mut nobody = Context::from_waker(Waker::noop());
-        let mut first = None;
-        if let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut nobody) {
-            match frame.into_data() {
+        let first = match Pin::new(&mut body).poll_frame(&mut nobody) {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) if body.is_end_stream() => {
                     answering.frees(upstream);
                     return AnswerBody::whole(data, answering);
                 }
-                Ok(data) => first = Some(Frame::data(data)),
-                Err(frame) => first = Some(frame),
-            }
+                Ok(data) => Some(Ok(Frame::data(data))),
+                Err(frame) => Some(Ok(frame)),
+            },
+            // It is told only once: after this the body would look as if it had ended well.
+            Poll::Ready(Some(Err(_))) => Some(Err(answering.breaks_off())),
+            Poll::Ready(None) | Poll::Pending => None,
+        };
+        if let Some(claim) = &answering.claim {
+            answering.wire.answers_until(claim.target().cut_order());
         }
-        let stream = Stream { first, body, upstream: Some(upstream), cut: None };
+        let stream = Stream { first, body, upstream: Some(upstream) };
         AnswerBody { content: Content::Stream(Box::new(stream)), answering }
     }
 }
@@ -131,16 +135,15 @@ impl Body for AnswerBody {
 /// A body that is still coming.
 struct Stream {
     /// What came along with the head.
-    first: Option<Frame<Bytes>>,
+    first: Option<Result<Frame<Bytes>, BrokeOff>>,
     body: Incoming,
     upstream: Option<Box<Upstream>>,
-    cut: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Stream {
     fn poll_frame(&mut self, answering: &mut Answering, cx: &mut Context<'_>) -> Next<BrokeOff> {
         if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(Ok(first)));
+            return Poll::Ready(Some(first));
         }
         if let Poll::Ready(next) = self.poll_body(answering) {
             return Poll::Ready(next);
@@ -149,11 +152,7 @@ impl Stream {
         if let Poll::Ready(next) = self.poll_body(answering) {
             return Poll::Ready(next);
         }
-        if has_ended {
-            return Poll::Ready(Some(Err(answering.breaks_off())));
-        }
-        let cut = self.cut.get_or_insert_with(|| answering.cut());
-        cut.as_mut().poll(cx).map(|()| Some(Err(answering.breaks_off())))
+        if has_ended { Poll::Ready(Some(Err(answering.breaks_off()))) } else { Poll::Pending }
     }
 
     /// What the connection has read waits here. It needs no waker: the connection is polled by the same task.
@@ -171,7 +170,8 @@ impl Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
+        let first = first.map_or(0, |data| data.len() as u64);
         let rest = self.body.size_hint();
         rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + first))
     }
@@ -224,16 +224,6 @@ impl Answering {
         if let Some(claim) = &self.claim {
             claim.target().pool.put(upstream);
         }
-    }
-
-    fn cut(&self) -> Pin<Box<dyn Future<Output = ()>>> {
-        let target = self.claim.as_ref().map(|claim| claim.target().clone());
-        Box::pin(async move {
-            match target {
-                Some(target) => target.cut().await,
-                None => std::future::pending().await,
-            }
-        })
     }
 
     fn breaks_off(&mut self) -> BrokeOff {

@@ -33,6 +33,8 @@ enum End {
     },
     Late(Late),
     Dismissed,
+    /// In the middle of an answer.
+    Cut,
 }
 
 /// Serves a client until it or we end the connection. `public` is the address that the client connected to.
@@ -70,6 +72,9 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         if wire.is_dismissed() {
             return Poll::Ready(End::Dismissed);
         }
+        if wire.is_cut(cx) {
+            return Poll::Ready(End::Cut);
+        }
         if settled == Settled::HeadBegins
             && let Some((due, _)) = wire.due(&limits)
         {
@@ -105,6 +110,10 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
             app.counters().refused();
             app.counters().answer(Own::SLOW.status.as_u16());
             return refuse(stream, Own::SLOW).await;
+        }
+        End::Cut => {
+            app.counters().upstream_error();
+            return;
         }
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
     }

@@ -13,7 +13,7 @@ use hyper::http::header::{ACCEPT, CONNECTION, HeaderValue, UPGRADE};
 use hyper::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 /// Between two attempts to reach the only instance there is.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -64,10 +64,10 @@ impl Forward {
         deployment: Option<&str>,
         answering: &Answering,
     ) -> Result<Answered, Own> {
-        let mut failed = None;
+        let mut failed = Failed::default();
         let mut is_retry = false;
         loop {
-            let mut claim = self.claim(deployment, &mut failed, answering.since()).await?;
+            let mut claim = self.claim(deployment, failed, answering.since()).await?;
             let target = claim.target().clone();
             let pooled = if is_retry { None } else { target.pool.take(Instant::now()) };
             let upstream = match pooled {
@@ -77,7 +77,7 @@ impl Forward {
             let Ok(mut upstream) = upstream else {
                 self.app.counters().upstream_error();
                 claim.answered(false);
-                failed = Some(target.id);
+                failed.once_more(target.id);
                 continue;
             };
             let again = again(&request, &upstream);
@@ -88,7 +88,7 @@ impl Forward {
                     request = *unsent;
                     if !upstream.is_reused() {
                         self.app.counters().upstream_error();
-                        failed = Some(target.id);
+                        failed.once_more(target.id);
                     }
                 }
                 Err(Broken::Sent { has_heard: false }) if let Some(again) = again => {
@@ -109,21 +109,22 @@ impl Forward {
         }
     }
 
-    /// Claims an instance, or waits for one. `failed` has just refused a connection: another is tried first, and itself
-    /// again after a pause.
-    async fn claim(&self, deployment: Option<&str>, failed: &mut Option<u64>, since: Instant) -> Result<Claim, Own> {
-        if let Some(claim) = self.app.claim(deployment, *failed) {
+    /// Claims an instance, or waits for one. After a first failure another one is asked at once; after that whoever is
+    /// there, each time after a pause: they may all refuse for as long as the request is held.
+    async fn claim(&self, deployment: Option<&str>, failed: Failed, since: Instant) -> Result<Claim, Own> {
+        let deadline = since + self.app.hold_time();
+        if failed.times == 1
+            && let Some(claim) = self.app.claim(deployment, failed.last)
+        {
             return Ok(claim);
         }
-        let deadline = since + self.app.hold_time();
-        if failed.is_some() {
-            let held = timeout(PAUSE, self.app.hold(deployment, *failed, deadline)).await;
-            if let Ok(held) = held {
-                return held.map_err(|_| Own::NOBODY);
-            }
-            *failed = None;
+        if failed.times > 0 {
+            self.app.pause(PAUSE, deadline).await.map_err(|_| Own::NOBODY)?;
         }
-        self.app.hold(deployment, None, deadline).await.map_err(|_| Own::NOBODY)
+        match self.app.claim(deployment, failed.last) {
+            Some(claim) => Ok(claim),
+            None => self.app.hold(deployment, deadline).await.map_err(|_| Own::NOBODY),
+        }
     }
 
     async fn answer(
@@ -164,6 +165,11 @@ impl Forward {
         mut claim: Claim,
         mut answering: Answering,
     ) -> Response<AnswerBody> {
+        let target = claim.target().clone();
+        let (origin, early) = match or_cut(&target, upstream.into_stream()).await {
+            Ok(stream) => stream,
+            Err(own) => return self.own(own, &HeaderMap::new(), answering),
+        };
         let upgrade = parts.headers.remove(UPGRADE);
         head::to_client(&mut parts);
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -174,7 +180,6 @@ impl Forward {
         claim.answered(true);
         claim.becomes_stream();
         answering.is_stream();
-        let (origin, early) = upstream.into_stream().await;
         self.wire.becomes_tunnel(Tunnel::new(origin, early, claim));
         Response::from_parts(parts, AnswerBody::whole(bytes::Bytes::new(), answering))
     }
@@ -186,6 +191,20 @@ impl Forward {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+/// Instances that refused a connection for this request.
+#[derive(Debug, Default, Clone, Copy)]
+struct Failed {
+    last: Option<u64>,
+    times: u32,
+}
+
+impl Failed {
+    fn once_more(&mut self, target: u64) {
+        self.last = Some(target);
+        self.times += 1;
     }
 }
 

@@ -185,11 +185,15 @@ fn forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
 
 /// What the client is sent instead. Gives how long the origin keeps its connection, if it says so.
 pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
-    response.version = Version::HTTP_11;
+    let version = std::mem::replace(&mut response.version, Version::HTTP_11);
     let headers = &mut response.headers;
-    let keep_alive = headers.get(KEEP_ALIVE).and_then(timeout);
-    // A length beside chunks is not the body's.
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    let keep_alive = match version {
+        // Without chunks: not every request could be sent to it.
+        Version::HTTP_10 => Some(Duration::ZERO),
+        _ => headers.get(KEEP_ALIVE).and_then(timeout),
+    };
+    // A length beside chunks is not the body's; one that is said twice, or as a list, is written anew.
+    if headers.contains_key(header::TRANSFER_ENCODING) || !is_one_number(headers, &header::CONTENT_LENGTH) {
         headers.remove(header::CONTENT_LENGTH);
     }
     strip_hop_by_hop(headers);
@@ -262,6 +266,12 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
         all.extend_from_slice(value.as_bytes());
     }
     Some(all)
+}
+
+fn is_one_number(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let mut values = headers.get_all(name).iter();
+    let is_number = values.next().is_some_and(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
+    is_number && values.next().is_none()
 }
 
 fn names(headers: &HeaderMap, token: &str) -> bool {

@@ -101,13 +101,8 @@ impl AppRoute {
         Some(target.claim(self.counters.clone()))
     }
 
-    /// Waits for a publish that brings an instance other than `avoid`, and claims it.
-    pub(crate) async fn hold(
-        &self,
-        deployment: Option<&str>,
-        avoid: Option<u64>,
-        deadline: Instant,
-    ) -> Result<Claim, HeldInVain> {
+    /// Claims an instance, or waits for a publish that brings one.
+    pub(crate) async fn hold(&self, deployment: Option<&str>, deadline: Instant) -> Result<Claim, HeldInVain> {
         let _held = self.counters.held();
         loop {
             // Made before the look, so that a publish in between is not missed.
@@ -115,7 +110,7 @@ impl AppRoute {
             if self.is_removed.get() {
                 return Err(HeldInVain::Removed);
             }
-            if let Some(claim) = self.claim(deployment, avoid) {
+            if let Some(claim) = self.claim(deployment, None) {
                 return Ok(claim);
             }
             if timeout_at(deadline, changed).await.is_err() {
@@ -123,6 +118,20 @@ impl AppRoute {
                 return Err(HeldInVain::TimedOut);
             }
         }
+    }
+
+    /// Lets a request wait that was refused by whoever is there, before it tries again: for so long, or until a publish
+    /// brings somebody else.
+    pub(crate) async fn pause(&self, time: Duration, deadline: Instant) -> Result<(), HeldInVain> {
+        let _held = self.counters.held();
+        let end = deadline.min(Instant::now() + time);
+        // Which of the two it was, the next claim shows.
+        let _changed = timeout_at(end, self.changed.notified()).await;
+        if Instant::now() >= deadline {
+            self.counters.hold_timeout();
+            return Err(HeldInVain::TimedOut);
+        }
+        Ok(())
     }
 
     fn least_busy<'t>(&self, targets: &'t [Rc<Target>], avoid: Option<u64>) -> Option<&'t Rc<Target>> {

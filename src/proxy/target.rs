@@ -10,8 +10,11 @@ use super::counters::Counters;
 use super::news::News;
 use super::pool::Pool;
 use std::cell::Cell;
+use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use tokio::sync::Notify;
 
 /// An instance, from the first route that names it until nothing of it is left.
@@ -72,6 +75,12 @@ impl Target {
         if !self.is_cut.get() {
             ordered.await;
         }
+    }
+
+    /// The same, for whoever waits for several things at once.
+    pub(crate) fn cut_order(self: &Rc<Target>) -> CutOrder {
+        let target = self.clone();
+        CutOrder(Box::pin(async move { target.cut().await }))
     }
 
     pub(super) fn cut_now(&self) {
@@ -139,6 +148,21 @@ impl Target {
         if count.get() == 0 && self.standing.get() == Standing::Retired {
             self.news.drained(self.id);
         }
+    }
+}
+
+/// The order to cut a target, once it is there.
+pub(crate) struct CutOrder(Pin<Box<dyn Future<Output = ()>>>);
+
+impl CutOrder {
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for CutOrder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CutOrder")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::channel::Limits;
 use super::framing::Framing;
+use super::target::CutOrder;
 use super::upgrade::Tunnel;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
@@ -32,6 +33,8 @@ pub(super) struct Wire {
     requests: Cell<u64>,
     framing: RefCell<Framing>,
     tunnel: RefCell<Option<Tunnel>>,
+    /// Ends the answer that is being sent, whether or not its client takes any of it.
+    cut: RefCell<Option<CutOrder>>,
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -77,6 +80,7 @@ impl Wire {
             requests: Cell::default(),
             framing: RefCell::default(),
             tunnel: RefCell::default(),
+            cut: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
             place: Cell::default(),
@@ -125,6 +129,16 @@ impl Wire {
     pub(super) fn answer_is_over(&self) {
         self.phase.set(Phase::Answered);
         self.body_awaited.set(None);
+        self.cut.take();
+    }
+
+    pub(super) fn answers_until(&self, cut: CutOrder) {
+        self.cut.replace(Some(cut));
+    }
+
+    /// The instance of the answer that is being sent was cut.
+    pub(super) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
+        self.cut.borrow_mut().as_mut().is_some_and(|cut| cut.poll(cx).is_ready())
     }
 
     pub(super) fn becomes_tunnel(&self, tunnel: Tunnel) {

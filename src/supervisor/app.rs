@@ -254,8 +254,10 @@ impl App {
     /// When the job that runs now has had its time.
     pub(super) fn times_out_at(&self) -> Option<Duration> {
         let timeout = self.config.timeout.filter(|_| self.config.is_job())?;
-        let running = self.instances.iter().find(|instance| instance.state.is_running())?;
-        running.live().map(|live| live.spawned + timeout)
+        let running = self.instances.iter().filter(|instance| instance.state.is_running()).filter_map(Instance::live);
+        // What ran as a service before it became a job has no timeout.
+        let newest = self.cast(self.slot).generation;
+        running.filter(|live| live.generation >= newest).map(|live| live.spawned + timeout).min()
     }
 
     pub(super) fn remember(&mut self, exit: LastExit) {

@@ -45,6 +45,11 @@ impl Burst {
         while self.seen.len() > 1 && self.seen[1].0 + WINDOW <= now.mono {
             self.seen.pop_front();
         }
+        // Another proxy counts from the beginning.
+        if self.seen.back().is_some_and(|(_, last)| new.answered < last.answered || new.errors < last.errors) {
+            self.seen = VecDeque::from([(now.mono, new)]);
+            return None;
+        }
         let before = self.seen.front().map(|(_, tally)| *tally).unwrap_or_default();
         // Reports come four times a second: a minute of them is as many as there ever are.
         if self.seen.back().is_none_or(|(at, _)| *at + Duration::from_millis(200) <= now.mono) {

@@ -120,7 +120,11 @@ fn rollover_outcome(app: &App, (number, verb, asked): (u64, &str, Duration), now
         return Some(overtaken(name, format!("stopped by {}", app.by)));
     }
     let took = seconds(now.mono.saturating_sub(asked));
-    match app.outcome(number)? {
+    let Some(outcome) = app.outcome(number) else {
+        let goes_on = app.rising().is_some_and(|rollover| rollover.number == number);
+        return (!goes_on).then(|| overtaken(name, format!("rolled over by {}", app.by)));
+    };
+    match outcome {
         Outcome::Failed(why) => {
             let message = format!("{name} is not {verb}: the new slot {why}");
             let refusal = Refusal::new(RefusalCode::Failed, message);

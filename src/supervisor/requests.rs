@@ -83,7 +83,9 @@ impl Supervisor {
 
     /// Would a restart lose anything that a rollover keeps?
     pub(super) fn rolls_over_now(&self, i: usize) -> bool {
-        self.wanted(i) && self.apps[i].config.rolls_over() && self.apps[i].serves()
+        // Also one that is asked to stop and serves until its dependents have ended.
+        let stays = !self.apps[i].removed && self.shutdown.is_none();
+        stays && self.apps[i].config.rolls_over() && self.apps[i].serves()
     }
 
     pub(super) fn swap(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
@@ -135,6 +137,7 @@ impl Supervisor {
                 let release = Some(release.clone());
                 let plan = Plan { reason: ExitReason::Deploy, by: by.to_owned(), release, stage, warm };
                 let number = core.begin_rollover(i, plan, now);
+                core.want(i, true, by);
                 let verb = if stage { "staged" } else { "activated" };
                 return Item::waiting(&name, Goal::RolledOver { number, verb, asked: now.mono });
             }
@@ -189,6 +192,10 @@ impl Supervisor {
         let newest = (!app.is_at_rest()).then(|| app.next_generation());
         let cast = app.cast_mut(slot);
         cast.replaced_for = reason;
+        if config.deploy.is_none() && cast.release.take().is_some() {
+            self.desired_changed();
+        }
+        let cast = self.apps[i].cast_mut(slot);
         cast.config = config;
         cast.generation = newest.unwrap_or(cast.generation);
         self.wake(i);

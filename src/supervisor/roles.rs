@@ -54,9 +54,14 @@ impl Supervisor {
     pub(super) fn memory_sampled(&mut self, run: RunId, used: u64, available: u64, now: Now) -> bool {
         let Some(place) = self.place_of(run) else { return false };
         let config = self.apps[place.0].config.clone();
-        let running = self.instance_mut(place).state.is_running();
-        let Some(limit) = config.max_memory_restart.filter(|limit| running && used > *limit) else { return false };
+        let state = &self.instance_mut(place).state;
+        let (running, draining) = (state.is_running(), matches!(state, State::Draining { .. }));
+        let counts = |limit: &u64| used > *limit && (running || draining);
+        let Some(limit) = config.max_memory_restart.filter(counts) else { return false };
         let detail = format!("used {}, over its limit of {}", bytes(used), bytes(limit));
+        if draining {
+            return self.breach_while_draining(place, danger(used, limit, available), detail, now);
+        }
         match self.role(place) {
             Role::Active => self.breach(place, (used, limit, available), detail, now),
             Role::Rising => self.fail_rollover(place.0, &detail, now),
@@ -73,15 +78,7 @@ impl Supervisor {
             let cause = Cause::Replaced(ExitReason::Memory, detail);
             return self.leave(place, cause, Patience::WhileHeld, now);
         }
-        let danger = if used > limit.saturating_add(limit / 2) {
-            Some("by more than half".to_owned())
-        } else if available < limit / 2 {
-            // A fresh copy is seldom smaller than that.
-            Some(format!("the machine has {} left, too little for a second copy", bytes(available)))
-        } else {
-            None
-        };
-        if let Some(danger) = danger {
+        if let Some(danger) = danger(used, limit, available) {
             let detail = format!("{detail}, {danger}");
             return self.end_dangerous(place, detail, now);
         }
@@ -92,6 +89,15 @@ impl Supervisor {
         self.note_failure(place, detail);
         let plan = Plan::again(&self.apps[i], ExitReason::Memory, "supervisor");
         self.begin_rollover(i, plan, now);
+    }
+
+    /// It is on its way out and may finish, unless it endangers the machine.
+    fn breach_while_draining(&mut self, place: Place, danger: Option<String>, detail: String, now: Now) -> bool {
+        let Some(danger) = danger else { return false };
+        let detail = format!("{detail}, {danger}");
+        self.announce(Some(place), EventKind::Breach, None, format!("{detail}: its drain is over"));
+        self.cut_and_end(place, Cause::Replaced(ExitReason::Memory, detail), now);
+        true
     }
 
     /// It is ended at once, whatever it has in flight.
@@ -134,4 +140,13 @@ impl Supervisor {
         self.announce(Some(place), EventKind::Stopping, None, format!("is asked to end ({reason})"));
         self.leave(place, Cause::Asked(reason), patience, now);
     }
+}
+
+/// Why it cannot wait for its successor, where it cannot.
+fn danger(used: u64, limit: u64, available: u64) -> Option<String> {
+    if used > limit.saturating_add(limit / 2) {
+        return Some("by more than half".to_owned());
+    }
+    // A fresh copy is seldom smaller than that.
+    (available < limit / 2).then(|| format!("the machine has {} left, too little for a second copy", bytes(available)))
 }

@@ -87,7 +87,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The same release once more.
     pub(super) fn again(app: &App, reason: ExitReason, by: &str) -> Plan {
-        let release = app.cast(app.slot).release.clone();
+        let release = app.cast(app.slot).release.clone().filter(|_| app.config.deploy.is_some());
         Plan { reason, by: by.to_owned(), release, stage: false, warm: Duration::ZERO }
     }
 }
@@ -344,21 +344,29 @@ impl Supervisor {
         let Some(rollover) = app.rising().cloned() else { return };
         let slot = opposite(app.slot);
         app.cast_mut(slot).replaced_for = ExitReason::Unhealthy;
-        app.retry_at = now.mono + delay(app.retry_streak, &app.config).saturating_mul(DELAY_FACTOR);
-        app.retry_streak = app.retry_streak.saturating_add(1);
+        // That another release fails says nothing of this one.
+        if matches!(rollover.reason, ExitReason::Memory | ExitReason::Unhealthy) {
+            app.retry_at = now.mono + delay(app.retry_streak, &app.config).saturating_mul(DELAY_FACTOR);
+            app.retry_streak = app.retry_streak.saturating_add(1);
+        }
         let active = app.slot;
-        self.drop_rising(i, why);
+        app.conclude(rollover.number, Outcome::Failed(why.to_owned()));
+        app.other = Other::Empty;
         let what = if rollover.staged { "the staged slot" } else { "the new slot" };
         let message = format!("{what} ({slot}) {why}; {active} goes on untouched");
         self.announce_slot(i, slot, EventKind::RolloverFailed, message);
     }
 
-    /// Without a word: what comes instead is told.
+    /// What comes instead is told; a staged slot is missed only when somebody wants to swap to it.
     pub(super) fn drop_rising(&mut self, i: usize, why: &str) {
         let app = &mut self.apps[i];
-        let Some(number) = app.rising().map(|rollover| rollover.number) else { return };
+        let Some((number, staged)) = app.rising().map(|rollover| (rollover.number, rollover.staged)) else { return };
         app.conclude(number, Outcome::Failed(why.to_owned()));
         app.other = Other::Empty;
+        let slot = opposite(app.slot);
+        if staged {
+            self.announce_slot(i, slot, EventKind::RolloverFailed, format!("the staged slot ({slot}) {why}"));
+        }
     }
 
     /// Rollovers that nobody asks for: the active slot is sick.

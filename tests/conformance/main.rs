@@ -5,6 +5,7 @@
 //! nothing behind a refused request is ever taken for another one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod answers;
 mod bench;
 mod client;
 mod control;

@@ -1,9 +1,9 @@
 //! From one configuration to the next, touching only what changed.
 
-use crate::configs::{MIB, With, config, ms, secs, web, worker};
+use crate::configs::{MIB, With, config, job, ms, secs, web, worker};
 use crate::script::Script;
 use crate::world::World;
-use infissi::api::{EventKind, PlanAction, RefusalCode, Status};
+use infissi::api::{EventKind, ExitReason, PlanAction, RefusalCode, Status};
 use infissi::supervisor::{Request, plan};
 
 #[test]
@@ -99,6 +99,20 @@ fn an_app_that_changes_while_it_waits_to_end_is_started_as_it_is_now() {
     world.done(start);
     let commands: Vec<_> = world.spawns.iter().filter(|spawn| spawn.app == "current").collect();
     assert_eq!((commands.len(), commands[1].command.as_slice()), (2, &["node".to_owned()][..]));
+}
+
+#[test]
+fn a_service_that_is_to_become_a_job_has_no_timeout_while_it_waits_to_end() {
+    let needs = || worker("queue").with(|app| app.depends_on = vec!["report".into()]);
+    let mut world = World::of([worker("report"), needs()]);
+    world.script("queue", [Script { obeys: Some(secs(5)), ..Script::good() }]);
+    world.advance(secs(30));
+    let timed = job("report", "0 2 * * *").with(|app| app.timeout = Some(secs(31)));
+    world.apply([timed, needs().with(|app| app.command = vec!["node".into()])]);
+    world.advance(secs(10));
+    assert!(world.said("report", EventKind::Health).is_empty(), "{}", world.story());
+    let (_, exits, _) = world.core.view_app("report", world.now()).unwrap();
+    assert_eq!(exits[0].reason, ExitReason::Restart);
 }
 
 #[test]

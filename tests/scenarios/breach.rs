@@ -272,3 +272,19 @@ fn an_old_slot_is_probed_as_it_was_started_when_an_apply_fails() {
     };
     assert!(world.checks.iter().all(|(run, check)| *run == old && asked(check)), "{:?}", world.checks);
 }
+
+#[test]
+fn releases_that_failed_do_not_delay_the_replacement_of_one_that_is_too_large() {
+    let app = released("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
+    let mut world = World::up([app]);
+    world.script("current", [Script::crashes(ms(10), code(1))]);
+    for id in 0..10 {
+        let id = world.activate("current", release(&id.to_string()));
+        world.failure(id);
+        world.advance(secs(1));
+    }
+    world.script("current", [Script::good()]);
+    world.sample("current", 320 * MIB);
+    world.advance(secs(2));
+    assert_eq!((world.app("current").slot, world.gaps.len()), (Slot::Green, 0), "{}", world.story());
+}

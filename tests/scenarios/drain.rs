@@ -1,6 +1,6 @@
 //! What an old instance has claimed is let through, each kind for its time, and no longer.
 
-use crate::configs::{With, ms, proxied, secs};
+use crate::configs::{MIB, With, ms, proxied, secs};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, OtherPhase, Slot};
@@ -156,4 +156,21 @@ fn a_start_while_it_drains_for_a_stop_serves_again_no_later_than_the_hold() {
     let message = world.done(start);
     assert!(message.starts_with("started in"), "{message}");
     assert!(world.mono <= at + secs(11), "{}", world.story());
+}
+
+#[test]
+fn one_that_endangers_the_machine_while_it_drains_is_ended_at_once() {
+    let limited = || proxied("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
+    let mut world = World::up([limited()]);
+    let old = world.run("current");
+    world.rescript(old, |script| script.streams = secs(250));
+    world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    world.tell(Event::MemorySampled { run: old, bytes: 400 * MIB, available: u64::MAX });
+    assert!(world.stops.is_empty(), "over its limit it still may finish");
+    world.advance(secs(9));
+    world.tell(Event::MemorySampled { run: old, bytes: 500 * MIB, available: u64::MAX });
+    assert_eq!((world.stops.len(), world.cuts.len()), (1, 1));
+    world.advance(secs(1));
+    assert_eq!((world.living("current"), world.gaps.len()), (1, 0));
 }

@@ -12,6 +12,7 @@ mod held_port;
 mod jobs;
 mod random;
 mod requests;
+mod rolled_apply;
 mod rollover;
 mod script;
 mod shutdown;

@@ -201,18 +201,25 @@ impl Play {
             Act::Start(app, wait) => self.ask(Request::Start { apps: name(app), wait }),
             Act::Stop(app, wait) => self.ask(Request::Stop { apps: name(app), wait }),
             Act::Restart(app, wait, hard) => {
-                if hard {
+                if hard || world.active(NAMES[app]).is_empty() {
                     self.excused.insert(NAMES[app].to_owned());
                 }
                 self.ask(Request::Restart { apps: name(app), wait, hard });
             }
             Act::Swap(app, wait) => self.ask(Request::Swap { apps: name(app), wait }),
             Act::Activate(app, id, stage, wait) => {
+                if world.active(NAMES[app]).is_empty() {
+                    self.excused.insert(NAMES[app].to_owned());
+                }
                 let release = release(&id.to_string());
                 self.ask(Request::Activate { app: NAMES[app].to_owned(), release, stage, wait });
             }
             Act::StopAll => self.ask(Request::Stop { apps: all(), wait: true }),
-            Act::RestartAll => self.ask(Request::Restart { apps: all(), wait: true, hard: false }),
+            Act::RestartAll => {
+                let down = NAMES.iter().filter(|name| world.active(name).is_empty());
+                self.excused.extend(down.map(|name| (*name).to_owned()));
+                self.ask(Request::Restart { apps: all(), wait: true, hard: false });
+            }
             Act::Reset(app) => {
                 self.restarts.remove(NAMES[app]);
                 self.ask(Request::Reset { apps: name(app) });

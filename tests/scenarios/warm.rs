@@ -365,3 +365,37 @@ fn errors_before_a_swap_back_are_no_burst_after_it() {
     assert_eq!(world.active("current"), [old]);
     assert!(world.saves.last().unwrap()["current"].bad.is_empty());
 }
+
+#[test]
+fn counts_that_begin_anew_with_another_proxy_are_no_burst() {
+    let (mut world, _, _, new) = warm();
+    world.advance(secs(1));
+    world.answers(new, 1000, 5);
+    world.advance(secs(1));
+    world.answers(new, 200, 18);
+    assert_eq!(world.active("current"), [new]);
+    world.advance(secs(1));
+    world.answers(new, 240, 40);
+    assert_ne!(world.active("current"), [new], "and from then on they count");
+}
+
+#[test]
+fn who_loses_a_staged_slot_is_told() {
+    let mut world = up();
+    let stage = world.stage("current", release("2"));
+    world.done(stage);
+    let restart = world.restart("current");
+    world.done(restart);
+    assert_eq!(
+        world.said("current", EventKind::RolloverFailed),
+        ["the staged slot (green) was overtaken by another rollover"]
+    );
+    let stage = world.stage("current", release("3"));
+    world.done(stage);
+    let restart = world.restart_hard("current");
+    world.done(restart);
+    assert_eq!(
+        world.said("current", EventKind::RolloverFailed)[1],
+        "the staged slot (blue) was overtaken by a restart"
+    );
+}

@@ -103,6 +103,13 @@ impl Story {
         self.server.write(&format!("{dir}/.env"), &format!("NEXT_DEPLOYMENT_ID={release}\n"));
     }
 
+    /// Goes over to another configuration of it.
+    #[track_caller]
+    pub(crate) fn apply(&self, more: &str) {
+        self.configure(more);
+        self.server.ctl(&["apply"]).ok();
+    }
+
     pub(crate) fn app(&self) -> Value {
         self.server.app("web")
     }

@@ -4,7 +4,7 @@ use crate::client::{Client, get};
 use crate::origin::Origin;
 use crate::process::{LISTENER, Worker, public_port, soon};
 use infissi::proxy::channel::Order;
-use nix::libc::{SIGHUP, SIGINT, SIGKILL, SIGTERM};
+use nix::libc::{SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 use std::io::ErrorKind;
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_port_that_is_closed_serves_those_who_waited_there() {
     let mut worker = Worker::serving(&socket, &[&origin]).await;
     let mut open = Client::connect(public).await.unwrap();
     open.get("/").await.unwrap();
-    worker.signal(libc::SIGSTOP);
+    worker.signal(SIGSTOP);
     let mut waiting = Vec::new();
     for _ in 0..20 {
         let mut client = Client::connect(public).await.unwrap();
@@ -88,7 +88,7 @@ async fn a_port_that_is_closed_serves_those_who_waited_there() {
     }
     drop(socket);
     worker.supervisor.order(Order::Unlisten { listener: LISTENER }).await;
-    worker.signal(libc::SIGCONT);
+    worker.signal(SIGCONT);
     for mut client in waiting {
         assert_eq!(client.answer().await.unwrap().status, 200);
     }

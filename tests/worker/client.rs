@@ -1,6 +1,7 @@
 //! A client that never retries and never hides what happened.
 
 use crate::process::soon;
+use nix::libc::linger;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -43,6 +44,16 @@ impl Client {
     pub(crate) async fn ask(&mut self, path: &str) -> io::Result<()> {
         let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n");
         self.stream.write_all(request.as_bytes()).await
+    }
+
+    /// All of the answer to a request that is the connection's last, as it came.
+    pub(crate) async fn last_words(&mut self, path: &str) -> String {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\nConnection: close\r\n\r\n");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        // A reset is an end, too: what came before it counts.
+        let _end = soon(self.stream.read_to_end(&mut heard)).await;
+        String::from_utf8(heard).unwrap()
     }
 
     /// Asks `/echo` and has it turn into a stream of bytes.
@@ -88,16 +99,9 @@ impl Client {
         poured
     }
 
-    /// All that still comes, and whether it ended well.
-    pub(crate) async fn rest(&mut self) -> (Vec<u8>, io::Result<usize>) {
-        let mut all = Vec::new();
-        let end = soon(self.stream.read_to_end(&mut all)).await;
-        (all, end)
-    }
-
     /// Goes away without another word: the other side sees a reset.
     pub(crate) fn vanishes(self) {
-        let at_once = libc::linger { l_onoff: 1, l_linger: 0 };
+        let at_once = linger { l_onoff: 1, l_linger: 0 };
         nix::sys::socket::setsockopt(self.stream.get_ref(), nix::sys::socket::sockopt::Linger, &at_once).unwrap();
     }
 

@@ -193,7 +193,7 @@ async fn a_cut_reaches_those_who_wait_for_it_and_those_who_come_later() {
 #[tokio::test]
 async fn the_held_go_on_as_soon_as_somebody_can_answer() {
     let (routes, app, _) = routes();
-    let held = app.hold(None, None, soon());
+    let held = app.hold(None, soon());
     let publish = async {
         tokio::task::yield_now().await;
         assert_eq!(app.counters().figures("shop").held, 1);
@@ -207,29 +207,28 @@ async fn the_held_go_on_as_soon_as_somebody_can_answer() {
 }
 
 #[tokio::test]
-async fn the_held_do_not_go_to_the_instance_that_failed_them() {
+async fn a_request_that_all_refused_pauses_until_somebody_else_comes_or_its_time_is_over() {
     let (routes, app, _) = routes();
     routes.publish(route(&[1]));
-    let held = app.hold(None, Some(1), soon());
-    let publish = async {
-        routes.publish(route(&[1]));
-        tokio::task::yield_now().await;
-        routes.publish(route(&[1, 2]));
-    };
-    let (claim, ()) = tokio::join!(held, publish);
-    assert_eq!(claim.unwrap().target().id, 2);
+    let hour = Duration::from_secs(3600);
+    let (paused, ()) = tokio::join!(app.pause(hour, Instant::now() + hour), async { routes.publish(route(&[2])) });
+    assert_eq!(paused, Ok(()));
+    assert_eq!(app.pause(Duration::from_millis(1), Instant::now() + hour).await, Ok(()));
+    assert_eq!(app.pause(hour, Instant::now() + Duration::from_millis(1)).await, Err(HeldInVain::TimedOut));
+    let figures = app.counters().figures("shop");
+    assert_eq!((figures.held, figures.hold_timeouts), (0, 1));
 }
 
 #[tokio::test]
 async fn held_in_vain_they_are_told_why() {
     let (routes, app, _) = routes();
-    assert_eq!(app.hold(None, None, Instant::now()).await.unwrap_err(), HeldInVain::TimedOut);
+    assert_eq!(app.hold(None, Instant::now()).await.unwrap_err(), HeldInVain::TimedOut);
     let figures = app.counters().figures("shop");
     assert_eq!((figures.held, figures.hold_timeouts), (0, 1));
-    let held = app.hold(None, None, soon());
+    let held = app.hold(None, soon());
     let (removed, ()) = tokio::join!(held, async { routes.remove("shop") });
     assert_eq!(removed.unwrap_err(), HeldInVain::Removed);
-    assert_eq!(app.hold(None, None, soon()).await.unwrap_err(), HeldInVain::Removed);
+    assert_eq!(app.hold(None, soon()).await.unwrap_err(), HeldInVain::Removed);
     assert!(app.is_leaving() && !routes.app("shop").is_leaving());
 }
 

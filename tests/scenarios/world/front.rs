@@ -82,7 +82,8 @@ impl World {
         let Some(before) = before.filter(|before| before.open && public.open && public.active.is_empty()) else {
             return;
         };
-        if before.active.iter().any(|run| self.trees[run].leader) {
+        let may_serve = |run: &RunId| self.trees[run].leader && !self.trees[run].endangers;
+        if before.active.iter().any(may_serve) {
             self.gaps.push((self.mono, public.app.name.clone()));
         }
     }

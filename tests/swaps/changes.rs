@@ -1,0 +1,114 @@
+//! What an operator changes under load: configurations, the number of instances, drains, stops; and what that may cost.
+
+use crate::ledger::{Kind, Outcome, Row};
+use crate::load::{ALL_KINDS, Load};
+use crate::machine::{accepts, eventually};
+use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use std::time::Duration;
+
+#[test]
+fn a_changed_environment_comes_by_a_rollover() {
+    let story = Story::start(LONG_DRAIN);
+    let load = Load::start(story.plan().span(Duration::from_millis(500)));
+    after_some(&load, 150);
+    let env = format!("env = {{ DEMO_NONCES = \"{}\", MORE = \"1\" }}\n{LONG_DRAIN}", story.nonces().display());
+    story.apply(&env);
+    after_some(&load, 150);
+    load.wait_for_each(3);
+    let ledger = load.end();
+    tell("a changed environment", &ledger);
+    ledger.assert_nothing_lost(ALL_KINDS);
+    assert_eq!(ledger.answers().len(), 2, "{ledger}");
+    assert_eq!((&story.app()["swaps"], &story.app()["restarts"]), (&1.into(), &0.into()));
+}
+
+#[test]
+fn instances_are_added_and_taken_away_without_a_loss() {
+    let story = Story::start(LONG_DRAIN);
+    let load = Load::start(story.plan().span(Duration::from_millis(500)));
+    after_some(&load, 150);
+    let online = |count: usize| {
+        let app = story.app();
+        let all = app["instances"].as_array().unwrap();
+        all.len() == count && all.iter().all(|one| one["status"] == "online")
+    };
+    story.apply(&format!("instances = 3\n{LONG_DRAIN}"));
+    story.server.wait_until("three instances", || online(3));
+    after_some(&load, 300);
+    story.apply(&format!("instances = 1\n{LONG_DRAIN}"));
+    story.server.wait_until("one instance", || online(1));
+    after_some(&load, 150);
+    load.wait_for_each(3);
+    let ledger = load.end();
+    tell("from one to three and back", &ledger);
+    ledger.assert_nothing_lost(ALL_KINDS);
+    assert!(ledger.answers().len() >= 3, "each of the three was asked\n{ledger}");
+}
+
+#[test]
+fn streams_have_their_own_time_to_drain_and_requests_theirs() {
+    let story = Story::start("drain = { requests = \"60s\", upgrades = \"1s\" }\n");
+    let streams = [Kind::Events, Kind::WebSocket];
+    let mut kinds = streams.to_vec();
+    kinds.extend([Kind::Fresh, Kind::Slow, Kind::Upload, Kind::Chunked]);
+    let load = Load::start(story.plan().kinds(&kinds).span(Duration::from_secs(4)));
+    after_some(&load, 100);
+    let restarted = load.age();
+    story.server.ctl(&["restart", "web"]).ok();
+    load.wait_for_each(8);
+    let ledger = load.end();
+    tell("a drain with little time for streams", &ledger);
+    ledger.assert_used(&kinds);
+    // No stream is cut before its time, and none but those that were open.
+    ledger.assert_only(|row: &Row| {
+        let ended = row.at + row.took;
+        let in_time = row.at < restarted + Duration::from_secs(5) && ended > restarted + Duration::from_secs(1);
+        streams.contains(&row.kind) && row.outcome == Outcome::Truncated && in_time
+    });
+    assert!(ledger.failed().count() >= 2, "{ledger}");
+}
+
+#[test]
+fn a_second_restart_is_refused_while_one_is_before_its_swap() {
+    let story = Story::start("command = [\"sh\", \"-c\", \"test -e slow && sleep 2; exec node server.js\"]\n");
+    story.server.write("demo/slow", "");
+    let first = story.server.follow(&["restart", "web"]);
+    story.server.wait_until("the first", || story.app()["other"]["phase"] == "starting");
+    let second = story.server.ctl(&["restart", "web"]);
+    assert_eq!(second.code, 5, "{second:#?}");
+    assert!(second.stderr.contains("being rolled over"), "{second:#?}");
+    first.end().ok();
+    assert_eq!(story.app()["swaps"], 1);
+}
+
+#[test]
+fn a_stop_finishes_what_was_claimed_and_then_closes_the_port() {
+    let story = Story::start(LONG_DRAIN);
+    let kinds = [Kind::Fresh, Kind::Kept, Kind::Post, Kind::Slow, Kind::Upload, Kind::Chunked];
+    let load = Load::start(story.plan().kinds(&kinds).span(Duration::from_millis(800)));
+    after_some(&load, 150);
+    load.wait_for_each(2);
+    story.server.ctl(&["stop", "web"]).ok();
+    assert!(eventually(|| !accepts(story.port)));
+    after_some(&load, 20);
+    let ledger = load.end();
+    tell("a stop", &ledger);
+    // Nothing that was begun breaks off: later ones find nobody, on connections that are open an answer that says so.
+    ledger.assert_only(|row| {
+        matches!(row.outcome, Outcome::Refused | Outcome::ByProxy(503)) || row.outcome == Outcome::ResetBeforeSend
+    });
+    assert!(ledger.with(&Outcome::Refused) > 0, "{ledger}");
+}
+
+#[test]
+fn where_the_app_binds_its_port_itself_a_restart_is_dark_and_the_ledger_sees_it() {
+    let story = Story::start("proxy = \"off\"\n");
+    let load = Load::start(story.plan().span(Duration::from_millis(500)));
+    after_some(&load, 150);
+    story.server.ctl(&["restart", "web"]).ok();
+    after_some(&load, 150);
+    let ledger = load.end();
+    tell("without the proxy", &ledger);
+    assert!(ledger.with(&Outcome::Refused) > 0, "{ledger}");
+    assert_eq!(ledger.with(&Outcome::ExecutedTwice), 0, "{ledger}");
+}
