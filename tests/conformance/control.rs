@@ -1,6 +1,7 @@
 //! Whether these tests can see a failure: a proxy that forwards bytes as they come.
 
-use crate::bench::{Proxy, faults};
+use crate::bench::faults;
+use crate::proxy::Proxy;
 use crate::row::Expect::{Passed, Refused};
 use crate::row::Row;
 use std::io::{Read, Write};
