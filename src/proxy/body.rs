@@ -245,6 +245,7 @@ impl Answering {
         self.is_timed = false;
         if !self.wire.is_request_broken() {
             self.app.counters().upstream_error();
+            self.answered(false);
         }
         BrokeOff
     }
