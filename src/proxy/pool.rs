@@ -41,7 +41,7 @@ impl Pool {
     pub(super) fn take(&self, now: Instant) -> Option<Box<Upstream>> {
         let mut idle = self.shelf.idle.borrow_mut();
         while let Some(last) = idle.pop_back() {
-            if now < last.until {
+            if now < last.until && last.upstream.is_still_there() {
                 return Some(last.upstream);
             }
         }

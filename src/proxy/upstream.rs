@@ -1,6 +1,7 @@
 //! One connection to an instance, driven by whoever has a request on it: it has no task of its own.
 
 use super::body::RequestBody;
+use crate::linux::descriptors;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::TokioIo;
@@ -8,6 +9,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -23,6 +25,8 @@ pub(super) const BUFFER: usize = 64 * 1024;
 pub(super) struct Upstream {
     sender: SendRequest<RequestBody>,
     connection: Connection<TokioIo<OriginStream>, RequestBody>,
+    /// The number of its socket, which lives in `connection`.
+    socket: RawFd,
     /// The instance has sent something since the request began.
     has_heard: Rc<Cell<bool>>,
     /// It has answered before.
@@ -44,12 +48,13 @@ impl Upstream {
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Box<Upstream>> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        let socket = stream.as_raw_fd();
         let has_heard = Rc::new(Cell::new(false));
         let stream = TokioIo::new(OriginStream { stream, has_heard: has_heard.clone() });
         let handshake = Builder::new().max_buf_size(BUFFER).handshake(stream).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let keep_alive = DEFAULT_KEEP_ALIVE;
-        Ok(Box::new(Upstream { sender, connection, has_heard, is_reused: false, has_ended: false, keep_alive }))
+        Ok(Box::new(Upstream { sender, connection, socket, has_heard, is_reused: false, has_ended: false, keep_alive }))
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -102,6 +107,11 @@ impl Upstream {
         self.is_reused = true;
         // Without a waker: nobody needs to run when the origin ends it while it rests.
         self.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
+    }
+
+    /// Has it rested undisturbed? Its end may have come without the runtime knowing of it; what is sent then is lost.
+    pub(super) fn is_still_there(&self) -> bool {
+        descriptors::is_quiet(self.socket)
     }
 
     /// After a 101: the socket, and what the instance has already sent in the new protocol.

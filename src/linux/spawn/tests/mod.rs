@@ -56,6 +56,7 @@ fn launch_of(command: &[&str]) -> (Launch<'static>, File) {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         identity: None,
         stderr: pipe.write.try_clone().unwrap(),
+        called: None,
         stdin: None,
         stdout: pipe.write,
         cgroup: None,
