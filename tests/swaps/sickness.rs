@@ -3,7 +3,7 @@
 use crate::ledger::{Outcome, Row};
 use crate::load::{ALL_KINDS, Load};
 use crate::machine::{get, is_alive, signal};
-use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use crate::story::{LONG_DRAIN, Story, after_some, is_unanswered, tell};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -138,10 +138,4 @@ fn when_one_of_three_crashes_only_what_it_had_claimed_is_lost() {
         is_unanswered(row) && of_a_crash
     });
     assert_eq!(ledger.answers().len(), 6, "{ledger}");
-}
-
-/// Somebody was gone before the answer, or before its end.
-fn is_unanswered(row: &Row) -> bool {
-    let broken = [Outcome::EarlyEof, Outcome::ResetAfterSend, Outcome::Truncated];
-    broken.contains(&row.outcome) || matches!(row.outcome, Outcome::ByProxy(502..=504))
 }
