@@ -2,7 +2,8 @@
 #![expect(unsafe_code, reason = "the kernel hands descriptors over as numbers")]
 
 use nix::cmsg_space;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg, sockopt};
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, sockopt};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -38,6 +39,11 @@ pub fn receive(socket: impl AsFd, into: &mut [u8], descriptors: &mut Vec<OwnedFd
         }
     }
     Ok(received.bytes)
+}
+
+/// Is nothing to be read there, neither bytes nor an end? The kernel is asked, not a runtime that may not have heard yet.
+pub fn is_quiet(socket: RawFd) -> bool {
+    matches!(recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT), Err(Errno::EAGAIN))
 }
 
 /// Is it a socket that accepts connections?
@@ -114,6 +120,18 @@ mod tests {
         }
         assert_eq!(receive(&there, &mut all, &mut Vec::new()).unwrap(), 0);
         assert_eq!(send(&there, b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_quiet_connection_is_told_from_one_that_has_ended() {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        assert!(is_quiet(here.as_raw_fd()));
+        there.write_all(b"x").unwrap();
+        assert!(!is_quiet(here.as_raw_fd()));
+        (&here).read_exact(&mut [0]).unwrap();
+        assert!(is_quiet(here.as_raw_fd()));
+        drop(there);
+        assert!(!is_quiet(here.as_raw_fd()));
     }
 
     #[test]

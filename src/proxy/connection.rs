@@ -99,7 +99,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
     match end {
         End::Closed => {
             if let Some(tunnel) = wire.take_tunnel() {
-                return tunnel.run(stream, parts.read_buf).await;
+                return Box::pin(tunnel.run(stream, parts.read_buf)).await;
             }
         }
         End::Malformed { is_too_long } => {
@@ -109,7 +109,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         End::Late(Late::Head) => {
             app.counters().refused();
             app.counters().answer(Own::SLOW.status.as_u16());
-            return refuse(stream, Own::SLOW).await;
+            return Box::pin(refuse(stream, Own::SLOW)).await;
         }
         End::Cut => {
             app.counters().upstream_error();
@@ -118,7 +118,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
     }
     if !wire.has_ended() {
-        part(stream).await;
+        Box::pin(part(stream)).await;
     }
 }
 

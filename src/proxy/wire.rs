@@ -2,6 +2,8 @@
 
 use super::channel::Limits;
 use super::framing::Framing;
+use super::gather;
+use super::hush::Hush;
 use super::target::CutOrder;
 use super::upgrade::Tunnel;
 use std::cell::{Cell, RefCell};
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Wire {
     phase: Cell<Phase>,
-    /// Since when the client wants nothing, or when its head began.
+    /// Since when the client wants nothing, or when its head began; while it is answered, of no meaning.
     since: Cell<Instant>,
     /// Since when an instance waits for more of the request's body.
     body_awaited: Cell<Option<Instant>>,
@@ -38,6 +40,8 @@ pub(super) struct Wire {
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
+    /// For what the task does with instances' connections.
+    pub(super) hush: Hush,
     /// Kept by the crowd.
     pub(super) place: Cell<usize>,
 }
@@ -83,6 +87,7 @@ impl Wire {
             cut: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
+            hush: Hush::default(),
             place: Cell::default(),
         }
     }
@@ -126,8 +131,9 @@ impl Wire {
         }
     }
 
-    pub(super) fn answer_is_over(&self) {
+    pub(super) fn answer_is_over(&self, now: Instant) {
         self.phase.set(Phase::Answered);
+        self.since.set(now);
         self.body_awaited.set(None);
         self.cut.take();
     }
@@ -180,7 +186,6 @@ impl Wire {
     pub(super) fn settle(&self) -> Settled {
         match self.phase.get() {
             Phase::Answered if self.is_full.get().is_none() => {
-                self.since.set(Instant::now());
                 self.phase.set(Phase::Idle);
                 if self.has_ended.get() { Settled::Again } else { Settled::Waits }
             }
@@ -234,7 +239,8 @@ impl Wire {
         match result {
             Poll::Pending if self.is_full.get().is_none() => self.is_full.set(Some(Instant::now())),
             Poll::Pending => {}
-            Poll::Ready(_) => self.is_full.set(None),
+            Poll::Ready(_) if self.is_full.take().is_some() => self.since.set(Instant::now()),
+            Poll::Ready(_) => {}
         }
     }
 }
@@ -294,7 +300,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
         self.wire.wrote(&result);
         result
     }

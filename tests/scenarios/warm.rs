@@ -172,7 +172,7 @@ fn a_warm_slot_that_ends_is_not_gone_back_to() {
     assert_eq!(world.spawns[2].release.as_deref(), Some("2"));
     assert!(world.saves.last().unwrap()["current"].bad.is_empty());
     let swap = world.swap("current");
-    assert_eq!(world.failure(swap).code, RefusalCode::Failed);
+    assert_eq!(world.failure(swap).code, RefusalCode::Busy);
 }
 
 #[test]
@@ -398,4 +398,18 @@ fn who_loses_a_staged_slot_is_told() {
         world.said("current", EventKind::RolloverFailed)[1],
         "the staged slot (blue) was overtaken by a restart"
     );
+}
+
+#[test]
+fn bad_releases_of_long_ago_are_forgotten() {
+    let mut world = up();
+    for id in 0..60 {
+        let id = world.activate("current", release(&id.to_string()));
+        world.until("warm", |world| world.phase("current") == Some(OtherPhase::Warm));
+        world.crash("current", code(1));
+        world.failure(id);
+        world.advance(secs(1));
+    }
+    let bad = &world.saves.last().unwrap()["current"].bad;
+    assert_eq!((bad.len(), bad[0].as_str(), bad[49].as_str()), (50, "10", "59"));
 }

@@ -133,7 +133,8 @@ async fn whoever_has_another_uid_may_not_attach() {
     for (path, mode) in [(door.parent().unwrap(), 0o755), (&*door, 0o777)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    let attach = "socket(S, PF_UNIX, SOCK_STREAM, 0); connect(S, pack_sockaddr_un($ARGV[0])) or die \"$!\"; \
+    // It may be turned away before it has said anything.
+    let attach = "$SIG{PIPE} = 'IGNORE'; socket(S, PF_UNIX, SOCK_STREAM, 0); connect(S, pack_sockaddr_un($ARGV[0])) or die \"$!\"; \
                   syswrite(S, \"\\x19\\0\\0\\0{\\\"attach\\\":{\\\"protocol\\\":1}}\"); exit(sysread(S, $_, 1) ? 1 : 0)";
     let output = File::create(door.with_extension("stranger")).unwrap();
     let stranger = launch(
@@ -146,6 +147,7 @@ async fn whoever_has_another_uid_may_not_attach() {
             cwd: "/".into(),
             env: Vec::new(),
             identity: Some(Identity::of_uid(65_534).unwrap()),
+            called: None,
             stdin: None,
             stdout: output.try_clone().unwrap().into(),
             stderr: output.into(),
