@@ -116,7 +116,9 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         }
         End::Cut => {
             app.counters().upstream_error();
-            return if wire.is_old() { reset(stream) };
+            return if wire.is_old() {
+                reset(stream)
+            };
         }
         End::BrokeOff => return reset(stream),
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
