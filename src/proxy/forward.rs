@@ -32,7 +32,7 @@ impl Forward {
         let (mut parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         let seen = Seen::of(&parts.headers);
-        let is_sound = self.wire.request_begins(has_body);
+        let is_sound = self.wire.request_begins(parts.version, has_body);
         let checked = match is_sound {
             true => head::check(&parts, seen, has_body),
             false => Err(Own::malformed("The request says two things about its length or has a fragment.")),

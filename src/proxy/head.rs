@@ -189,7 +189,8 @@ pub(super) fn upgrade(request: &request::Parts, seen: Seen, has_body: bool) -> O
         return None;
     }
     let upgrade = request.headers.get(header::UPGRADE)?;
-    let is_h2 = upgrade.as_bytes().len() >= 2 && upgrade.as_bytes()[..2].eq_ignore_ascii_case(b"h2");
+    let mut asked = upgrade.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let is_h2 = asked.any(|protocol| protocol.get(..2).is_some_and(|name| name.eq_ignore_ascii_case(b"h2")));
     (!is_h2).then(|| upgrade.clone())
 }
 

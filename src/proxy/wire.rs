@@ -6,6 +6,7 @@ use super::gather;
 use super::hush::Hush;
 use super::target::CutOrder;
 use super::upgrade::Tunnel;
+use hyper::Version;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -32,6 +33,8 @@ pub(super) struct Wire {
     /// The request's body is malformed, or its client went away in the middle of it.
     is_request_broken: Cell<bool>,
     is_stream: Cell<bool>,
+    /// Of HTTP/1.0: the end of the connection may be the end of an answer.
+    is_old: Cell<bool>,
     requests: Cell<u64>,
     framing: RefCell<Framing>,
     tunnel: RefCell<Option<Tunnel>>,
@@ -81,6 +84,7 @@ impl Wire {
             is_request_whole: Cell::new(true),
             is_request_broken: Cell::default(),
             is_stream: Cell::default(),
+            is_old: Cell::default(),
             requests: Cell::default(),
             framing: RefCell::default(),
             tunnel: RefCell::default(),
@@ -93,7 +97,8 @@ impl Wire {
     }
 
     /// A head is complete. False when it says two things about its length.
-    pub(super) fn request_begins(&self, has_body: bool) -> bool {
+    pub(super) fn request_begins(&self, version: Version, has_body: bool) -> bool {
+        self.is_old.set(version == Version::HTTP_10);
         self.phase.set(Phase::Busy);
         self.is_request_whole.set(!has_body);
         self.is_request_broken.set(false);
@@ -115,6 +120,11 @@ impl Wire {
     /// Then it is no fault of the instance that there is no answer, or no whole one.
     pub(super) fn is_request_broken(&self) -> bool {
         self.is_request_broken.get()
+    }
+
+    /// Would its client take the end of the connection for the end of the answer?
+    pub(super) fn is_old(&self) -> bool {
+        self.is_old.get()
     }
 
     pub(super) fn waits_for_body(&self) {
