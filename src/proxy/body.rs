@@ -22,7 +22,7 @@ impl RequestBody {
         RequestBody((!body.is_end_stream()).then_some((body, wire)))
     }
 
-    pub(super) fn empty() -> RequestBody {
+    pub(super) fn none((): ()) -> RequestBody {
         RequestBody(None)
     }
 }
@@ -89,8 +89,7 @@ impl AnswerBody {
             answering.frees(upstream);
             return AnswerBody::whole(Bytes::new(), answering);
         }
-        let mut nobody = Context::from_waker(Waker::noop());
-        let first = match Pin::new(&mut body).poll_frame(&mut nobody) {
+        let first = match answering.poll(&mut body) {
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                 Ok(data) if body.is_end_stream() => {
                     answering.frees(upstream);
@@ -154,7 +153,8 @@ impl Stream {
         if let Poll::Ready(next) = self.poll_body(answering) {
             return Poll::Ready(next);
         }
-        let has_ended = self.upstream.as_mut().is_none_or(|upstream| upstream.poll(cx).is_ready());
+        let has_ended =
+            self.upstream.as_mut().is_none_or(|upstream| upstream.poll(cx, &answering.wire.hush).is_ready());
         if let Poll::Ready(next) = self.poll_body(answering) {
             return Poll::Ready(next);
         }
@@ -163,7 +163,7 @@ impl Stream {
 
     /// What the connection has read waits here. It needs no waker: the connection is polled by the same task.
     fn poll_body(&mut self, answering: &mut Answering) -> Next<BrokeOff> {
-        let next = std::task::ready!(Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop())));
+        let next = std::task::ready!(answering.poll(&mut self.body));
         let is_last = match &next {
             Some(Ok(frame)) => frame.is_trailers() || self.body.is_end_stream(),
             Some(Err(_)) => false,
@@ -191,11 +191,13 @@ pub(super) struct Answering {
     /// None when it is our own answer.
     claim: Option<Claim>,
     is_timed: bool,
+    /// The whole answer is there; it leaves in the same turn, or as fast as the client reads it.
+    freed: Option<Instant>,
 }
 
 impl Answering {
     pub(super) fn new(app: Rc<AppRoute>, wire: Rc<Wire>, since: Instant) -> Answering {
-        Answering { app, wire, since, claim: None, is_timed: true }
+        Answering { app, wire, since, claim: None, is_timed: true, freed: None }
     }
 
     pub(super) fn claimed(mut self, claim: Claim) -> Answering {
@@ -226,9 +228,16 @@ impl Answering {
         }
     }
 
-    fn frees(&self, upstream: Box<Upstream>) {
+    /// The connection's turn to read comes when nothing is left here, so it need not be woken for that.
+    fn poll(&self, body: &mut Incoming) -> Next<hyper::Error> {
+        self.wire.hush.silently(|| Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())))
+    }
+
+    fn frees(&mut self, upstream: Box<Upstream>) {
+        let now = Instant::now();
+        self.freed = Some(now);
         if let Some(claim) = &self.claim {
-            claim.target().pool.put(upstream);
+            claim.target().pool.put(upstream, now);
         }
     }
 
@@ -244,9 +253,10 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.wire.answer_is_over();
+        let now = self.freed.unwrap_or_else(Instant::now);
+        self.wire.answer_is_over(now);
         if self.is_timed {
-            self.app.counters().took(self.since.elapsed());
+            self.app.counters().took(now.saturating_duration_since(self.since));
         }
     }
 }

@@ -35,6 +35,8 @@ enum End {
     Dismissed,
     /// In the middle of an answer.
     Cut,
+    /// The same, by the instance, and towards a client that cannot tell.
+    BrokeOff,
 }
 
 /// Serves a client until it or we end the connection. `public` is the address that the client connected to.
@@ -61,6 +63,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
             if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
                 return Poll::Ready(match ended {
                     Err(error) if error.is_parse() => End::Malformed { is_too_long: error.is_parse_too_large() },
+                    Err(error) if error.is_user() && wire.is_old() => End::BrokeOff,
                     Ok(()) | Err(_) => End::Closed,
                 });
             }
@@ -99,7 +102,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
     match end {
         End::Closed => {
             if let Some(tunnel) = wire.take_tunnel() {
-                return tunnel.run(stream, parts.read_buf).await;
+                return Box::pin(tunnel.run(stream, parts.read_buf)).await;
             }
         }
         End::Malformed { is_too_long } => {
@@ -109,16 +112,19 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         End::Late(Late::Head) => {
             app.counters().refused();
             app.counters().answer(Own::SLOW.status.as_u16());
-            return refuse(stream, Own::SLOW).await;
+            return Box::pin(refuse(stream, Own::SLOW)).await;
         }
         End::Cut => {
             app.counters().upstream_error();
-            return;
+            return if wire.is_old() {
+                reset(stream)
+            };
         }
+        End::BrokeOff => return reset(stream),
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
     }
     if !wire.has_ended() {
-        part(stream).await;
+        Box::pin(part(stream)).await;
     }
 }
 
@@ -146,6 +152,12 @@ async fn refuse(mut stream: TcpStream, own: Own) {
     if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&own.bytes())).await {
         part(stream).await;
     }
+}
+
+/// Ends it in such a way that nobody takes what came for all there is.
+fn reset(stream: TcpStream) {
+    // If it cannot be set, the socket is closed in the usual way.
+    let _ = stream.set_zero_linger();
 }
 
 /// Tells the client that nothing more comes, and lets it read up to there before the socket is closed.

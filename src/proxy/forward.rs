@@ -2,15 +2,15 @@
 
 use super::answers::Own;
 use super::body::{AnswerBody, Answering, RequestBody};
-use super::head::{self, Client};
+use super::head::{self, Client, Seen};
 use super::routes::AppRoute;
 use super::target::{Claim, Target};
 use super::upgrade::Tunnel;
-use super::upstream::{Broken, Upstream};
+use super::upstream::{Broken, Upstream, is_repeatable};
 use super::wire::Wire;
 use hyper::body::{Body, Incoming};
 use hyper::http::header::{ACCEPT, CONNECTION, HeaderValue, UPGRADE};
-use hyper::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, response};
+use hyper::http::{HeaderMap, Request, Response, StatusCode, response};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,19 +31,20 @@ impl Forward {
         let answering = Answering::new(self.app.clone(), self.wire.clone(), Instant::now());
         let (mut parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
-        let is_sound = self.wire.request_begins(has_body);
+        let seen = Seen::of(&parts.headers);
+        let is_sound = self.wire.request_begins(parts.version, has_body);
         let checked = match is_sound {
-            true => head::check(&parts, has_body),
+            true => head::check(&parts, seen, has_body),
             false => Err(Own::malformed("The request says two things about its length or has a fragment.")),
         };
         if let Err(own) = checked {
             self.app.counters().refused();
             return self.own(own, &parts.headers, answering);
         }
-        let upgrade = head::upgrade(&parts, has_body);
+        let upgrade = head::upgrade(&parts, seen, has_body);
         let wants_upgrade = upgrade.is_some();
-        let deployment = head::deployment(&parts);
-        head::to_origin(&mut parts, &self.client, self.app.trusts(self.client.address), upgrade);
+        let deployment = head::deployment(&parts, seen);
+        head::to_origin(&mut parts, seen, &self.client, self.app.trusts(self.client.address), upgrade);
         let accept = parts.headers.get(ACCEPT).cloned();
         let request = Request::from_parts(parts, RequestBody::new(body, self.wire.clone()));
         match self.exchange(request, deployment.as_deref(), &answering).await {
@@ -69,10 +70,13 @@ impl Forward {
         loop {
             let mut claim = self.claim(deployment, failed, answering.since()).await?;
             let target = claim.target().clone();
-            let pooled = if is_retry { None } else { target.pool.take(Instant::now()) };
+            let pooled = match is_retry {
+                true => None,
+                false => target.pool.take(Instant::now(), is_repeatable(&request)),
+            };
             let upstream = match pooled {
                 Some(upstream) => Ok(upstream),
-                None => or_cut(&target, Upstream::connect(target.address)).await?,
+                None => Box::pin(or_cut(&target, Upstream::connect(target.address))).await?,
             };
             let Ok(mut upstream) = upstream else {
                 self.app.counters().upstream_error();
@@ -80,8 +84,7 @@ impl Forward {
                 failed.once_more(target.id);
                 continue;
             };
-            let again = again(&request, &upstream);
-            match or_cut(&target, upstream.exchange(request)).await? {
+            match or_cut(&target, upstream.exchange(request, &self.wire.hush)).await? {
                 Ok(response) => return Ok(Answered { response, upstream, claim }),
                 // A connection that ended while it rested.
                 Err(Broken::Unsent(unsent)) => {
@@ -91,16 +94,16 @@ impl Forward {
                         failed.once_more(target.id);
                     }
                 }
-                Err(Broken::Sent { has_heard: false }) if let Some(again) = again => {
+                Err(Broken::Sent(Some(again))) => {
                     self.app.counters().retry();
-                    request = again.request();
+                    request = *again;
                     is_retry = true;
                 }
-                Err(Broken::Sent { .. }) if self.wire.is_request_broken() => {
+                Err(Broken::Sent(None)) if self.wire.is_request_broken() => {
                     self.app.counters().refused();
                     return Err(Own::malformed("The body of the request is malformed or incomplete."));
                 }
-                Err(Broken::Sent { .. }) => {
+                Err(Broken::Sent(None)) => {
                     self.app.counters().upstream_error();
                     claim.answered(false);
                     return Err(Own::BROKEN);
@@ -137,7 +140,7 @@ impl Forward {
         let (mut parts, body) = response.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             return match answering.take_claim() {
-                Some(claim) if wants_upgrade => self.switch(parts, upstream, claim, answering).await,
+                Some(claim) if wants_upgrade => Box::pin(self.switch(parts, upstream, claim, answering)).await,
                 Some(_) | None => {
                     self.app.counters().upstream_error();
                     self.own(Own::BROKEN, &HeaderMap::new(), answering)
@@ -146,7 +149,7 @@ impl Forward {
         }
         self.app.counters().answer(parts.status.as_u16());
         answering.answered(!parts.status.is_server_error());
-        if head::is_event_stream(&parts) && !body.is_end_stream() {
+        if !body.is_end_stream() && head::is_event_stream(&parts) {
             answering.is_stream();
         }
         let mut upstream = upstream;
@@ -220,33 +223,5 @@ async fn or_cut<T>(target: &Target, future: impl Future<Output = T>) -> Result<T
         biased;
         done = future => Ok(done),
         () = target.cut() => Err(Own::BROKEN),
-    }
-}
-
-/// A request that may be executed twice, kept for the case that a connection ends just when it is used again.
-struct Again {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-/// RFC 9110, 9.2.2 and RFC 9112, 9.3.1: idempotent, nothing to send beside the head, on a connection that had answered
-/// before.
-fn again(request: &Request<RequestBody>, upstream: &Upstream) -> Option<Again> {
-    let is_repeatable = upstream.is_reused() && request.method().is_idempotent() && request.body().is_end_stream();
-    is_repeatable.then(|| Again {
-        method: request.method().clone(),
-        uri: request.uri().clone(),
-        headers: request.headers().clone(),
-    })
-}
-
-impl Again {
-    fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
     }
 }

@@ -3,7 +3,7 @@
 use super::answers::Own;
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::Scheme;
-use hyper::http::{Method, Uri, Version, request, response};
+use hyper::http::{Method, Request, Uri, Version, request, response};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -41,8 +41,62 @@ impl Client {
     }
 }
 
+/// Which of the headers that are treated here a head has; found in one walk, for most heads have next to none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen(u32);
+
+impl Seen {
+    /// Who speaks for whom.
+    const FORWARDED: u32 = 1 << 8;
+    const EXPECT: u32 = Seen::FORWARDED << 1;
+    const DEPLOYMENT: u32 = Seen::FORWARDED << 2;
+    const CONNECTION: u32 = 1;
+    const TRANSFER_ENCODING: u32 = 1 << 1;
+    const TE: u32 = 1 << 2;
+    const UPGRADE: u32 = 1 << 3;
+    const KEEP_ALIVE: u32 = 1 << 4;
+
+    pub(super) fn of(headers: &HeaderMap) -> Seen {
+        Seen(headers.keys().fold(0, |seen, name| seen | Seen::bit(name.as_str())))
+    }
+
+    fn bit(name: &str) -> u32 {
+        match name {
+            "connection" => Seen::CONNECTION,
+            "transfer-encoding" => Seen::TRANSFER_ENCODING,
+            "te" => Seen::TE,
+            "upgrade" => Seen::UPGRADE,
+            "keep-alive" => Seen::KEEP_ALIVE,
+            "proxy-authenticate" => 1 << 5,
+            "proxy-authorization" => 1 << 6,
+            "proxy-connection" => 1 << 7,
+            "expect" => Seen::EXPECT,
+            "x-deployment-id" => Seen::DEPLOYMENT,
+            "forwarded" | "x-real-ip" => Seen::FORWARDED,
+            name if name.starts_with("x-forwarded-") => Seen::FORWARDED,
+            _ => 0,
+        }
+    }
+
+    fn has(self, what: u32) -> bool {
+        self.0 & what != 0
+    }
+}
+
+/// In the order of their bits in [`Seen`].
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::TE,
+    header::UPGRADE,
+    KEEP_ALIVE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    PROXY_CONNECTION,
+];
+
 /// Decides whether a request can be passed on; one that could mean something else to somebody else cannot.
-pub(super) fn check(request: &request::Parts, has_body: bool) -> Result<(), Own> {
+pub(super) fn check(request: &request::Parts, seen: Seen, has_body: bool) -> Result<(), Own> {
     let mut hosts = request.headers.get_all(header::HOST).iter();
     let host = hosts.next();
     if hosts.next().is_some() {
@@ -56,7 +110,8 @@ pub(super) fn check(request: &request::Parts, has_body: bool) -> Result<(), Own>
         Some(_) | None => {}
     }
     check_target(request, host)?;
-    if let Some(expect) = request.headers.get(header::EXPECT)
+    if seen.has(Seen::EXPECT)
+        && let Some(expect) = request.headers.get(header::EXPECT)
         && !expect.as_bytes().eq_ignore_ascii_case(b"100-continue")
     {
         return Err(Own::EXPECTATION);
@@ -115,27 +170,38 @@ fn is_host(host: &[u8]) -> bool {
 }
 
 /// The deployment that served the page that this request comes from.
-pub(super) fn deployment(request: &request::Parts) -> Option<String> {
+pub(super) fn deployment(request: &request::Parts, seen: Seen) -> Option<String> {
     let of_query = || {
         let query = request.uri.query()?;
         query.split('&').find_map(|pair| pair.strip_prefix("dpl="))
     };
-    let of_header = || request.headers.get(DEPLOYMENT)?.to_str().ok();
-    of_header().or_else(of_query).map(str::to_owned)
+    let of_header = seen.has(Seen::DEPLOYMENT).then(|| request.headers.get(DEPLOYMENT)?.to_str().ok()).flatten();
+    of_header.or_else(of_query).map(str::to_owned)
 }
 
 /// Does the client ask for another protocol? Not with a body, and not for HTTP/2, whose requests would pass unseen.
-pub(super) fn upgrade(request: &request::Parts, has_body: bool) -> Option<HeaderValue> {
-    if has_body || request.version != Version::HTTP_11 || !names(&request.headers, "upgrade") {
+pub(super) fn upgrade(request: &request::Parts, seen: Seen, has_body: bool) -> Option<HeaderValue> {
+    if !seen.has(Seen::UPGRADE)
+        || has_body
+        || request.version != Version::HTTP_11
+        || !names(&request.headers, "upgrade")
+    {
         return None;
     }
     let upgrade = request.headers.get(header::UPGRADE)?;
-    let is_h2 = upgrade.as_bytes().len() >= 2 && upgrade.as_bytes()[..2].eq_ignore_ascii_case(b"h2");
+    let mut asked = upgrade.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    let is_h2 = asked.any(|protocol| protocol.get(..2).is_some_and(|name| name.eq_ignore_ascii_case(b"h2")));
     (!is_h2).then(|| upgrade.clone())
 }
 
 /// What the instance is sent instead.
-pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_trusted: bool, upgrade: Option<HeaderValue>) {
+pub(super) fn to_origin(
+    request: &mut request::Parts,
+    seen: Seen,
+    client: &Client,
+    is_trusted: bool,
+    upgrade: Option<HeaderValue>,
+) {
     request.version = Version::HTTP_11;
     let mut host = None;
     if let Some(authority) = request.uri.authority() {
@@ -144,11 +210,12 @@ pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_truste
         request.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
     }
     let headers = &mut request.headers;
-    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
-    let takes_trailers = headers.get(header::TE).is_some_and(|te| has_token(te, "trailers"));
-    strip_hop_by_hop(headers);
-    headers.remove(header::EXPECT);
-    if is_chunked {
+    let takes_trailers = seen.has(Seen::TE) && headers.get_all(header::TE).iter().any(|te| has_token(te, "trailers"));
+    strip_hop_by_hop(headers, seen);
+    if seen.has(Seen::EXPECT) {
+        headers.remove(header::EXPECT);
+    }
+    if seen.has(Seen::TRANSFER_ENCODING) {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if takes_trailers {
@@ -159,11 +226,20 @@ pub(super) fn to_origin(request: &mut request::Parts, client: &Client, is_truste
         headers.insert(header::UPGRADE, upgrade);
     }
     headers.entry(header::HOST).or_insert_with(|| host.unwrap_or_else(|| client.host.clone()));
-    forwarded(headers, client, is_trusted);
+    forwarded(headers, seen, client, is_trusted);
 }
 
-fn forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
+fn forwarded(headers: &mut HeaderMap, seen: Seen, client: &Client, is_trusted: bool) {
     let host = headers.get(header::HOST).cloned();
+    if !seen.has(Seen::FORWARDED) {
+        headers.insert(FORWARDED_FOR, client.forwarded_for.clone());
+        headers.insert(FORWARDED_PROTO, HTTP);
+        headers.insert(FORWARDED_PORT, client.port.clone());
+        if let Some(host) = host {
+            headers.insert(FORWARDED_HOST, host);
+        }
+        return;
+    }
     if !is_trusted {
         remove_all(headers, |name| name.starts_with("x-forwarded-"));
         headers.remove(header::FORWARDED);
@@ -187,16 +263,18 @@ fn forwarded(headers: &mut HeaderMap, client: &Client, is_trusted: bool) {
 pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
     let version = std::mem::replace(&mut response.version, Version::HTTP_11);
     let headers = &mut response.headers;
+    let seen = Seen::of(headers);
     let keep_alive = match version {
         // Without chunks: not every request could be sent to it.
         Version::HTTP_10 => Some(Duration::ZERO),
-        _ => headers.get(KEEP_ALIVE).and_then(timeout),
+        _ if seen.has(Seen::KEEP_ALIVE) => headers.get(KEEP_ALIVE).and_then(timeout),
+        _ => None,
     };
     // A length beside chunks is not the body's; one that is said twice, or as a list, is written anew.
-    if headers.contains_key(header::TRANSFER_ENCODING) || !is_one_number(headers, &header::CONTENT_LENGTH) {
+    if seen.has(Seen::TRANSFER_ENCODING) || !is_one_number(headers, &header::CONTENT_LENGTH) {
         headers.remove(header::CONTENT_LENGTH);
     }
-    strip_hop_by_hop(headers);
+    strip_hop_by_hop(headers, seen);
     keep_alive
 }
 
@@ -217,31 +295,26 @@ fn timeout(keep_alive: &HeaderValue) -> Option<Duration> {
 
 /// What concerns one connection alone (RFC 9110, 7.6.1), and what `Connection` names; but nothing that says where a
 /// message ends or whom it is for, whatever a sender calls it.
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
+fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
     const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| !KEPT.contains(name) && !is_forwarded(name))
-        .collect();
-    for name in named {
-        headers.remove(name);
+    if seen.has(Seen::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+            .filter_map(|token| HeaderName::from_bytes(token).ok())
+            .filter(|name| !KEPT.contains(name) && !is_forwarded(name))
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
     }
-    for name in [
-        header::CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::TE,
-        header::UPGRADE,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-    ] {
-        headers.remove(name);
+    for (bit, name) in HOP_BY_HOP.iter().enumerate() {
+        if seen.has(1 << bit) {
+            headers.remove(name);
+        }
     }
 }
 
@@ -253,7 +326,8 @@ fn is_forwarded(name: &HeaderName) -> bool {
 /// What stands behind a body decides nothing that a head does (RFC 9110, 6.5.1): hyper leaves away most of that, this is
 /// the rest.
 pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    strip_hop_by_hop(trailers);
+    let seen = Seen::of(trailers);
+    strip_hop_by_hop(trailers, seen);
     for name in [header::COOKIE, header::EXPECT] {
         trailers.remove(name);
     }
@@ -293,4 +367,16 @@ fn names(headers: &HeaderMap, token: &str) -> bool {
 fn has_token(value: &HeaderValue, token: &str) -> bool {
     let mut tokens = value.as_bytes().split(|byte| *byte == b',');
     tokens.any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
+}
+
+/// A request without a body, from the head that hyper wrote for it.
+pub(super) fn reread(head: &[u8]) -> Option<Request<()>> {
+    let mut lines = std::str::from_utf8(head.strip_suffix(b"\r\n\r\n")?).ok()?.split("\r\n");
+    let mut words = lines.next()?.split(' ');
+    let mut request = Request::builder().method(words.next()?).uri(words.next()?);
+    for line in lines {
+        let (name, value) = line.split_once(": ")?;
+        request = request.header(name, value.as_bytes());
+    }
+    request.body(()).ok()
 }

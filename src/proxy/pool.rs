@@ -38,10 +38,11 @@ impl fmt::Debug for Idle {
 
 impl Pool {
     /// The connection that was used last, if the origin still keeps it.
-    pub(super) fn take(&self, now: Instant) -> Option<Box<Upstream>> {
+    /// Where a request cannot be sent again, the kernel is asked first.
+    pub(super) fn take(&self, now: Instant, is_repeatable: bool) -> Option<Box<Upstream>> {
         let mut idle = self.shelf.idle.borrow_mut();
         while let Some(last) = idle.pop_back() {
-            if now < last.until && last.upstream.is_still_there() {
+            if now < last.until && (is_repeatable || last.upstream.is_still_there()) {
                 return Some(last.upstream);
             }
         }
@@ -49,11 +50,11 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer is complete, if it can be used once more.
-    pub(super) fn put(&self, mut upstream: Box<Upstream>) {
+    pub(super) fn put(&self, mut upstream: Box<Upstream>, now: Instant) {
         if self.shelf.is_closed.get() || upstream.keep_alive() <= MARGIN || !upstream.rests() {
             return;
         }
-        let until = Instant::now() + (upstream.keep_alive() - MARGIN);
+        let until = now + (upstream.keep_alive() - MARGIN);
         self.shelf.idle.borrow_mut().push_back(Idle { upstream, until });
         if !self.shelf.is_swept.replace(true) {
             tokio::task::spawn_local(sweep(Rc::downgrade(&self.shelf)));

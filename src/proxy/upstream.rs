@@ -1,11 +1,14 @@
 //! One connection to an instance, driven by whoever has a request on it: it has no task of its own.
 
 use super::body::RequestBody;
+use super::hush::Hush;
+use super::{gather, head};
 use crate::linux::descriptors;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -22,13 +25,22 @@ const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The most that is kept of one message in memory, in each direction, bytes.
 pub(super) const BUFFER: usize = 64 * 1024;
 
+/// What has passed on a connection since its request began.
+#[derive(Default)]
+struct Line {
+    /// The instance has sent something.
+    has_heard: Cell<bool>,
+    /// The head of the request is still to be kept.
+    keeps: Cell<bool>,
+    kept: RefCell<Vec<u8>>,
+}
+
 pub(super) struct Upstream {
     sender: SendRequest<RequestBody>,
     connection: Connection<TokioIo<OriginStream>, RequestBody>,
     /// The number of its socket, which lives in `connection`.
     socket: RawFd,
-    /// The instance has sent something since the request began.
-    has_heard: Rc<Cell<bool>>,
+    line: Rc<Line>,
     /// It has answered before.
     is_reused: bool,
     /// Polled once more after that, hyper would shut down the socket, which may be a tunnel's.
@@ -40,8 +52,8 @@ pub(super) struct Upstream {
 pub(super) enum Broken {
     /// Not a byte of the request was sent.
     Unsent(Box<Request<RequestBody>>),
-    /// The instance may have begun to execute it.
-    Sent { has_heard: bool },
+    /// The instance may have begun to execute it. Here it is once more if that does no harm.
+    Sent(Option<Box<Request<RequestBody>>>),
 }
 
 impl Upstream {
@@ -49,12 +61,12 @@ impl Upstream {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let socket = stream.as_raw_fd();
-        let has_heard = Rc::new(Cell::new(false));
-        let stream = TokioIo::new(OriginStream { stream, has_heard: has_heard.clone() });
+        let line = Rc::new(Line::default());
+        let stream = TokioIo::new(OriginStream { stream, line: line.clone() });
         let handshake = Builder::new().max_buf_size(BUFFER).handshake(stream).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let keep_alive = DEFAULT_KEEP_ALIVE;
-        Ok(Box::new(Upstream { sender, connection, socket, has_heard, is_reused: false, has_ended: false, keep_alive }))
+        Ok(Box::new(Upstream { sender, connection, socket, line, is_reused: false, has_ended: false, keep_alive }))
     }
 
     pub(super) fn is_reused(&self) -> bool {
@@ -71,11 +83,17 @@ impl Upstream {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn exchange(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, Broken> {
-        self.has_heard.set(false);
+    pub(super) async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+        hush: &Hush,
+    ) -> Result<Response<Incoming>, Broken> {
+        self.line.has_heard.set(false);
+        self.line.keeps.set(self.is_reused && is_repeatable(&request));
+        self.line.kept.borrow_mut().clear();
         let mut answer = pin!(self.sender.try_send_request(request));
         let answered = poll_fn(|cx| {
-            let has_ended = self.poll(cx).is_ready();
+            let has_ended = self.poll(cx, hush).is_ready();
             // Whatever arrives does so in the poll above, which wakes this task by the socket.
             match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
@@ -87,16 +105,27 @@ impl Upstream {
             Some(Ok(response)) => Ok(response),
             Some(Err(mut broken)) => match broken.take_message() {
                 Some(request) => Err(Broken::Unsent(Box::new(request))),
-                None => Err(Broken::Sent { has_heard: self.has_heard.get() }),
+                None => Err(Broken::Sent(self.again())),
             },
-            None => Err(Broken::Sent { has_heard: self.has_heard.get() }),
+            None => Err(Broken::Sent(self.again())),
         }
     }
 
+    /// The request that was sent, if it may be executed twice and the connection had been used before: then its end may
+    /// have nothing to do with it (RFC 9110, 9.2.2; RFC 9112, 9.3.1).
+    fn again(&self) -> Option<Box<Request<RequestBody>>> {
+        let was_silent = !self.line.has_heard.get();
+        was_silent.then(|| head::reread(&self.line.kept.borrow()))?.map(|head| Box::new(head.map(RequestBody::none)))
+    }
+
     /// Moves both bodies on. Ready when the connection is at its end.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, cx: &Context<'_>, hush: &Hush) -> Poll<()> {
+        self.poll_with(&hush.waker(cx))
+    }
+
+    fn poll_with(&mut self, waker: &Waker) -> Poll<()> {
         if !self.has_ended {
-            std::task::ready!(Pin::new(&mut self.connection).poll(cx)).ok();
+            std::task::ready!(Pin::new(&mut self.connection).poll(&mut Context::from_waker(waker))).ok();
             self.has_ended = true;
         }
         Poll::Ready(())
@@ -106,7 +135,7 @@ impl Upstream {
     pub(super) fn rests(&mut self) -> bool {
         self.is_reused = true;
         // Without a waker: nobody needs to run when the origin ends it while it rests.
-        self.poll(&mut Context::from_waker(Waker::noop())).is_pending() && self.sender.is_ready()
+        self.poll_with(Waker::noop()).is_pending() && self.sender.is_ready()
     }
 
     /// Has it rested undisturbed? Its end may have come without the runtime knowing of it; what is sent then is lost.
@@ -115,18 +144,28 @@ impl Upstream {
     }
 
     /// After a 101: the socket, and what the instance has already sent in the new protocol.
-    pub(super) async fn into_stream(mut self) -> (TcpStream, bytes::Bytes) {
+    pub(super) async fn into_stream(mut self: Box<Self>) -> (TcpStream, bytes::Bytes) {
         // The connection has nothing more to say in HTTP.
-        poll_fn(|cx| self.poll(cx)).await;
+        poll_fn(|cx| self.poll_with(cx.waker())).await;
         let parts = self.connection.into_parts();
         (parts.io.into_inner().stream, parts.read_buf)
     }
 }
 
-/// The socket; it notes that something came.
+/// The socket; it notes what passes.
 struct OriginStream {
     stream: TcpStream,
-    has_heard: Rc<Cell<bool>>,
+    line: Rc<Line>,
+}
+
+impl OriginStream {
+    fn keep(&self, pieces: &[IoSlice<'_>]) {
+        // All of it is offered at once: a request that may be sent again has no body.
+        if self.line.keeps.take() {
+            let mut kept = self.line.kept.borrow_mut();
+            pieces.iter().for_each(|piece| kept.extend_from_slice(piece));
+        }
+    }
 }
 
 impl AsyncRead for OriginStream {
@@ -134,7 +173,7 @@ impl AsyncRead for OriginStream {
         let before = buf.filled().len();
         std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         if buf.filled().len() > before {
-            self.has_heard.set(true);
+            self.line.has_heard.set(true);
         }
         Poll::Ready(Ok(()))
     }
@@ -142,6 +181,7 @@ impl AsyncRead for OriginStream {
 
 impl AsyncWrite for OriginStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.keep(&[IoSlice::new(buf)]);
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
@@ -150,7 +190,8 @@ impl AsyncWrite for OriginStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        self.keep(bufs);
+        gather::poll_write(Pin::new(&mut self.stream), cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -164,4 +205,9 @@ impl AsyncWrite for OriginStream {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
+}
+
+/// May it be executed twice, and is all of it in its head?
+pub(super) fn is_repeatable(request: &Request<RequestBody>) -> bool {
+    request.method().is_idempotent() && request.body().is_end_stream()
 }

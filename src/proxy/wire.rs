@@ -2,8 +2,11 @@
 
 use super::channel::Limits;
 use super::framing::Framing;
+use super::gather;
+use super::hush::Hush;
 use super::target::CutOrder;
 use super::upgrade::Tunnel;
+use hyper::Version;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -18,7 +21,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Wire {
     phase: Cell<Phase>,
-    /// Since when the client wants nothing, or when its head began.
+    /// Since when the client wants nothing, or when its head began; while it is answered, of no meaning.
     since: Cell<Instant>,
     /// Since when an instance waits for more of the request's body.
     body_awaited: Cell<Option<Instant>>,
@@ -30,6 +33,8 @@ pub(super) struct Wire {
     /// The request's body is malformed, or its client went away in the middle of it.
     is_request_broken: Cell<bool>,
     is_stream: Cell<bool>,
+    /// Of HTTP/1.0: the end of the connection may be the end of an answer.
+    is_old: Cell<bool>,
     requests: Cell<u64>,
     framing: RefCell<Framing>,
     tunnel: RefCell<Option<Tunnel>>,
@@ -38,6 +43,8 @@ pub(super) struct Wire {
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
+    /// For what the task does with instances' connections.
+    pub(super) hush: Hush,
     /// Kept by the crowd.
     pub(super) place: Cell<usize>,
 }
@@ -77,18 +84,21 @@ impl Wire {
             is_request_whole: Cell::new(true),
             is_request_broken: Cell::default(),
             is_stream: Cell::default(),
+            is_old: Cell::default(),
             requests: Cell::default(),
             framing: RefCell::default(),
             tunnel: RefCell::default(),
             cut: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
+            hush: Hush::default(),
             place: Cell::default(),
         }
     }
 
     /// A head is complete. False when it says two things about its length.
-    pub(super) fn request_begins(&self, has_body: bool) -> bool {
+    pub(super) fn request_begins(&self, version: Version, has_body: bool) -> bool {
+        self.is_old.set(version == Version::HTTP_10);
         self.phase.set(Phase::Busy);
         self.is_request_whole.set(!has_body);
         self.is_request_broken.set(false);
@@ -112,6 +122,11 @@ impl Wire {
         self.is_request_broken.get()
     }
 
+    /// Would its client take the end of the connection for the end of the answer?
+    pub(super) fn is_old(&self) -> bool {
+        self.is_old.get()
+    }
+
     pub(super) fn waits_for_body(&self) {
         if self.body_awaited.get().is_none() {
             self.body_awaited.set(Some(Instant::now()));
@@ -126,8 +141,9 @@ impl Wire {
         }
     }
 
-    pub(super) fn answer_is_over(&self) {
+    pub(super) fn answer_is_over(&self, now: Instant) {
         self.phase.set(Phase::Answered);
+        self.since.set(now);
         self.body_awaited.set(None);
         self.cut.take();
     }
@@ -180,7 +196,6 @@ impl Wire {
     pub(super) fn settle(&self) -> Settled {
         match self.phase.get() {
             Phase::Answered if self.is_full.get().is_none() => {
-                self.since.set(Instant::now());
                 self.phase.set(Phase::Idle);
                 if self.has_ended.get() { Settled::Again } else { Settled::Waits }
             }
@@ -234,7 +249,8 @@ impl Wire {
         match result {
             Poll::Pending if self.is_full.get().is_none() => self.is_full.set(Some(Instant::now())),
             Poll::Pending => {}
-            Poll::Ready(_) => self.is_full.set(None),
+            Poll::Ready(_) if self.is_full.take().is_some() => self.since.set(Instant::now()),
+            Poll::Ready(_) => {}
         }
     }
 }
@@ -294,7 +310,7 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let result = gather::poll_write(Pin::new(&mut self.stream), cx, bufs);
         self.wire.wrote(&result);
         result
     }

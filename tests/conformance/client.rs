@@ -4,6 +4,10 @@ use crate::machine::PATIENCE;
 use crate::wire::{self, Answer};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Between two pieces of a slow client.
+const TRICKLE: Duration = Duration::from_millis(20);
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
@@ -34,15 +38,6 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Client { stream, seen: Vec::new(), end: None }
-    }
-
-    /// Connects, sends, and reads to the end.
-    #[track_caller]
-    pub(crate) fn ask(to: SocketAddr, bytes: &[u8]) -> Client {
-        let mut client = Client::connect(to);
-        client.send(bytes, Pace::AtOnce);
-        client.read_to_end();
-        client
     }
 
     /// A proxy that refuses does not have to listen to the rest: what it no longer takes is no fault.
@@ -95,6 +90,27 @@ impl Client {
             self.more();
         }
         self.seen.drain(..count.min(self.seen.len())).collect()
+    }
+
+    /// Reads until this has come, wherever it stands.
+    #[track_caller]
+    pub(crate) fn until(&mut self, bytes: &[u8]) {
+        while !self.seen.windows(bytes.len()).any(|window| window == bytes) {
+            assert_eq!(self.end, None, "{} does not come", crate::machine::shown(bytes));
+            self.more();
+        }
+    }
+
+    /// Sends it unless something has been heard by the time that a slow client takes for it.
+    pub(crate) fn trickle(&mut self, bytes: &[u8]) -> bool {
+        self.stream.set_read_timeout(Some(TRICKLE)).unwrap();
+        self.more();
+        if self.end == Some(End::Open) {
+            self.end = None;
+        }
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let goes_on = self.seen.is_empty() && self.end.is_none();
+        goes_on && self.stream.write_all(bytes).is_ok()
     }
 
     /// What came and was not taken yet.

@@ -7,13 +7,16 @@
 
 mod answers;
 mod bench;
+mod bodies;
 mod client;
 mod control;
 mod frames;
+mod headers;
 mod machine;
 mod mangled;
 mod node;
 mod origin;
+mod pace;
 mod process;
 mod proxy;
 mod random;
@@ -22,5 +25,7 @@ mod rows_of_chunks;
 mod rows_of_framing;
 mod rows_of_heads;
 mod rows_of_targets;
+mod stage;
+mod upgrades;
 mod wire;
 mod worker;

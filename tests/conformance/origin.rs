@@ -81,7 +81,7 @@ fn accept(listener: &TcpListener, until: &AtomicBool, play: &Arc<Play>, tell: &S
         stream.set_nodelay(true).unwrap();
         let (play, tell) = (Arc::clone(play), tell.clone());
         thread::spawn(move || {
-            let mut upstream = Upstream { stream, bytes: Vec::new(), taken: 0, nth };
+            let mut upstream = Upstream { stream, bytes: Vec::new(), taken: 0 };
             // How it ended is the play's affair; what counts is what came.
             let _ended = play(&mut upstream);
             // Whoever hears this may look: the test may be over.
@@ -98,8 +98,6 @@ pub(crate) struct Upstream {
     pub(crate) bytes: Vec<u8>,
     /// How much of it was a request already.
     taken: usize,
-    /// How many connections came before.
-    pub(crate) nth: usize,
 }
 
 impl Upstream {

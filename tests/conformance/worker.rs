@@ -2,7 +2,9 @@
 
 use crate::machine::PATIENCE;
 use crate::proxy::Proxy;
-use infissi::proxy::channel::{Limits, Network, Order, PROTOCOL, Report, Route, TargetPlace};
+use infissi::proxy::channel::{
+    AppFigures, Limits, Network, Order, PROTOCOL, Report, Route, TargetFigures, TargetPlace,
+};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::io::{IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -48,6 +50,25 @@ impl Worker {
         let slice = [IoSlice::new(&frame)];
         let sent = sendmsg::<()>(self.channel.as_raw_fd(), &slice, rights, MsgFlags::empty(), None).unwrap();
         self.channel.write_all(&frame[sent..]).unwrap();
+    }
+
+    /// The app's figures and the last target's, as soon as they are such.
+    #[track_caller]
+    pub(crate) fn figures(
+        &mut self,
+        mut are_such: impl FnMut(&AppFigures, &TargetFigures) -> bool,
+    ) -> (AppFigures, TargetFigures) {
+        let (mut app, mut target) = (AppFigures::default(), TargetFigures::default());
+        let number = self.target;
+        self.hear(|report| {
+            if let Report::Figures { apps, targets } = report {
+                // What is not in a report has not changed.
+                app = apps.first().unwrap_or(&app).clone();
+                target = targets.iter().find(|figures| figures.target == number).unwrap_or(&target).clone();
+            }
+            are_such(&app, &target)
+        });
+        (app, target)
     }
 
     /// Waits for such a report.
