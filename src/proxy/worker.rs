@@ -34,6 +34,8 @@ const FIGURES_EVERY: Duration = Duration::from_millis(250);
 const ATTACH_WITHIN: Duration = Duration::from_secs(5);
 /// Connections that have not attached yet.
 const MOST_UNATTACHED: u64 = 8;
+/// So many connections leave holes in the heap that are worth giving back.
+const CROWD: u64 = 256;
 /// After a failed accept, so as not to spin.
 const PAUSE: Duration = Duration::from_millis(100);
 /// All their descriptors fit into one Hello.
@@ -56,6 +58,8 @@ pub(super) struct Worker {
     door: RefCell<Option<oneshot::Sender<()>>>,
     unattached: Cell<u64>,
     connections: Cell<u64>,
+    /// The most that there were since memory was given back.
+    peak: Cell<u64>,
     most_connections: u64,
     lingering: Rc<()>,
     end: Notify,
@@ -108,6 +112,7 @@ impl Worker {
             door: RefCell::default(),
             unattached: Cell::default(),
             connections: Cell::default(),
+            peak: Cell::default(),
             // Each may need one to an instance as well.
             most_connections: descriptors.saturating_sub(OWN_DESCRIPTORS).max(descriptors / 2) / 2,
             lingering: Rc::default(),
@@ -118,6 +123,15 @@ impl Worker {
     /// With one more connection there might be no descriptor for the instances.
     pub(super) fn is_full(&self) -> bool {
         self.connections.get() >= self.most_connections
+    }
+
+    /// After a crowd has left, most of its memory is to be given back: seldom, for everybody waits meanwhile.
+    fn shrink(&self) {
+        let connections = self.connections.get();
+        if self.peak.get() >= CROWD && connections <= self.peak.get() / 8 {
+            self.peak.set(connections);
+            heap::give_back();
+        }
     }
 
     /// A place among those that are turned away; none when too many are.
@@ -212,6 +226,7 @@ pub(super) struct Visit {
 impl Visit {
     pub(super) fn of(worker: &Rc<Worker>, app: &Rc<AppRoute>) -> Visit {
         worker.connections.set(worker.connections.get() + 1);
+        worker.peak.set(worker.peak.get().max(worker.connections.get()));
         Visit { worker: worker.clone(), _of_app: app.counters().connection() }
     }
 }
@@ -219,6 +234,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         self.worker.connections.set(self.worker.connections.get().saturating_sub(1));
+        self.worker.shrink();
         self.worker.end_if_idle();
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::client::{Client, get};
 use crate::origin::Origin;
-use crate::process::{LISTENER, Worker, public_port, route};
+use crate::process::{LISTENER, Worker, eventually, public_port, route};
 use infissi::linux::limits::Nofile;
 use infissi::proxy::channel::{Limits, Order, Route};
 
@@ -80,6 +80,23 @@ async fn a_supervisor_that_does_not_read_costs_nothing() {
     }
     let after = worker.kilobytes();
     assert!(after < before + 4096, "it grew from {before} to {after} kB");
+}
+
+#[tokio::test]
+async fn a_crowd_that_leaves_takes_its_memory_along() {
+    let origin = Origin::start(1).await;
+    let (socket, public) = public_port();
+    let worker = Worker::serving(&socket, &[&origin]).await;
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        let mut client = Client::connect(public).await.unwrap();
+        assert_eq!(client.get("/").await.unwrap().status, 200);
+        crowd.push(client);
+    }
+    let crowded = worker.kilobytes();
+    drop(crowd);
+    eventually("most of its memory is given back", || worker.kilobytes() < crowded / 2).await;
+    assert_eq!(get(public, "/").await.unwrap().status, 200);
 }
 
 #[tokio::test]
