@@ -91,7 +91,9 @@ fn tell(worker: &Worker, row: &Row) -> Result<(), String> {
             {
                 row.told
             }
-            _ => return Err(format!("told {} {}", answer.status, shown(&answer.body))),
+            Whole(..) | Either(..) | BadGateway | Broken => {
+                return Err(format!("told {} {}", answer.status, shown(&answer.body)));
+            }
         },
         Err(_) if client.read_to_end() != End::Open => Broken,
         Err(fault) => return Err(format!("told {fault}")),

@@ -15,7 +15,7 @@ fn a_chunk_size_is_a_hexadecimal_number() {
     let mut rows = vec![
         chunked(format!("a\r\n{ten}\r\n0\r\n\r\n"), Passed, ten),
         chunked(format!("A\r\n{ten}\r\n0\r\n\r\n"), Passed, ten),
-        chunked(format!("5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n"), Passed, ten),
+        chunked("5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n", Passed, ten),
         chunked("0\r\n\r\n", Passed, ""),
         chunked("00\r\n\r\n", Either, ""),
         chunked(format!("0a\r\n{ten}\r\n0\r\n\r\n"), Either, ten),
