@@ -326,8 +326,7 @@ fn is_forwarded(name: &HeaderName) -> bool {
 /// What stands behind a body decides nothing that a head does (RFC 9110, 6.5.1): hyper leaves away most of that, this is
 /// the rest.
 pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    let seen = Seen::of(trailers);
-    strip_hop_by_hop(trailers, seen);
+    strip_hop_by_hop(trailers, Seen::of(trailers));
     for name in [header::COOKIE, header::EXPECT] {
         trailers.remove(name);
     }

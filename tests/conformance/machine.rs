@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How long anything may take: machines are slow, and a test that passes does not wait for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 #[expect(clippy::disallowed_methods, reason = "what the tests start, they start from outside, as a shell does")]
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {

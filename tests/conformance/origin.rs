@@ -47,7 +47,10 @@ impl Origin {
     #[track_caller]
     pub(crate) fn end(mut self) -> Vec<Vec<u8>> {
         let accepted = self.stop();
-        let next = || self.ended.recv_timeout(PATIENCE).expect("the proxy never closes its connection to the origin");
+        let next = || match self.ended.recv_timeout(PATIENCE) {
+            Ok(bytes) => bytes,
+            Err(_) => panic!("the proxy never closes its connection to the origin"),
+        };
         (0..accepted).map(|_| next()).collect()
     }
 

@@ -1,10 +1,8 @@
 //! Many requests at once and slow ones: pipelines, trickles, silence.
 
-use crate::client::{Client, End, Pace};
+use crate::client::{End, Pace};
 use crate::origin::echo;
-use crate::proxy::Proxy;
 use crate::stage::Stage;
-use crate::worker::Worker;
 
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
@@ -57,22 +55,22 @@ fn what_follows_a_refused_request_in_a_pipeline_is_not_looked_at() {
 
 #[test]
 fn a_head_that_never_ends_is_given_up() {
-    let worker = Worker::with(|route| route.limits.header_timeout_ms = 300);
+    let stage = Stage::with(|route| route.limits.header_timeout_ms = 300, |upstream| upstream.rest());
     for begun in ["G", "GET / HTTP/1.1\r\nHost: h\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX: ", "\r\nPOST / HTTP/1.1\r\n"] {
-        let mut client = Client::connect(worker.address());
-        client.send(begun.as_bytes(), Pace::AtOnce);
+        let mut client = stage.says(begun);
         // A line now and then does not make it younger.
         while client.trickle(b"X: y\r\n") {}
         let answer = client.answer("GET").unwrap();
         assert_eq!((answer.status, answer.values("connection")), (408, vec!["close"]), "{begun:?}");
         assert_ne!(client.read_to_end(), End::Open);
     }
+    assert_eq!(stage.record(), Vec::<Vec<u8>>::new());
 }
 
 #[test]
 fn a_client_that_wants_nothing_is_let_go_without_a_word() {
-    let worker = Worker::with(|route| route.limits.idle_ms = 200);
-    let mut client = Client::connect(worker.address());
+    let stage = Stage::with(|route| route.limits.idle_ms = 200, |upstream| upstream.rest());
+    let mut client = stage.client();
     assert_eq!((client.read_to_end(), client.seen()), (End::Closed, b"".as_slice()));
 }
 

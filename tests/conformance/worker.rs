@@ -74,7 +74,13 @@ impl Worker {
     /// Waits for such a report.
     #[track_caller]
     fn hear(&self, mut is_it: impl FnMut(&Report) -> bool) {
-        while !is_it(&self.reports.recv_timeout(PATIENCE).expect("the worker does not report it")) {}
+        loop {
+            match self.reports.recv_timeout(PATIENCE) {
+                Ok(report) if is_it(&report) => return,
+                Ok(_) => {}
+                Err(_) => panic!("the worker does not report it"),
+            }
+        }
     }
 }
 
