@@ -197,7 +197,7 @@ fn a_prompt_without_newline_is_in_the_tail_at_once() {
     run.out.write_all(b"Continue? ").unwrap();
     until("the prompt is in the tail", || {
         let (done, tail) = channel();
-        story.capture.tail(Arc::from("shop"), move |lines| done.send(lines).unwrap());
+        story.capture.tail(Arc::from("shop"), Vec::new(), move |lines| done.send(lines).unwrap());
         answer(&tail).iter().any(|line| line.line == b"Continue? ")
     });
     assert_eq!(story.live("out"), "");

@@ -135,7 +135,9 @@ pub enum PlanAction {
     Add,
     /// An app that is no longer there: stopped and forgotten.
     Stop,
-    /// Its process has to be a new one.
+    /// Its process has to be a new one: the other slot takes over before it ends.
+    Rollover,
+    /// Its process has to be a new one, and ends before that is started.
     Restart,
     /// The running process is not touched.
     ChangeInPlace,
@@ -197,6 +199,7 @@ impl fmt::Display for PlanAction {
             PlanAction::Start => "start",
             PlanAction::Add => "add",
             PlanAction::Stop => "stop",
+            PlanAction::Rollover => "rollover",
             PlanAction::Restart => "restart",
             PlanAction::ChangeInPlace => "change in place",
         })

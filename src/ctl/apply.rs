@@ -53,7 +53,7 @@ fn step_text(step: &PlanStep, width: usize, look: &Look) -> String {
     let (mark, style) = match step.action {
         PlanAction::Start | PlanAction::Add => ("+", GREEN),
         PlanAction::Stop => ("-", RED),
-        PlanAction::Restart | PlanAction::ChangeInPlace => ("~", YELLOW),
+        PlanAction::Rollover | PlanAction::Restart | PlanAction::ChangeInPlace => ("~", YELLOW),
     };
     let changed = if step.changed.is_empty() { String::new() } else { format!("  {}", step.changed.join(", ")) };
     let line = format!("{} {:<width$}  {:<15}{changed}", look.paint(style, mark), step.app, step.action);

@@ -99,6 +99,7 @@ impl Launcher {
             cwd: setting.cwd,
             env: setting.env.into_iter().collect(),
             identity: self.users.becomes(setting.user.clone()),
+            called: None,
             stdin: None,
             stdout: out.write,
             stderr: err.write,

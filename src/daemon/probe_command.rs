@@ -122,6 +122,7 @@ fn start(shared: &Shared, order: &Order) -> Result<Probe, String> {
             cwd: setting.cwd,
             env: setting.env.into_iter().collect(),
             identity: shared.launcher.users.becomes(setting.user),
+            called: None,
             stdin: None,
             stdout: pipe.write,
             stderr,

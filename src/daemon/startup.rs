@@ -227,6 +227,7 @@ async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, K
             front.publish(publication);
         }
     }
+    front.close_unclaimed();
     if !front.is_obeyed().await {
         warn!("the proxy worker of an earlier supervisor does not obey yet");
     }

@@ -3,8 +3,9 @@
 
 use super::limits::Nofile;
 use nix::libc;
-use nix::sys::prctl::{set_dumpable, set_no_new_privs};
+use nix::sys::prctl::{set_dumpable, set_name, set_no_new_privs};
 use nix::sys::signal::{SigHandler, Signal, signal};
+use std::ffi::CStr;
 use std::io;
 
 /// For good: no privileges by executing anything, no capabilities (capabilities(7)), no core dump and no look into its
@@ -19,6 +20,12 @@ pub fn confine() -> io::Result<u64> {
     // Last of the three: it takes /proc/self away from us.
     set_dumpable(false)?;
     Ok(Nofile::raise_own()?.hard)
+}
+
+/// Under this name, of at most 15 bytes, it stands in `ps` and `top`; started as /proc/self/exe it would be `exe`.
+pub fn be_named(name: &CStr) {
+    // A wrong name harms nobody.
+    let _refused = set_name(name);
 }
 
 /// What a terminal or a supervisor that goes away would send; SIGTERM still ends the process.

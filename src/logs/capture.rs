@@ -35,7 +35,7 @@ pub(super) enum Command {
     Forget(Arc<str>),
     Attach { source: SourceId, app: Arc<str>, pipes: [OwnedFd; 2] },
     Finish { source: SourceId, done: Callback<Vec<TailLine>> },
-    Tail { app: Arc<str>, done: Callback<Vec<TailLine>> },
+    Tail { app: Arc<str>, but_of: Vec<SourceId>, done: Callback<Vec<TailLine>> },
     Flush { app: Arc<str>, done: Callback<io::Result<()>> },
     Stats { app: Arc<str>, done: Callback<Option<AppStats>> },
     Subscribe(Feed),
@@ -90,9 +90,10 @@ impl Capture {
         self.send(Command::Finish { source, done: Box::new(done) });
     }
 
-    /// The last lines of an app's runs, those of the run that ended last included, an unfinished line too.
-    pub fn tail(&self, app: Arc<str>, done: impl FnOnce(Vec<TailLine>) + Send + 'static) {
-        self.send(Command::Tail { app, done: Box::new(done) });
+    /// The last lines of an app's runs but these, an unfinished line too; those of the run that ended last are among
+    /// them unless another one is left to speak.
+    pub fn tail(&self, app: Arc<str>, but_of: Vec<SourceId>, done: impl FnOnce(Vec<TailLine>) + Send + 'static) {
+        self.send(Command::Tail { app, but_of, done: Box::new(done) });
     }
 
     /// Empties an app's live files and removes its rotated ones.

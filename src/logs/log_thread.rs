@@ -194,9 +194,9 @@ impl LogThread {
                     // Whoever asks next sees what the run said last.
                     self.drain_finishing();
                 }
-                Command::Tail { app, done } => {
+                Command::Tail { app, but_of, done } => {
                     self.catch_up(&app);
-                    done(self.tail(&app));
+                    done(self.tail(&app, &but_of));
                 }
                 Command::Flush { app, done } => done(self.flush(&app)),
                 Command::Stats { app, done } => done(self.apps.get(&app).map(AppLog::stats)),
@@ -277,10 +277,10 @@ impl LogThread {
         }
     }
 
-    fn tail(&self, app: &str) -> Vec<TailLine> {
+    fn tail(&self, app: &str, but_of: &[SourceId]) -> Vec<TailLine> {
         let now = read_clocks().wall;
-        let last_run = self.apps.get(app).map(|log| log.last_run.clone());
-        let running = self.sources.values().filter(|source| &*source.app == app).map(|source| {
+        let of_app = self.sources.iter().filter(|(id, source)| &*source.app == app && !but_of.contains(id));
+        let running = of_app.map(|(_, source)| {
             let mut tail = source.tail.clone();
             for (stream, pipe) in STREAMS.into_iter().zip(&source.pipes) {
                 if let Some(pipe) = pipe {
@@ -289,7 +289,11 @@ impl LogThread {
             }
             tail
         });
-        Tail::merged(last_run.into_iter().chain(running)).into_lines()
+        let mut tails: Vec<Tail> = running.collect();
+        if but_of.is_empty() || tails.is_empty() {
+            tails.extend(self.apps.get(app).map(|log| log.last_run.clone()));
+        }
+        Tail::merged(tails.into_iter()).into_lines()
     }
 
     fn flush(&mut self, app: &str) -> io::Result<()> {

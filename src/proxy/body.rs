@@ -1,5 +1,6 @@
 //! What is sent on: a request's body on its way to an instance, an answer's on its way to the client.
 
+use super::head;
 use super::routes::AppRoute;
 use super::target::Claim;
 use super::upstream::Upstream;
@@ -33,7 +34,12 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<hyper::Error> {
         let Some((body, wire)) = &mut self.0 else { return Poll::Ready(None) };
-        let next = Pin::new(&mut *body).poll_frame(cx);
+        let mut next = Pin::new(&mut *body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &mut next
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            head::strip_trailers(trailers);
+        }
         match &next {
             Poll::Pending => wire.waits_for_body(),
             Poll::Ready(None) => wire.request_is_whole(),
@@ -236,6 +242,7 @@ impl Answering {
         self.is_timed = false;
         if !self.wire.is_request_broken() {
             self.app.counters().upstream_error();
+            self.answered(false);
         }
         BrokeOff
     }

@@ -322,6 +322,18 @@ fn is_forwarded(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || *name == header::FORWARDED || *name == REAL_IP
 }
 
+/// What stands behind a body decides nothing that a head does (RFC 9110, 6.5.1): hyper leaves away most of that, this is
+/// the rest.
+pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
+    strip_hop_by_hop(trailers);
+    for name in [header::COOKIE, header::EXPECT] {
+        trailers.remove(name);
+    }
+    remove_all(trailers, |name| name.starts_with("x-forwarded-"));
+    trailers.remove(header::FORWARDED);
+    trailers.remove(REAL_IP);
+}
+
 fn remove_all(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
     let meant: Vec<HeaderName> = headers.keys().filter(|name| is_meant(name.as_str())).cloned().collect();
     for name in meant {

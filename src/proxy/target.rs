@@ -65,7 +65,7 @@ impl Target {
         app.requests.set(app.requests.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.news.counted();
-        Claim { target: self.clone(), app, is_stream: false, is_answered: false }
+        Claim { target: self.clone(), app, is_stream: false, was_ok: None }
     }
 
     /// Waits for the order to cut it; resolves at once after that. Whatever is in flight then ends.
@@ -172,7 +172,8 @@ pub(crate) struct Claim {
     target: Rc<Target>,
     app: Rc<Counters>,
     is_stream: bool,
-    is_answered: bool,
+    /// None before an answer.
+    was_ok: Option<bool>,
 }
 
 impl Claim {
@@ -193,16 +194,17 @@ impl Claim {
         target.uncount(&target.requests);
     }
 
-    /// The instance answered, or failed to; 5xx and a connection that broke are not `ok`. The first word counts.
+    /// The instance answered, or failed to; 5xx and a connection that broke are not `ok`. An answer that began well and
+    /// breaks off is one that failed.
     pub(crate) fn answered(&mut self, ok: bool) {
-        if self.is_answered {
-            return;
-        }
-        self.is_answered = true;
         let target = &self.target;
-        target.answered.set(target.answered.get() + 1);
-        target.errors.set(target.errors.get() + u64::from(!ok));
-        target.news.counted();
+        let (is_first, is_worse) = (self.was_ok.is_none(), !ok && self.was_ok != Some(false));
+        if is_first || is_worse {
+            self.was_ok = Some(ok);
+            target.answered.set(target.answered.get() + u64::from(is_first));
+            target.errors.set(target.errors.get() + u64::from(is_worse));
+            target.news.counted();
+        }
     }
 }
 

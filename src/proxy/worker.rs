@@ -83,6 +83,7 @@ fn prepare_and_serve() -> io::Result<()> {
     channel.set_nonblocking(true)?;
     let limit = confine::confine()?;
     confine::ignore_hangup_and_interrupt()?;
+    confine::be_named(c"infissi-proxy");
     std::panic::set_hook(Box::new(|panic| say(format_args!("a mistake of ours: {panic}"))));
     let worker = Rc::new(Worker::new(supervisor.uid, limit));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;

@@ -49,6 +49,7 @@ fn change_of(before: &AppConfig, after: &AppConfig, needs_restart: bool) -> Plan
     match (before.is_job(), after.is_job()) {
         (true, true) => PlanAction::ChangeInPlace,
         (false, false) if !needs_restart => PlanAction::ChangeInPlace,
+        (false, false) if after.rolls_over() => PlanAction::Rollover,
         (false, false) | (true, false) | (false, true) => PlanAction::Restart,
     }
 }
@@ -94,7 +95,7 @@ impl Supervisor {
         let before = self.configure(i, config, now);
         if !self.apps[i].desired {
             self.apps[i].follow(config, now);
-            if action == PlanAction::Restart {
+            if action != PlanAction::ChangeInPlace {
                 self.apps[i].outdate();
             }
             return Item::done(name, "changed; it stays stopped".to_owned());

@@ -102,8 +102,7 @@ impl Supervisor {
             } else if let Some(refusal) = core.rollover_under_way(i, now) {
                 return Item::failed(&name, refusal);
             } else {
-                let refusal =
-                    Refusal::new(RefusalCode::Failed, format!("{name} has no staged or warm slot to swap to"));
+                let refusal = Refusal::new(RefusalCode::Busy, format!("{name} has no staged or warm slot to swap to"));
                 return Item::failed(&name, refusal.hint(format!("infissi-ctl show {name} tells what its slots do")));
             }
             let then = if warm.is_zero() { String::new() } else { format!("; {old} stays warm for {}", seconds(warm)) };
@@ -126,7 +125,7 @@ impl Supervisor {
                 return Item::failed(&name, refusal);
             }
             if stage && !core.rolls_over_now(i) {
-                let refusal = Refusal::new(RefusalCode::Failed, format!("{name} has no active slot to stage beside"));
+                let refusal = Refusal::new(RefusalCode::Busy, format!("{name} has no active slot to stage beside"));
                 return Item::failed(&name, refusal.hint("leave out stage: nothing is served that could be disturbed"));
             }
             let what = if stage { "staging" } else { "activation" };

@@ -1,9 +1,9 @@
 //! What an origin answers, raw, and what the client is told: a whole answer is whole, a broken one is seen to be broken.
 
-use crate::bench::Proxy;
 use crate::client::{Client, End, Pace};
 use crate::machine::shown;
 use crate::origin::Origin;
+use crate::proxy::Proxy;
 use crate::row::latin;
 use crate::wire::latin as text;
 use crate::worker::Worker;

@@ -4,19 +4,10 @@ use crate::client::{Client, End, Pace};
 use crate::machine::shown;
 use crate::node::{Heard, Node};
 use crate::origin::Origin;
+use crate::proxy::Proxy;
 use crate::row::{Expect, NEXT, Row};
 use crate::wire::{self, Answer, Request, latin};
 use std::net::SocketAddr;
-
-/// What stands between a client and an origin.
-pub(crate) trait Proxy {
-    /// Where clients connect.
-    fn address(&self) -> SocketAddr;
-    /// From the next request on, everything goes there.
-    fn point_at(&mut self, origin: SocketAddr);
-    /// Waits until nothing goes to the origin that it last pointed at, and closes all connections to it.
-    fn let_go(&mut self);
-}
 
 /// All that is wrong, row by row.
 pub(crate) fn faults(proxy: &mut dyn Proxy, rows: &[Row]) -> Vec<String> {

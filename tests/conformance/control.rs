@@ -1,6 +1,7 @@
 //! Whether these tests can see a failure: a proxy that forwards bytes as they come.
 
-use crate::bench::{Proxy, faults};
+use crate::bench::faults;
+use crate::proxy::Proxy;
 use crate::row::Expect::{Passed, Refused};
 use crate::row::Row;
 use std::io::{Read, Write};
@@ -64,7 +65,7 @@ fn a_proxy_that_forwards_what_it_gets_is_found_out() {
     let hidden = "0\r\n\r\nGET /hidden HTTP/1.1\r\nHost: h\r\n\r\n";
     let smuggled = [
         Row::post("Content-Length: 40\r\nTransfer-Encoding: chunked\r\n", hidden, Refused, ""),
-        Row::post("Transfer-Encoding: xchunked\r\nContent-Length: 5\r\n", "hello", Refused, ""),
+        Row::post("Content-Length: +5\r\n", "hello", Refused, ""),
         Row::post("Content-Length: 5\r\nContent-Length: 6\r\n", "hello", Refused, ""),
         Row::post("Transfer-Encoding: chunked\r\n", "5;a=b\r\nhello\r\n0\r\n\r\n", Passed, "hello"),
         Row::headers("X : y\r\n", Refused),

@@ -159,9 +159,17 @@ fn a_trailer_is_no_header_and_no_request() {
         "X-Forwarded-For: 1.2.3.4\r\n",
         "Authorization: x\r\n",
         "GET: /hidden HTTP/1.1\r\n",
+        "Cookie: x\r\n",
+        "Upgrade: x\r\n",
     ]
     .iter()
-    .map(|trailers| chunked(ended(trailers), Either, "hello"))
+    .flat_map(|trailers| {
+        let name = trailers.split(':').next().unwrap();
+        // Announced, a trailer may go on.
+        let lines = format!("Transfer-Encoding: chunked\r\nTE: trailers\r\nTrailer: {name}\r\n");
+        let announced = Row::post(&lines, ended(trailers), Either, "hello");
+        [chunked(ended(trailers), Either, "hello"), announced]
+    })
     .collect();
     rows.extend(
         [

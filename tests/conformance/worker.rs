@@ -1,22 +1,22 @@
-//! The proxy itself: the worker process in its hidden role, at the end of a channel that this test holds.
+//! The proxy itself, at the end of a channel that this test holds.
 
-use crate::bench::Proxy;
-use crate::machine::{PATIENCE, command};
+use crate::machine::PATIENCE;
+use crate::proxy::Proxy;
 use infissi::proxy::channel::{Limits, Network, Order, PROTOCOL, Report, Route, TargetPlace};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::io::{IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::mpsc::Receiver;
 use std::thread;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_infissi-supervisord");
 const APP: &str = "app";
 
 pub(crate) struct Worker {
-    child: Child,
+    /// None when it is a thread of ours.
+    child: Option<Child>,
     channel: UnixStream,
     reports: Receiver<Report>,
     address: SocketAddr,
@@ -26,14 +26,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn start() -> Worker {
-        Worker::with(|_| {})
-    }
-
-    /// With another route than the usual one.
-    pub(crate) fn with(change: impl FnOnce(&mut Route)) -> Worker {
-        let (ours, its) = UnixStream::pair().unwrap();
-        let child = command(PROGRAM).arg("proxy").stdin(Stdio::from(OwnedFd::from(its))).spawn().unwrap();
+    /// Attaches to one over our end of its channel, for an app with another route than the usual one.
+    pub(crate) fn attach(ours: UnixStream, child: Option<Child>, change: impl FnOnce(&mut Route)) -> Worker {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let reports = listen(ours.try_clone().unwrap());
@@ -89,11 +83,13 @@ impl Proxy for Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.say(&Order::Exit, None);
-        self.child.wait().unwrap();
+        if let Some(child) = &mut self.child {
+            child.wait().unwrap();
+        }
     }
 }
 
-fn usual() -> Route {
+pub(crate) fn usual() -> Route {
     Route {
         app: APP.to_owned(),
         active: Vec::new(),

@@ -172,7 +172,7 @@ fn a_warm_slot_that_ends_is_not_gone_back_to() {
     assert_eq!(world.spawns[2].release.as_deref(), Some("2"));
     assert!(world.saves.last().unwrap()["current"].bad.is_empty());
     let swap = world.swap("current");
-    assert_eq!(world.failure(swap).code, RefusalCode::Failed);
+    assert_eq!(world.failure(swap).code, RefusalCode::Busy);
 }
 
 #[test]

@@ -66,12 +66,19 @@ async fn a_cut_ends_a_request_whose_body_the_instance_does_not_take() {
 async fn an_answer_that_breaks_off_never_looks_complete() {
     let origin = Origin::start(1).await;
     let (socket, public) = public_port();
-    let _worker = Worker::serving(&socket, &[&origin]).await;
+    let mut worker = Worker::serving(&socket, &[&origin]).await;
     for _ in 0..20 {
         let mut client = Client::connect(public).await.unwrap();
         let heard = client.last_words("/garbled").await;
         let looks_complete = heard.ends_with("\r\n0\r\n\r\n") || heard.contains("content-length: 0");
         assert!(heard.starts_with("HTTP/1.1 502 ") || !looks_complete, "{heard}");
+    }
+    loop {
+        if let Report::Figures { targets, .. } = worker.supervisor.report().await.unwrap()
+            && targets.iter().any(|target| (target.answered, target.errors) == (20, 20))
+        {
+            return;
+        }
     }
 }
 

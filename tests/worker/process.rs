@@ -172,6 +172,7 @@ impl Worker {
                 cwd: "/".into(),
                 env: Vec::new(),
                 identity: None,
+                called: None,
                 stdin: Some(there.into()),
                 stdout: words.try_clone().unwrap().into(),
                 stderr: words.into(),

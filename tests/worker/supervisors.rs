@@ -147,6 +147,7 @@ async fn whoever_has_another_uid_may_not_attach() {
             cwd: "/".into(),
             env: Vec::new(),
             identity: Some(Identity::of_uid(65_534).unwrap()),
+            called: None,
             stdin: None,
             stdout: output.try_clone().unwrap().into(),
             stderr: output.into(),

@@ -3,16 +3,21 @@
 use super::admission::{Caller, Need};
 use super::answer::{Answer, actions as answer_actions, json};
 use super::asking::{Selector, body, query};
-use super::look::one;
+use super::look::{one, view};
 use super::release::release;
 use super::selector::select;
-use crate::api::{ActionQuery, ActionResult, ActivateBody, ApplyBody, OutputLine, Refusal, RefusalCode, SignalBody};
+use crate::api::{
+    ActionQuery, ActionResult, ActivateBody, ApplyBody, InstanceStatus, OutputLine, Refusal, RefusalCode, SignalBody,
+    Status,
+};
 use crate::config::AppConfig;
 use crate::daemon::apply;
-use crate::daemon::notice::Ask;
+use crate::daemon::notice::{AppView, Ask};
 use crate::daemon::outputs::output_line;
+use crate::daemon::runs::Run;
 use crate::daemon::shared::Shared;
 use crate::linux::signal::{signal_name, signal_number};
+use crate::logs::SourceId;
 use crate::supervisor::{Reply, Request, RequestId};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -176,14 +181,26 @@ async fn with_last_lines(shared: &Shared, mut results: Vec<ActionResult>) -> Vec
     results
 }
 
-/// The last lines of an app's runs; those kept already when the log thread is slow.
+/// The last lines of an app's runs; those kept already when the log thread is slow. What serves has not failed and may
+/// have much to say meanwhile: it is left out.
 pub(super) async fn last_lines(shared: &Shared, app: &str) -> Vec<OutputLine> {
     let (done, lines) = oneshot::channel();
-    shared.logs.tail(Arc::from(app), move |lines| drop(done.send(lines)));
+    let serving = serving(shared, app).await;
+    shared.logs.tail(Arc::from(app), serving, move |lines| drop(done.send(lines)));
     match tokio::time::timeout(TAIL_PATIENCE, lines).await {
         Ok(Ok(lines)) => lines.into_iter().map(output_line).collect(),
         Ok(Err(_)) | Err(_) => shared.outputs.tail(app),
     }
+}
+
+async fn serving(shared: &Shared, app: &str) -> Vec<SourceId> {
+    let Ok(AppView { status, .. }) = view(shared, app).await else { return Vec::new() };
+    let serves = |run: &Arc<Run>| {
+        let of_run = |instance: &&InstanceStatus| instance.pid == Some(run.pid) && instance.slot == run.slot;
+        let instance = status.instances.iter().find(of_run);
+        run.slot == status.slot && instance.is_some_and(|instance| instance.status == Status::Online)
+    };
+    shared.runs.of(app).iter().filter(|run| serves(run)).map(|run| SourceId(run.id.0)).collect()
 }
 
 fn names(apps: &[Arc<AppConfig>]) -> Vec<String> {

@@ -250,7 +250,7 @@ pub(super) fn one(shared: &Shared, caller: &Caller, need: Need, name: &str) -> R
     apps.pop().ok_or_else(ending)
 }
 
-async fn view(shared: &Shared, name: &str) -> Result<AppView, Refusal> {
+pub(super) async fn view(shared: &Shared, name: &str) -> Result<AppView, Refusal> {
     let (reply, answer) = oneshot::channel();
     shared.ask(Ask::App { name: name.to_owned(), reply }).await;
     answer.await.ok().flatten().ok_or_else(ending)

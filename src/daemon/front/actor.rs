@@ -26,6 +26,7 @@ use tracing::warn;
 
 /// A worker that was told to end is killed after this.
 const END_PATIENCE: Duration = Duration::from_secs(2);
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
 /// What the workers said and is not yet looked at.
 const NEWS: usize = 64;
 
@@ -106,7 +107,6 @@ struct Actor {
     figures: Arc<Figures>,
     apps: BTreeMap<String, FrontApp>,
     doors: Doors,
-    unclaimed_until: Option<Duration>,
     serves: Serves,
     /// Workers that others have taken the place of, as long as they have connections.
     leaving: Vec<Worker>,
@@ -136,6 +136,8 @@ struct Actor {
 struct Ending {
     ended: oneshot::Sender<()>,
     kill_at: Option<Duration>,
+    /// What is not gone by then is left behind: it may be an earlier supervisor's child, and not ours to kill.
+    give_up_at: Duration,
 }
 
 impl Actor {
@@ -147,7 +149,6 @@ impl Actor {
             figures,
             apps: BTreeMap::new(),
             doors: Doors::default(),
-            unclaimed_until: None,
             serves: Serves::Nobody { from: Duration::ZERO },
             leaving: Vec::new(),
             next_worker: 0,
@@ -192,19 +193,15 @@ impl Actor {
             Serves::Nobody { from } if self.is_needed() => Some(from),
             Serves::Nobody { .. } | Serves::Starting | Serves::Current(_) => None,
         };
-        let kill = self.ending.as_ref().and_then(|ending| ending.kill_at);
+        let kill = self.ending.as_ref().map(|ending| ending.kill_at.unwrap_or(ending.give_up_at));
         let retries = self.apps.values().filter_map(|app| app.retry_at);
-        let due = retries.chain(start).chain(kill).chain(self.unclaimed_until).min();
+        let due = retries.chain(start).chain(kill).min();
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(clock::now().mono))
     }
 
     /// Does what is due.
     fn press_on(&mut self) {
         let now = clock::now().mono;
-        if self.unclaimed_until.is_some_and(|until| until <= now) {
-            self.unclaimed_until = None;
-            self.close_unclaimed(now);
-        }
         let due = |app: &FrontApp| app.retry_at.is_some_and(|at| at <= now);
         let retries: Vec<String> = self.apps.iter().filter(|(_, app)| due(app)).map(|(name, _)| name.clone()).collect();
         for app in retries {
@@ -234,9 +231,11 @@ impl Actor {
                 self.figures.forget_run(run);
             }
             Wish::Remove(app) => self.remove(&app),
+            Wish::CloseUnclaimed => self.close_unclaimed(clock::now().mono),
             Wish::Obeyed(obeyed) => self.ask_whether_obeyed(obeyed),
             Wish::End(ended) => {
-                self.ending = Some(Ending { ended, kill_at: Some(clock::now().mono + END_PATIENCE) });
+                let kill_at = clock::now().mono + END_PATIENCE;
+                self.ending = Some(Ending { ended, kill_at: Some(kill_at), give_up_at: kill_at + KILL_PATIENCE });
                 self.order(&Order::Exit);
             }
         }
@@ -339,7 +338,9 @@ impl Actor {
     }
 
     fn is_ended(&self) -> bool {
-        self.ending.is_some() && matches!(self.serves, Serves::Nobody { .. }) && self.leaving.is_empty()
+        let Some(ending) = &self.ending else { return false };
+        let all_are_gone = matches!(self.serves, Serves::Nobody { .. }) && self.leaving.is_empty();
+        all_are_gone || ending.give_up_at <= clock::now().mono
     }
 
     fn ended(self) {

@@ -41,6 +41,8 @@ enum Wish {
     Cut(RunId),
     /// Its tree is empty.
     Over(RunId),
+    /// What an earlier supervisor published and this one has not is over.
+    CloseUnclaimed,
     /// Tell when everything before is obeyed.
     Obeyed(oneshot::Sender<()>),
     /// The app is gone.
@@ -68,6 +70,11 @@ impl Front {
 
     pub(super) fn remove(&self, app: String) {
         self.wish(Wish::Remove(app));
+    }
+
+    /// What an earlier supervisor had open and this one has not published by now is closed.
+    pub(super) fn close_unclaimed(&self) {
+        self.wish(Wish::CloseUnclaimed);
     }
 
     /// Returns when the worker has obeyed what it was told before this; false when it has not in a second or two.

@@ -49,6 +49,7 @@ fn launch(launcher: &Launcher, stdin: OwnedFd) -> Result<Launched, String> {
     let identity = if launcher.users.are_roots() { Some(user()?) } else { None };
     let launched = launcher.children.launch(Launch {
         command: ["/proc/self/exe", "proxy"].map(OsString::from).to_vec(),
+        called: Some("infissi-supervisord".into()),
         cwd: PathBuf::from("/"),
         env: Vec::new(),
         identity,

@@ -51,6 +51,7 @@ impl Stage {
                 cwd: "/".into(),
                 env: Vec::new(),
                 identity: None,
+                called: None,
                 stdin: None,
                 stdout: null(),
                 stderr: null(),
@@ -291,21 +292,13 @@ async fn an_app_that_is_gone_is_removed_with_its_addresses() {
     assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
 }
 
-/// A worker that an earlier supervisor left, with one listener.
-async fn left_behind(stage: &Stage, protocol: u32) -> (UnixListener, TcpListener, Report) {
+/// Begins where an earlier supervisor left a worker with one listener, of an app `web`.
+async fn meet(stage: &mut Stage, protocol: u32) -> (Front, Worker, SocketAddr) {
     let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
     let listener = listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let listeners = vec![Listener { listener: 5, app: "web".to_owned(), address }];
     let hello = Report::Hello { protocol, version: "0.9".to_owned(), pid: 4711, listeners };
-    (attaching, listener, hello)
-}
-
-#[tokio::test]
-async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_over() {
-    let mut stage = Stage::new();
-    let (attaching, listener, hello) = left_behind(&stage, PROTOCOL).await;
-    let address = listener.local_addr().unwrap();
     let meeting = tokio::spawn(async move {
         let mut worker = Worker::at(attaching.accept().await.unwrap().0);
         assert_eq!(worker.order().await.0, Order::Attach { protocol: PROTOCOL });
@@ -313,8 +306,14 @@ async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_ov
         worker
     });
     let (front, met) = stage.front().await;
-    let mut worker = meeting.await.unwrap();
     assert_eq!(met, Met::AWorker);
+    (front, meeting.await.unwrap(), address)
+}
+
+#[tokio::test]
+async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_over() {
+    let mut stage = Stage::new();
+    let (front, mut worker, address) = meet(&mut stage, PROTOCOL).await;
     assert_eq!(front.figures().serving().unwrap().pid, 4711);
     front.publish(open("web", &[address], &[9]));
     assert_eq!(stage.notice().await, "web is open");
@@ -329,19 +328,30 @@ async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_ov
 }
 
 #[tokio::test]
+async fn what_nobody_claims_of_an_earlier_supervisors_addresses_is_closed() {
+    let mut stage = Stage::new();
+    let (front, mut worker, address) = meet(&mut stage, PROTOCOL).await;
+    front.publish(open("site", &[address], &[]));
+    assert_eq!(worker.order().await.0, Order::Route(route("site", &[])));
+    let (Order::Listen { listener: 6, app }, along) = worker.order().await else { panic!("not taken over") };
+    assert_eq!((app.as_str(), along.len()), ("site", 1), "the address goes to an app of another name without a gap");
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
+    assert_eq!(stage.notice().await, "site is open");
+    front.remove("site".to_owned());
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 6 });
+    assert_eq!(worker.order().await.0, Order::Remove { app: "site".to_owned() });
+
+    let mut stage = Stage::new();
+    let (front, mut worker, _) = meet(&mut stage, PROTOCOL).await;
+    front.close_unclaimed();
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
+    assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
+}
+
+#[tokio::test]
 async fn a_worker_of_another_language_leaves_and_another_one_gets_its_listeners() {
     let mut stage = Stage::new();
-    let (attaching, listener, hello) = left_behind(&stage, PROTOCOL + 1).await;
-    let address = listener.local_addr().unwrap();
-    let meeting = tokio::spawn(async move {
-        let mut worker = Worker::at(attaching.accept().await.unwrap().0);
-        worker.order().await;
-        worker.outgoing.send(&hello, &[listener.as_fd()]).await.unwrap();
-        worker
-    });
-    let (front, met) = stage.front().await;
-    let mut old = meeting.await.unwrap();
-    assert_eq!(met, Met::AWorker);
+    let (front, mut old, address) = meet(&mut stage, PROTOCOL + 1).await;
     assert_eq!(old.order().await.0, Order::Leave);
     let mut new = stage.worker().await;
     assert!(matches!(new.order().await.0, Order::Attach { .. }));

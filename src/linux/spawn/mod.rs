@@ -43,6 +43,8 @@ pub struct Launch<'a> {
     /// The argument vector. A program without a slash is looked up in the PATH of `env`; a relative one is relative
     /// to `cwd`.
     pub command: Vec<OsString>,
+    /// What the process is told that it was called as, where that is not the command's first word.
+    pub called: Option<OsString>,
     pub cwd: PathBuf,
     /// The whole environment; nothing of ours is added.
     pub env: Vec<(OsString, OsString)>,

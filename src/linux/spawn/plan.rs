@@ -50,9 +50,9 @@ impl Plan {
         let path = path.unwrap_or_else(|| DEFAULT_PATH.into());
         let candidates =
             candidates(program, &path).into_iter().map(|candidate| c_string(candidate.into_os_string(), "the command"));
-        let arguments: Vec<CString> = launch
-            .command
-            .iter()
+        let called = launch.called.as_ref().unwrap_or(program);
+        let arguments: Vec<CString> = std::iter::once(called)
+            .chain(&launch.command[1..])
             .map(|argument| c_string(argument.clone(), "the command"))
             .collect::<Result<_, _>>()?;
         let environment: Vec<CString> =

@@ -98,14 +98,13 @@ fn every_claim_is_counted_until_it_is_dropped() {
 fn an_answer_counts_once_and_a_failure_as_an_error() {
     let (routes, app, _) = routes();
     routes.publish(route(&[1]));
-    for ok in [true, false, false] {
+    for words in [&[true, true][..], &[false, false], &[false, true], &[true, false, false]] {
         let mut claim = app.claim(None, None).unwrap();
-        claim.answered(ok);
-        claim.answered(false);
+        words.iter().for_each(|ok| claim.answered(*ok));
     }
     drop(app.claim(None, None));
     let figures = routes.known_targets()[0].figures();
-    assert_eq!((figures.answered, figures.errors), (3, 2));
+    assert_eq!((figures.answered, figures.errors), (4, 3));
 }
 
 #[test]

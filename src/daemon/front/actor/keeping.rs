@@ -21,8 +21,6 @@ use tracing::{debug, info, warn};
 const SOCKET: &str = "worker.sock";
 /// A worker of an earlier supervisor answers within this time, or is taken for dead.
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
-/// What an earlier supervisor had open and nobody has asked for by then is closed.
-const CLAIM: Duration = Duration::from_secs(10);
 /// A worker that lived less dies in a row.
 const STEADY: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -54,6 +52,8 @@ impl Actor {
 
     /// Where the next supervisor will attach, under a name at which nobody looks yet.
     pub(super) fn bind_socket(&mut self) -> Option<UnixListener> {
+        // Of one that died before it was there.
+        let _gone = self.attaching_at.take().map(std::fs::remove_file);
         let path = self.world.runtime_dir.join(format!(".worker-{}", self.next_worker));
         let bind = || -> io::Result<UnixListener> {
             match std::fs::remove_file(&path) {
@@ -172,7 +172,6 @@ impl Actor {
             return Met::Nobody;
         };
         self.adopt(listeners, sockets);
-        self.unclaimed_until = Some(clock::now().mono + CLAIM);
         if protocol == PROTOCOL {
             info!("the proxy worker of an earlier supervisor, pid {pid}, goes on");
             self.figures.serves(Some(Serving { pid, version }));

@@ -54,13 +54,10 @@ impl Actor {
     ) -> Result<(), Trouble> {
         let elsewhere =
             self.doors.all().iter().find(|door| door.address == address && !self.apps.contains_key(&door.app));
-        let door = match elsewhere.cloned() {
+        let elsewhere = elsewhere.cloned();
+        let door = match &elsewhere {
             // An earlier supervisor had it open for an app of another name.
-            Some(unclaimed) => {
-                let door = self.doors.add(app, address, unclaimed.socket);
-                self.close(now, |door| door.listener != unclaimed.listener);
-                door
-            }
+            Some(unclaimed) => self.doors.add(app, address, unclaimed.socket.clone()),
             None => {
                 // An address of its own that it has no more use for can be in the way.
                 self.close(now, |door| {
@@ -72,6 +69,9 @@ impl Actor {
         if let Serves::Current(worker) = &self.serves {
             let order = Order::Listen { listener: door.listener, app: door.app };
             worker.order_with(order, vec![door.socket]);
+        }
+        if let Some(unclaimed) = elsewhere {
+            self.close(now, |door| door.listener != unclaimed.listener);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Uid;
 use std::fs::{File, Permissions};
+use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Barrier;
@@ -56,6 +57,7 @@ fn launch_of(command: &[&str]) -> (Launch<'static>, File) {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         identity: None,
         stderr: pipe.write.try_clone().unwrap(),
+        called: None,
         stdin: None,
         stdout: pipe.write,
         cgroup: None,
@@ -119,6 +121,16 @@ fn alone(test: &str, dir: &Path) -> Option<PathBuf> {
     let was_to_die = exit.signal == Some(libc::SIGKILL);
     assert!(was_to_die || exit.code == Some(0) && output.contains("1 passed"), "{exit}: {output}");
     None
+}
+
+#[test]
+fn its_stdin_is_what_it_was_given_or_empty() {
+    let nothing = output_of(&["cat"], |_| {});
+    assert_eq!(nothing, "");
+    let (mut here, there) = UnixStream::pair().unwrap();
+    here.write_all(b"told through stdin").unwrap();
+    drop(here);
+    assert_eq!(output_of(&["cat"], |launch| launch.stdin = Some(there.into())), "told through stdin");
 }
 
 #[test]
