@@ -325,7 +325,8 @@ fn is_forwarded(name: &HeaderName) -> bool {
 /// What stands behind a body decides nothing that a head does (RFC 9110, 6.5.1): hyper leaves away most of that, this is
 /// the rest.
 pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    strip_hop_by_hop(trailers);
+    let seen = Seen::of(trailers);
+    strip_hop_by_hop(trailers, seen);
     for name in [header::COOKIE, header::EXPECT] {
         trailers.remove(name);
     }

@@ -17,6 +17,8 @@ use crate::api::{EventKind, ExitReason, Health, Refusal, RefusalCode, Slot};
 use jiff::Timestamp;
 use std::time::Duration;
 
+/// Bad releases remembered: far more than are kept on the disk.
+const BAD_KEPT: usize = 50;
 /// Outcomes remembered for those who wait for them.
 const OUTCOMES_KEPT: usize = 8;
 /// A failed rollover cost a whole start: the next one that nobody asked for waits so many times longer than a restart.
@@ -313,6 +315,8 @@ impl Supervisor {
         let release = app.cast(failed).release.clone();
         if let Some(release) = release.as_ref().filter(|release| !app.bad.contains(&release.id)) {
             app.bad.push(release.id.clone());
+            let oldest = app.bad.len().saturating_sub(BAD_KEPT);
+            app.bad.drain(..oldest);
         }
         app.conclude(retreat.number, Outcome::Failed(format!("{why}; {back} has the traffic again")));
         app.cast_mut(failed).replaced_for = ExitReason::Unhealthy;

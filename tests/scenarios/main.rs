@@ -10,6 +10,7 @@ mod drain;
 mod health;
 mod held_port;
 mod jobs;
+mod phases;
 mod random;
 mod requests;
 mod rolled_apply;

@@ -300,6 +300,11 @@ impl Play {
     fn rest(mut self) {
         self.world.calm();
         self.world.advance(secs(240));
+        // Somebody's nightly restart may have come just now.
+        let lately = self.world.mono - secs(120);
+        if self.world.log.iter().any(|(at, said)| *at >= lately && said.message.ends_with("by cron_restart")) {
+            self.world.advance(secs(150));
+        }
         let world = &self.world;
         let rolls_over =
             |app: &Config| app.apps.iter().filter(|app| app.rolls_over()).map(|app| app.name.clone()).collect();

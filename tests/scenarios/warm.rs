@@ -399,3 +399,17 @@ fn who_loses_a_staged_slot_is_told() {
         "the staged slot (blue) was overtaken by a restart"
     );
 }
+
+#[test]
+fn bad_releases_of_long_ago_are_forgotten() {
+    let mut world = up();
+    for id in 0..60 {
+        let id = world.activate("current", release(&id.to_string()));
+        world.until("warm", |world| world.phase("current") == Some(OtherPhase::Warm));
+        world.crash("current", code(1));
+        world.failure(id);
+        world.advance(secs(1));
+    }
+    let bad = &world.saves.last().unwrap()["current"].bad;
+    assert_eq!((bad.len(), bad[0].as_str(), bad[49].as_str()), (50, "10", "59"));
+}

@@ -1,11 +1,12 @@
 //! `kill -9` of the worker and of the supervisor, under load.
 
-use crate::ledger::{Kind, Outcome, Row};
+use crate::ledger::{Outcome, Row};
 use crate::load::{ALL_KINDS, Load};
 use crate::machine::{is_alive, signal};
-use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use crate::story::{LONG_DRAIN, Story, after_some, is_unanswered, tell};
 use infissi::linux::proc::{ProcTable, command};
 use nix::sys::signal::Signal;
+use std::time::Duration;
 
 /// The supervisor's child that is the proxy worker.
 fn worker(story: &Story) -> i32 {
@@ -34,15 +35,35 @@ fn kill_minus_nine_of_the_worker_refuses_nobody_and_costs_only_what_was_in_fligh
     load.wait_for_each(3);
     let ledger = load.end();
     tell("three dead workers", &ledger);
-    ledger.assert_only(|row| {
-        let in_flight = deaths.iter().any(|(killed, gone)| row.at <= *gone && row.at + row.took >= *killed);
-        // The client saw the end before it wrote: it lost a connection and no request.
-        let only_the_connection = row.outcome == Outcome::ResetBeforeSend && row.kept;
-        let broken = [Outcome::ResetAfterSend, Outcome::EarlyEof, Outcome::Truncated].contains(&row.outcome);
-        only_the_connection || broken && in_flight
-    });
+    ledger.assert_only(|row| cost_by(&deaths, row));
     assert_eq!(story.app()["restarts"], 0, "the app is not concerned");
     assert_eq!(ledger.answers().len(), 1, "nor is it replaced\n{ledger}");
+}
+
+#[test]
+fn a_worker_that_dies_in_the_middle_of_a_swap_does_not_spoil_it() {
+    let story = Story::start(LONG_DRAIN);
+    let load = Load::start(story.plan());
+    let mut deaths = Vec::new();
+    // Before the swap, about at it, and while the old slot drains.
+    for phase in ["starting", "draining", "draining"] {
+        after_some(&load, 150);
+        let pid = worker(&story);
+        let restart = story.server.follow(&["restart", "web"]);
+        story.server.wait_until(phase, || story.app()["other"]["phase"] == phase);
+        let killed = load.age();
+        signal(pid, Signal::SIGKILL);
+        story.server.wait_until("the worker to be gone", || !is_alive(pid));
+        deaths.push((killed, load.age()));
+        restart.end().ok();
+        story.server.wait_until("another worker", || worker(&story) != pid);
+    }
+    after_some(&load, 200);
+    let ledger = load.end();
+    tell("workers that die in the middle of swaps", &ledger);
+    ledger.assert_only(|row| cost_by(&deaths, row));
+    assert_eq!((&story.app()["swaps"], &story.app()["restarts"]), (&3.into(), &0.into()));
+    assert_eq!(ledger.answers().len(), 4, "{ledger}");
 }
 
 #[test]
@@ -57,17 +78,26 @@ fn kill_minus_nine_of_the_supervisor_is_nothing_that_clients_notice() {
     tell("a dead supervisor", &ledger);
     ledger.assert_nothing_lost(ALL_KINDS);
 
-    // Its successor has the port at once, and starts the app afresh: requests are held meanwhile.
-    let kinds = [Kind::Fresh];
-    let load = Load::start(story.plan().kinds(&kinds));
-    after_some(&load, 20);
+    // Its successor ends what it finds and starts the app afresh. The port stays open, later requests are held.
+    let load = Load::start(story.plan());
+    after_some(&load, 200);
+    let began = load.age();
     story.server.run();
     story.server.wait_status("web", "online");
-    after_some(&load, 50);
+    let online = load.age();
+    after_some(&load, 300);
+    load.wait_for_each(4);
     let ledger = load.end();
     tell("a new supervisor", &ledger);
-    assert_eq!(ledger.with(&Outcome::Refused), 0, "{ledger}");
-    let last = ledger.rows.iter().rev().take(10).all(|row: &Row| row.outcome == Outcome::Ok);
-    assert!(last, "{ledger}");
-    assert!(ledger.failed().count() < 10, "{ledger}");
+    ledger.assert_only(|row| is_unanswered(row) && row.at < online && row.at + row.took > began);
+    assert_eq!(ledger.answers().len(), 2, "{ledger}");
+}
+
+/// What the death of a worker, between these two times, may cost.
+fn cost_by(deaths: &[(Duration, Duration)], row: &Row) -> bool {
+    let in_flight = deaths.iter().any(|(killed, gone)| row.at <= *gone && row.at + row.took >= *killed);
+    // The client saw the end before it wrote: it lost a connection and no request.
+    let only_the_connection = row.outcome == Outcome::ResetBeforeSend && row.kept;
+    let broken = [Outcome::ResetAfterSend, Outcome::EarlyEof, Outcome::Truncated].contains(&row.outcome);
+    only_the_connection || broken && in_flight
 }

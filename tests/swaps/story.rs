@@ -1,6 +1,6 @@
 //! A supervised demo app behind the proxy, and clients that keep a ledger.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Outcome, Row};
 use crate::load::{Load, Plan};
 use crate::machine::{eventually, free_port, get, print};
 use crate::server::{Server, Setup};
@@ -130,4 +130,10 @@ pub(crate) fn tell(story: &str, ledger: &Ledger) {
 /// The long runs are for a machine that has the time: `.ci/run` asks for them.
 pub(crate) fn is_soak() -> bool {
     std::env::var_os("INFISSI_SOAK").is_some()
+}
+
+/// Somebody was gone before the answer, or before its end.
+pub(crate) fn is_unanswered(row: &Row) -> bool {
+    let broken = [Outcome::EarlyEof, Outcome::ResetAfterSend, Outcome::Truncated];
+    broken.contains(&row.outcome) || matches!(row.outcome, Outcome::ByProxy(502..=504))
 }
