@@ -15,6 +15,7 @@ use tokio::time::Instant;
 type Next<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
 /// A client's body; empty when the request has none, or is sent again.
+#[derive(Default)]
 pub(super) struct RequestBody(Option<(Incoming, Rc<Wire>)>);
 
 impl RequestBody {
@@ -207,10 +208,6 @@ impl Answering {
 
     pub(super) fn since(&self) -> Instant {
         self.since
-    }
-
-    pub(super) fn take_claim(&mut self) -> Option<Claim> {
-        self.claim.take()
     }
 
     pub(super) fn answered(&mut self, ok: bool) {

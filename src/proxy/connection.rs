@@ -9,7 +9,6 @@ use super::wire::{ClientStream, Late, Settled, Wire};
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -45,10 +44,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
     let wire = Rc::new(Wire::new(Instant::now()));
     let _member = Member::of(&app, &wire);
     let forward = Rc::new(Forward { app: app.clone(), wire: wire.clone(), client: Client::new(peer, public) });
-    let service = service_fn(move |request| {
-        let answer = forward.clone().request(request);
-        async move { Ok::<_, Infallible>(answer.await) }
-    });
+    let service = service_fn(move |request| forward.clone().request(request));
     let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
     let mut connection = Builder::new()
         .max_header_size(head)

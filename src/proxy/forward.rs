@@ -10,7 +10,8 @@ use super::upstream::{Broken, Upstream, is_repeatable};
 use super::wire::Wire;
 use hyper::body::{Body, Incoming};
 use hyper::http::header::{ACCEPT, CONNECTION, HeaderValue, UPGRADE};
-use hyper::http::{HeaderMap, Request, Response, StatusCode, response};
+use hyper::http::{HeaderMap, Request, Response, StatusCode};
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,53 +27,81 @@ pub(super) struct Forward {
     pub(super) client: Client,
 }
 
+/// A request whose head has been looked at.
+struct Begun {
+    request: Request<RequestBody>,
+    deployment: Option<String>,
+    wants_upgrade: bool,
+    accept: Option<HeaderValue>,
+    answering: Answering,
+    checked: Result<(), Own>,
+}
+
 impl Forward {
-    pub(super) async fn request(self: Rc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
+    /// The service of the client's connection. What needs no waiting is done before the future is made, which so stays
+    /// small: it is moved with each request, and its place is kept for the next one.
+    pub(super) fn request(
+        self: Rc<Self>,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
+        let mut begun = self.begin(request);
+        async move {
+            let answered = match begun.checked {
+                Ok(()) => self.exchange(&mut begun).await,
+                Err(own) => Err(own),
+            };
+            Ok(match answered {
+                Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    Box::pin(self.switch(answered, begun.answering, begun.wants_upgrade)).await
+                }
+                Ok(answered) => self.answer(answered, begun.answering),
+                Err(own) => {
+                    let accept = begun.accept.map(|accept| (ACCEPT, accept));
+                    self.own(own, &HeaderMap::from_iter(accept), begun.answering)
+                }
+            })
+        }
+    }
+
+    fn begin(&self, request: Request<Incoming>) -> Begun {
         let answering = Answering::new(self.app.clone(), self.wire.clone(), Instant::now());
         let (mut parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         let seen = Seen::of(&parts.headers);
-        let is_sound = self.wire.request_begins(parts.version, has_body);
-        let checked = match is_sound {
+        let checked = match self.wire.request_begins(parts.version, has_body) {
             true => head::check(&parts, seen, has_body),
             false => Err(Own::malformed("The request says two things about its length or has a fragment.")),
         };
-        if let Err(own) = checked {
-            self.app.counters().refused();
-            return self.own(own, &parts.headers, answering);
+        let (mut deployment, mut wants_upgrade) = (None, false);
+        match checked {
+            Ok(()) => {
+                let upgrade = head::upgrade(&parts, seen, has_body);
+                wants_upgrade = upgrade.is_some();
+                deployment = head::deployment(&parts, seen);
+                head::to_origin(&mut parts, seen, &self.client, self.app.trusts(self.client.address), upgrade);
+            }
+            Err(_) => self.app.counters().refused(),
         }
-        let upgrade = head::upgrade(&parts, seen, has_body);
-        let wants_upgrade = upgrade.is_some();
-        let deployment = head::deployment(&parts, seen);
-        head::to_origin(&mut parts, seen, &self.client, self.app.trusts(self.client.address), upgrade);
         let accept = parts.headers.get(ACCEPT).cloned();
         let request = Request::from_parts(parts, RequestBody::new(body, self.wire.clone()));
-        match self.exchange(request, deployment.as_deref(), &answering).await {
-            Ok(Answered { response, upstream, claim }) => {
-                self.answer(response, upstream, answering.claimed(claim), wants_upgrade).await
-            }
-            Err(own) => {
-                let accept = accept.map(|accept| HeaderMap::from_iter([(ACCEPT, accept)]));
-                self.own(own, &accept.unwrap_or_default(), answering)
-            }
-        }
+        Begun { request, deployment, wants_upgrade, accept, answering, checked }
     }
 
     /// Finds an instance that answers. Whatever is tried again is known not to have been executed, or may be executed twice.
-    async fn exchange(
-        &self,
-        mut request: Request<RequestBody>,
-        deployment: Option<&str>,
-        answering: &Answering,
-    ) -> Result<Answered, Own> {
+    async fn exchange(&self, begun: &mut Begun) -> Result<Answered, Own> {
+        let (request, deployment, since) = (&mut begun.request, begun.deployment.as_deref(), begun.answering.since());
         let mut failed = Failed::default();
         let mut is_retry = false;
         loop {
-            let mut claim = self.claim(deployment, failed, answering.since()).await?;
+            let first = if failed.times == 0 { self.app.claim(deployment, None) } else { None };
+            let mut claim = match first {
+                Some(claim) => claim,
+                None => Box::pin(self.wait(deployment, failed, since)).await?,
+            };
             let target = claim.target().clone();
             let pooled = match is_retry {
                 true => None,
-                false => target.pool.take(Instant::now(), is_repeatable(&request)),
+                false => target.pool.take(Instant::now(), is_repeatable(request)),
             };
             let upstream = match pooled {
                 Some(upstream) => Ok(upstream),
@@ -84,11 +113,11 @@ impl Forward {
                 failed.once_more(target.id);
                 continue;
             };
-            match or_cut(&target, upstream.exchange(request, &self.wire.hush)).await? {
+            match or_cut(&target, upstream.exchange(std::mem::take(request), &self.wire.hush)).await? {
                 Ok(response) => return Ok(Answered { response, upstream, claim }),
                 // A connection that ended while it rested.
                 Err(Broken::Unsent(unsent)) => {
-                    request = *unsent;
+                    *request = *unsent;
                     if !upstream.is_reused() {
                         self.app.counters().upstream_error();
                         failed.once_more(target.id);
@@ -96,7 +125,7 @@ impl Forward {
                 }
                 Err(Broken::Sent(Some(again))) => {
                     self.app.counters().retry();
-                    request = *again;
+                    *request = *again;
                     is_retry = true;
                 }
                 Err(Broken::Sent(None)) if self.wire.is_request_broken() => {
@@ -114,7 +143,7 @@ impl Forward {
 
     /// Claims an instance, or waits for one. After a first failure another one is asked at once; after that whoever is
     /// there, each time after a pause: they may all refuse for as long as the request is held.
-    async fn claim(&self, deployment: Option<&str>, failed: Failed, since: Instant) -> Result<Claim, Own> {
+    async fn wait(&self, deployment: Option<&str>, failed: Failed, since: Instant) -> Result<Claim, Own> {
         let deadline = since + self.app.hold_time();
         if failed.times == 1
             && let Some(claim) = self.app.claim(deployment, failed.last)
@@ -130,29 +159,15 @@ impl Forward {
         }
     }
 
-    async fn answer(
-        &self,
-        response: Response<Incoming>,
-        upstream: Box<Upstream>,
-        mut answering: Answering,
-        wants_upgrade: bool,
-    ) -> Response<AnswerBody> {
+    fn answer(&self, answered: Answered, answering: Answering) -> Response<AnswerBody> {
+        let Answered { response, mut upstream, claim } = answered;
+        let mut answering = answering.claimed(claim);
         let (mut parts, body) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return match answering.take_claim() {
-                Some(claim) if wants_upgrade => Box::pin(self.switch(parts, upstream, claim, answering)).await,
-                Some(_) | None => {
-                    self.app.counters().upstream_error();
-                    self.own(Own::BROKEN, &HeaderMap::new(), answering)
-                }
-            };
-        }
         self.app.counters().answer(parts.status.as_u16());
         answering.answered(!parts.status.is_server_error());
         if !body.is_end_stream() && head::is_event_stream(&parts) {
             answering.is_stream();
         }
-        let mut upstream = upstream;
         upstream.announces(head::to_client(&mut parts));
         if self.app.is_leaving() {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -161,13 +176,14 @@ impl Forward {
     }
 
     /// The instance has agreed to another protocol: once the client knows, its bytes are the two's own.
-    async fn switch(
-        &self,
-        mut parts: response::Parts,
-        upstream: Box<Upstream>,
-        mut claim: Claim,
-        mut answering: Answering,
-    ) -> Response<AnswerBody> {
+    async fn switch(&self, answered: Answered, mut answering: Answering, wants_upgrade: bool) -> Response<AnswerBody> {
+        let Answered { response, upstream, mut claim } = answered;
+        let (mut parts, _) = response.into_parts();
+        if !wants_upgrade {
+            self.app.counters().upstream_error();
+            claim.answered(false);
+            return self.own(Own::BROKEN, &HeaderMap::new(), answering);
+        }
         let target = claim.target().clone();
         let (origin, early) = match or_cut(&target, upstream.into_stream()).await {
             Ok(stream) => stream,

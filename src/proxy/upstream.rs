@@ -5,6 +5,7 @@ use super::hush::Hush;
 use super::{gather, head};
 use crate::linux::descriptors;
 use hyper::body::{Body, Incoming};
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -13,7 +14,7 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -83,15 +84,24 @@ impl Upstream {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn exchange(
+    pub(super) fn exchange(
         &mut self,
         request: Request<RequestBody>,
         hush: &Hush,
-    ) -> Result<Response<Incoming>, Broken> {
+    ) -> impl Future<Output = Result<Response<Incoming>, Broken>> {
         self.line.has_heard.set(false);
         self.line.keeps.set(self.is_reused && is_repeatable(&request));
         self.line.kept.borrow_mut().clear();
-        let mut answer = pin!(self.sender.try_send_request(request));
+        // Not in its place: it has room for the request, and would be moved along with whatever waits for it.
+        let answer = Box::pin(self.sender.try_send_request(request));
+        self.answered(answer, hush)
+    }
+
+    async fn answered(
+        &mut self,
+        mut answer: Pin<Box<impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>>,
+        hush: &Hush,
+    ) -> Result<Response<Incoming>, Broken> {
         let answered = poll_fn(|cx| {
             let has_ended = self.poll(cx, hush).is_ready();
             // Whatever arrives does so in the poll above, which wakes this task by the socket.

@@ -90,20 +90,27 @@ fn a_connection_that_ended_while_it_rested_costs_no_request() {
 
 #[test]
 fn an_idempotent_request_is_sent_again_when_a_used_connection_ends_without_an_answer() {
-    let origin = Origin::new(|mut connection, number| {
-        connection.head();
-        connection.send(OK);
-        connection.head();
+    let (told, tells) = mpsc::channel();
+    let origin = Origin::new(move |mut connection, number| {
         if number == 1 {
-            return;
+            connection.head();
+            connection.send(OK);
         }
-        connection.send(OK);
-        connection.head();
+        told.send(connection.head()).unwrap();
+        if number == 2 {
+            connection.send(OK);
+            connection.head();
+        }
     });
     let proxy = Proxy::before(&[&origin]);
     let mut client = proxy.client();
     assert_eq!(status(&client.get("/").0), 200);
-    assert_eq!(status(&client.get("/").0), 200);
+    client
+        .send("DELETE /a?b=c%20d HTTP/1.1\r\nHost: a\r\nCookie: a=b; c=d\r\nX-Empty:\r\nX-Two: 1\r\nX-Two: 2\r\n\r\n");
+    assert_eq!(status(&client.answer().0), 200);
+    let (first, again) = (tells.recv_timeout(LONG).unwrap(), tells.recv_timeout(LONG).unwrap());
+    assert!(first.starts_with("DELETE /a?b=c%20d HTTP/1.1\r\n") && first.contains("cookie: a=b; c=d\r\n"), "{first}");
+    assert_eq!(first, again);
     assert_eq!(origin.connections(), 2);
     assert_eq!(proxy.figures().retries, 1);
 }
