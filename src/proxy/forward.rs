@@ -186,7 +186,8 @@ impl Forward {
         }
         let target = claim.target().clone();
         let (origin, early) = match or_cut(&target, upstream.into_stream()).await {
-            Ok(stream) => stream,
+            Ok(Some(stream)) => stream,
+            Ok(None) => return self.own(Own::BROKEN, &HeaderMap::new(), answering),
             Err(own) => return self.own(own, &HeaderMap::new(), answering),
         };
         let upgrade = parts.headers.remove(UPGRADE);

@@ -4,6 +4,7 @@ use super::body::RequestBody;
 use super::hush::Hush;
 use super::{gather, head};
 use crate::linux::descriptors;
+use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
@@ -20,6 +21,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 
 /// What an origin that announces nothing keeps an idle connection for: Node's default.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -38,7 +40,8 @@ struct Line {
 
 pub(super) struct Upstream {
     sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<OriginStream>, RequestBody>,
+    /// None once it has ended without an answer.
+    connection: Option<Connection<TokioIo<OriginStream>, RequestBody>>,
     /// The number of its socket, which lives in `connection`.
     socket: RawFd,
     line: Rc<Line>,
@@ -67,6 +70,7 @@ impl Upstream {
         let handshake = Builder::new().max_buf_size(BUFFER).handshake(stream).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let keep_alive = DEFAULT_KEEP_ALIVE;
+        let connection = Some(connection);
         Ok(Box::new(Upstream { sender, connection, socket, line, is_reused: false, has_ended: false, keep_alive }))
     }
 
@@ -92,8 +96,9 @@ impl Upstream {
         self.line.has_heard.set(false);
         self.line.keeps.set(self.is_reused && is_repeatable(&request));
         self.line.kept.borrow_mut().clear();
-        // Not in its place: it has room for the request, and would be moved along with whatever waits for it.
-        let answer = Box::pin(self.sender.try_send_request(request));
+        // Boxed, for it has room for the request, and would be moved along with whatever waits for it. Unconstrained, for
+        // it is asked without a waker, and must not say that it is not there when the task has done enough for a turn.
+        let answer = Box::pin(unconstrained(self.sender.try_send_request(request)));
         self.answered(answer, hush)
     }
 
@@ -105,9 +110,17 @@ impl Upstream {
         let answered = poll_fn(|cx| {
             let has_ended = self.poll(cx, hush).is_ready();
             // Whatever arrives does so in the poll above, which wakes this task by the socket.
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let mut nobody = Context::from_waker(Waker::noop());
+            match answer.as_mut().poll(&mut nobody) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending if has_ended => Poll::Ready(None),
+                Poll::Pending if has_ended => {
+                    // One that ended while it rested has not looked at the request, and gives it back.
+                    self.connection = None;
+                    Poll::Ready(match answer.as_mut().poll(&mut nobody) {
+                        Poll::Ready(answered) => Some(answered),
+                        Poll::Pending => None,
+                    })
+                }
                 Poll::Pending => Poll::Pending,
             }
         });
@@ -134,8 +147,10 @@ impl Upstream {
     }
 
     fn poll_with(&mut self, waker: &Waker) -> Poll<()> {
-        if !self.has_ended {
-            std::task::ready!(Pin::new(&mut self.connection).poll(&mut Context::from_waker(waker))).ok();
+        if let Some(connection) = &mut self.connection
+            && !self.has_ended
+        {
+            std::task::ready!(Pin::new(connection).poll(&mut Context::from_waker(waker))).ok();
             self.has_ended = true;
         }
         Poll::Ready(())
@@ -154,11 +169,11 @@ impl Upstream {
     }
 
     /// After a 101: the socket, and what the instance has already sent in the new protocol.
-    pub(super) async fn into_stream(mut self: Box<Self>) -> (TcpStream, bytes::Bytes) {
+    pub(super) async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
         // The connection has nothing more to say in HTTP.
         poll_fn(|cx| self.poll_with(cx.waker())).await;
-        let parts = self.connection.into_parts();
-        (parts.io.into_inner().stream, parts.read_buf)
+        let parts = self.connection?.into_parts();
+        Some((parts.io.into_inner().stream, parts.read_buf))
     }
 }
 
