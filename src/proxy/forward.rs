@@ -185,7 +185,8 @@ impl Forward {
             return self.own(Own::BROKEN, &HeaderMap::new(), answering);
         }
         let target = claim.target().clone();
-        let (origin, early) = match or_cut(&target, upstream.into_stream()).await {
+        let switched = or_cut(&target, upstream.into_stream()).await;
+        let (origin, early) = match switched.and_then(|stream| stream.ok_or(Own::BROKEN)) {
             Ok(stream) => stream,
             Err(own) => return self.own(own, &HeaderMap::new(), answering),
         };

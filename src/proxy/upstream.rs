@@ -38,7 +38,8 @@ struct Line {
 
 pub(super) struct Upstream {
     sender: SendRequest<RequestBody>,
-    connection: Connection<TokioIo<OriginStream>, RequestBody>,
+    /// None when it has ended before it took a request.
+    connection: Option<Connection<TokioIo<OriginStream>, RequestBody>>,
     /// The number of its socket, which lives in `connection`.
     socket: RawFd,
     line: Rc<Line>,
@@ -67,6 +68,7 @@ impl Upstream {
         let handshake = Builder::new().max_buf_size(BUFFER).handshake(stream).await;
         let (sender, connection) = handshake.map_err(io::Error::other)?;
         let keep_alive = DEFAULT_KEEP_ALIVE;
+        let connection = Some(connection);
         Ok(Box::new(Upstream { sender, connection, socket, line, is_reused: false, has_ended: false, keep_alive }))
     }
 
@@ -107,7 +109,14 @@ impl Upstream {
             // Whatever arrives does so in the poll above, which wakes this task by the socket.
             match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending if has_ended => Poll::Ready(None),
+                Poll::Pending if has_ended => {
+                    // What it has not begun to send, it gives back when it goes.
+                    self.connection = None;
+                    Poll::Ready(match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                        Poll::Ready(answered) => Some(answered),
+                        Poll::Pending => None,
+                    })
+                }
                 Poll::Pending => Poll::Pending,
             }
         });
@@ -134,8 +143,10 @@ impl Upstream {
     }
 
     fn poll_with(&mut self, waker: &Waker) -> Poll<()> {
-        if !self.has_ended {
-            std::task::ready!(Pin::new(&mut self.connection).poll(&mut Context::from_waker(waker))).ok();
+        if let Some(connection) = &mut self.connection
+            && !self.has_ended
+        {
+            std::task::ready!(Pin::new(connection).poll(&mut Context::from_waker(waker))).ok();
             self.has_ended = true;
         }
         Poll::Ready(())
@@ -154,11 +165,11 @@ impl Upstream {
     }
 
     /// After a 101: the socket, and what the instance has already sent in the new protocol.
-    pub(super) async fn into_stream(mut self: Box<Self>) -> (TcpStream, bytes::Bytes) {
+    pub(super) async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, bytes::Bytes)> {
         // The connection has nothing more to say in HTTP.
         poll_fn(|cx| self.poll_with(cx.waker())).await;
-        let parts = self.connection.into_parts();
-        (parts.io.into_inner().stream, parts.read_buf)
+        let parts = self.connection?.into_parts();
+        Some((parts.io.into_inner().stream, parts.read_buf))
     }
 }
 
