@@ -12,12 +12,15 @@ use hyper::body::{Body, Incoming};
 use hyper::http::header::{ACCEPT, CONNECTION, HeaderValue, UPGRADE};
 use hyper::http::{HeaderMap, Request, Response, StatusCode};
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 /// Between two attempts to reach the only instance there is.
 const PAUSE: Duration = Duration::from_millis(50);
+/// A connection on this machine takes microseconds, unless nobody accepts and the queue is full.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the requests of one connection share.
 #[derive(Debug)]
@@ -105,7 +108,7 @@ impl Forward {
             };
             let upstream = match pooled {
                 Some(upstream) => Ok(upstream),
-                None => Box::pin(or_cut(&target, Upstream::connect(target.address))).await?,
+                None => Box::pin(or_cut(&target, connect(&target))).await?,
             };
             let Ok(mut upstream) = upstream else {
                 self.app.counters().upstream_error();
@@ -232,6 +235,11 @@ struct Answered {
     response: Response<Incoming>,
     upstream: Box<Upstream>,
     claim: Claim,
+}
+
+/// One that does not even take a connection gets nothing sent, so that another may be tried.
+async fn connect(target: &Target) -> io::Result<Box<Upstream>> {
+    timeout(CONNECT_PATIENCE, Upstream::connect(target.address)).await?
 }
 
 /// Whatever the order to cut the instance leaves unanswered is broken.

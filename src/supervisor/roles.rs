@@ -82,7 +82,7 @@ impl Supervisor {
             let detail = format!("{detail}, {danger}");
             return self.end_dangerous(place, detail, now);
         }
-        if self.apps[i].rising().is_some_and(|rollover| !rollover.staged) || self.apps[i].retry_at > now.mono {
+        if !self.apps[i].has_room() || self.apps[i].retry_at > now.mono {
             return;
         }
         self.announce(Some(place), EventKind::Breach, None, format!("{detail}: it is replaced while it goes on"));

@@ -129,6 +129,15 @@ impl App {
         of_slot().next().is_some() && counted.into_iter().all(|instance| instance.is_online_in(generation))
     }
 
+    /// Is the other slot free for a rollover that nobody asked for? What still drains there is let finish.
+    pub(super) fn has_room(&self) -> bool {
+        match &self.other {
+            Other::Empty => true,
+            Other::Rising(rollover) => rollover.staged,
+            Other::Retiring(_) => false,
+        }
+    }
+
     /// Somebody answers requests.
     pub(super) fn serves(&self) -> bool {
         let online = |state: &State| matches!(state, State::Online { .. });
@@ -390,8 +399,7 @@ impl Supervisor {
             let online = matches!(instance.state, State::Online { .. });
             instance.slot == app.slot && online && instance.health() == Health::Unhealthy
         };
-        let is_free = app.rising().is_none_or(|rollover| rollover.staged);
-        self.wanted(i) && app.config.rolls_over() && is_free && app.instances.iter().any(sick)
+        self.wanted(i) && app.config.rolls_over() && app.has_room() && app.instances.iter().any(sick)
     }
 
     /// When the next step of the other slot, or the next attempt to heal, is due.

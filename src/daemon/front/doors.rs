@@ -1,6 +1,7 @@
 //! The public addresses: opened once, told to the worker, kept here so that no worker's death refuses a connection.
 
 use crate::daemon::launch::who;
+use crate::linux::descriptors::MOST_DESCRIPTORS;
 use crate::linux::{listener, ports};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
@@ -58,6 +59,10 @@ impl Doors {
     /// Somebody has it, or the machine is against it.
     pub(super) fn open(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<Door, Trouble> {
         self.closing.retain(|(_, since)| now.saturating_sub(*since) < CLOSING);
+        if self.open.len() >= MOST_DESCRIPTORS {
+            let why = format!("{MOST_DESCRIPTORS} public addresses are open already, and the worker takes no more");
+            return Err(Trouble::Refused(why));
+        }
         let socket = listener::open(address).map_err(|error| self.trouble(address, &error))?;
         Ok(self.add(app, address, Arc::new(socket.into())))
     }

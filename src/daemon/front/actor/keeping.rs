@@ -168,7 +168,10 @@ impl Actor {
         worker.order(Order::Attach { protocol: PROTOCOL });
         let hello = timeout(HELLO_PATIENCE, self.news.recv()).await;
         let Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) = hello else {
-            warn!("a proxy worker of an earlier supervisor is there and says nothing");
+            warn!("a proxy worker of an earlier supervisor is there and says nothing: it is told to leave");
+            // When it comes to itself, it must not go on at ports that it no longer has routes for.
+            worker.order(Order::Leave);
+            self.leaving.push(worker);
             return Met::Nobody;
         };
         self.adopt(listeners, sockets);
