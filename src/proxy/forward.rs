@@ -185,9 +185,9 @@ impl Forward {
             return self.own(Own::BROKEN, &HeaderMap::new(), answering);
         }
         let target = claim.target().clone();
-        let switched = or_cut(&target, upstream.into_stream()).await;
-        let (origin, early) = match switched.and_then(|stream| stream.ok_or(Own::BROKEN)) {
-            Ok(stream) => stream,
+        let (origin, early) = match or_cut(&target, upstream.into_stream()).await {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return self.own(Own::BROKEN, &HeaderMap::new(), answering),
             Err(own) => return self.own(own, &HeaderMap::new(), answering),
         };
         let upgrade = parts.headers.remove(UPGRADE);

@@ -4,6 +4,7 @@ use super::body::RequestBody;
 use super::hush::Hush;
 use super::{gather, head};
 use crate::linux::descriptors;
+use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
@@ -20,6 +21,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 
 /// What an origin that announces nothing keeps an idle connection for: Node's default.
 const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
@@ -38,7 +40,7 @@ struct Line {
 
 pub(super) struct Upstream {
     sender: SendRequest<RequestBody>,
-    /// None when it has ended before it took a request.
+    /// None once it has ended without an answer.
     connection: Option<Connection<TokioIo<OriginStream>, RequestBody>>,
     /// The number of its socket, which lives in `connection`.
     socket: RawFd,
@@ -94,8 +96,9 @@ impl Upstream {
         self.line.has_heard.set(false);
         self.line.keeps.set(self.is_reused && is_repeatable(&request));
         self.line.kept.borrow_mut().clear();
-        // Not in its place: it has room for the request, and would be moved along with whatever waits for it.
-        let answer = Box::pin(self.sender.try_send_request(request));
+        // Boxed, for it has room for the request, and would be moved along with whatever waits for it. Unconstrained, for
+        // it is asked without a waker, and must not say that it is not there when the task has done enough for a turn.
+        let answer = Box::pin(unconstrained(self.sender.try_send_request(request)));
         self.answered(answer, hush)
     }
 
@@ -107,12 +110,13 @@ impl Upstream {
         let answered = poll_fn(|cx| {
             let has_ended = self.poll(cx, hush).is_ready();
             // Whatever arrives does so in the poll above, which wakes this task by the socket.
-            match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            let mut nobody = Context::from_waker(Waker::noop());
+            match answer.as_mut().poll(&mut nobody) {
                 Poll::Ready(answered) => Poll::Ready(Some(answered)),
                 Poll::Pending if has_ended => {
-                    // What it has not begun to send, it gives back when it goes.
+                    // One that ended while it rested has not looked at the request, and gives it back.
                     self.connection = None;
-                    Poll::Ready(match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(match answer.as_mut().poll(&mut nobody) {
                         Poll::Ready(answered) => Some(answered),
                         Poll::Pending => None,
                     })
@@ -165,7 +169,7 @@ impl Upstream {
     }
 
     /// After a 101: the socket, and what the instance has already sent in the new protocol.
-    pub(super) async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, bytes::Bytes)> {
+    pub(super) async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
         // The connection has nothing more to say in HTTP.
         poll_fn(|cx| self.poll_with(cx.waker())).await;
         let parts = self.connection?.into_parts();
