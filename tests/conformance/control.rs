@@ -90,3 +90,11 @@ fn nothing_is_found_in_plain_requests() {
     ];
     assert_eq!(faults(&mut Pipe::start(), &plain), Vec::<String>::new());
 }
+
+#[test]
+fn a_request_that_the_proxy_has_not_written_is_found_out() {
+    let forged =
+        "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Port: 1\r\nConnection: close\r\n\r\n";
+    let found = crate::random::check(&mut Pipe::start(), forged.as_bytes());
+    assert!(found.is_err_and(|fault| fault.contains("has not written")));
+}
