@@ -242,7 +242,9 @@ impl Wire {
     /// have seen enough.
     fn keeps_end_back(&self) -> bool {
         let is_served = matches!(self.phase.get(), Phase::Busy | Phase::Answered);
-        is_served && self.is_request_whole.get() && !self.is_stream.get()
+        // What is read already need not have been passed on.
+        let is_whole = || self.is_request_whole.get() || self.framing.borrow().is_whole(self.requests.get());
+        is_served && is_whole() && !self.is_stream.get()
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
