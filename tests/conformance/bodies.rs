@@ -106,11 +106,15 @@ fn a_client_that_says_no_more_gets_its_answer() {
     client.half_close();
     assert_eq!(client.final_answer("GET").text(), "hello");
     assert_eq!(client.read_to_end(), End::Closed);
-    let mut client = stage.says("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
-    client.half_close();
-    assert_eq!(client.final_answer("POST").text(), "hello");
-    assert_eq!(client.read_to_end(), End::Closed);
-    assert_eq!(stage.requests().len(), 2);
+    // Its end may overtake the body on the way to the instance.
+    for _ in 0..100 {
+        let mut client =
+            stage.says("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n");
+        client.half_close();
+        assert_eq!(client.final_answer("POST").text(), "hello");
+        assert_eq!(client.read_to_end(), End::Closed);
+    }
+    assert_eq!(stage.requests().len(), 101);
 }
 
 #[test]

@@ -34,17 +34,18 @@ impl Pipe {
     }
 }
 
-/// Until either end fails; then nothing more goes in either direction.
+/// Until one side has no more to say, which the other is told; or fails.
 fn pour(mut from: TcpStream, mut to: TcpStream) {
     let mut buffer = [0; 4096];
-    while let Ok(read @ 1..) = from.read(&mut buffer) {
-        if to.write_all(&buffer[..read]).is_err() {
-            break;
-        }
-    }
-    for stream in [from, to] {
+    loop {
+        let ends = match from.read(&mut buffer) {
+            Ok(0) => Shutdown::Write,
+            Ok(read) if to.write_all(&buffer[..read]).is_ok() => continue,
+            Ok(_) | Err(_) => Shutdown::Both,
+        };
         // The other direction may have ended it already.
-        let _ended = stream.shutdown(Shutdown::Both);
+        let _ended = to.shutdown(ends);
+        return;
     }
 }
 
