@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-/// Where nobody listens.
+/// An address where nobody listens. Not on 127.0.0.1, where another test may be given the port meanwhile.
 fn nowhere() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    let [.., high, low] = std::process::id().to_be_bytes();
+    TcpListener::bind((Ipv4Addr::new(127, 7, high, low.max(1)), 0)).unwrap().local_addr().unwrap()
 }
 
 #[test]
