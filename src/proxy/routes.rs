@@ -30,8 +30,8 @@ pub(crate) struct AppRoute {
     is_leaving: Rc<Cell<bool>>,
     counters: Rc<Counters>,
     crowd: Crowd,
-    /// Rotates, so that equally busy instances take turns.
-    turn: Cell<usize>,
+    /// Claims so far, so that equally busy instances take turns.
+    claims: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -98,7 +98,8 @@ impl AppRoute {
             && deployment != published.active_deployment.as_deref();
         let warm = if is_of_warm { self.least_busy(&published.warm, avoid) } else { None };
         let target = warm.or_else(|| self.least_busy(&published.active, avoid))?;
-        Some(target.claim(self.counters.clone()))
+        self.claims.set(self.claims.get() + 1);
+        Some(target.claim(self.counters.clone(), self.claims.get()))
     }
 
     /// Claims an instance, or waits for a publish that brings one.
@@ -134,12 +135,11 @@ impl AppRoute {
         Ok(())
     }
 
+    /// Of equally busy ones, the one whose last claim is the longest ago: whoever stands behind a busy one gets no more
+    /// than its share.
     fn least_busy<'t>(&self, targets: &'t [Rc<Target>], avoid: Option<u64>) -> Option<&'t Rc<Target>> {
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let (before, after) = targets.split_at(turn.checked_rem(targets.len()).unwrap_or(0));
-        let candidates = after.iter().chain(before).filter(|target| Some(target.id) != avoid);
-        candidates.min_by_key(|target| target.load())
+        let candidates = targets.iter().filter(|target| Some(target.id) != avoid);
+        candidates.min_by_key(|target| (target.load(), target.last_claim()))
     }
 
     fn publish(&self, published: Published) {
@@ -195,7 +195,7 @@ impl Routes {
             is_leaving: self.is_leaving.clone(),
             counters: Rc::new(Counters::new(self.news.clone())),
             crowd: Crowd::default(),
-            turn: Cell::new(0),
+            claims: Cell::new(0),
         });
         apps.insert(name.to_owned(), app.clone());
         app

@@ -26,6 +26,8 @@ pub(crate) struct Target {
     pub(crate) pool: Pool,
     requests: Cell<u64>,
     streams: Cell<u64>,
+    /// Which of its app's claims the last one was, counted from 1.
+    last_claim: Cell<u64>,
     answered: Cell<u64>,
     errors: Cell<u64>,
     standing: Cell<Standing>,
@@ -51,6 +53,7 @@ impl Target {
             pool: Pool::default(),
             requests: Cell::new(0),
             streams: Cell::new(0),
+            last_claim: Cell::new(0),
             answered: Cell::new(0),
             errors: Cell::new(0),
             standing: Cell::new(Standing::Routed),
@@ -60,8 +63,9 @@ impl Target {
         }
     }
 
-    /// Counts a request; dropping the claim uncounts it.
-    pub(super) fn claim(self: &Rc<Target>, app: Rc<Counters>) -> Claim {
+    /// Counts a request, the `number`th of its app; dropping the claim uncounts it.
+    pub(super) fn claim(self: &Rc<Target>, app: Rc<Counters>, number: u64) -> Claim {
+        self.last_claim.set(number);
         app.requests.set(app.requests.get() + 1);
         self.requests.set(self.requests.get() + 1);
         self.news.counted();
@@ -130,6 +134,11 @@ impl Target {
     /// What it is compared by when one is chosen.
     pub(super) fn load(&self) -> u64 {
         self.requests.get() + self.streams.get()
+    }
+
+    /// Which of equally busy ones is chosen: the smallest.
+    pub(super) fn last_claim(&self) -> u64 {
+        self.last_claim.get()
     }
 
     /// The pool goes before the report: Node closes only once nobody holds a connection to it.

@@ -63,7 +63,7 @@ fn a_swap_waits_for_what_takes_longer_than_it_and_for_connections_that_think() {
 #[test]
 fn three_instances_share_the_requests_and_are_replaced_together() {
     let story = Story::start(&format!("instances = 3\n{LONG_DRAIN}"));
-    let load = Load::start(story.plan().kinds(&[Kind::Fresh, Kind::Kept, Kind::Post, Kind::Slow]));
+    let load = Load::start(story.plan().kinds(&[Kind::Fresh, Kind::Kept, Kind::Post]));
     after_some(&load, 600);
     let before = load.end();
     before.assert_nothing_lost(&[Kind::Fresh, Kind::Kept, Kind::Post]);

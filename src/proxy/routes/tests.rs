@@ -50,6 +50,15 @@ fn the_least_busy_instance_is_chosen_and_equals_take_turns() {
 }
 
 #[test]
+fn behind_a_busy_instance_nobody_gets_more_than_its_share() {
+    let (routes, app, _) = routes();
+    routes.publish(route(&[1, 2, 3]));
+    let _slow = app.claim(None, None).unwrap();
+    let others: Vec<u64> = (0..6).map(|_| claimed(&app)).collect();
+    assert_eq!(others, [2, 3, 2, 3, 2, 3]);
+}
+
+#[test]
 fn an_instance_that_has_just_failed_is_avoided() {
     let (routes, app, _) = routes();
     routes.publish(route(&[1, 2]));
