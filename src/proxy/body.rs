@@ -1,30 +1,25 @@
 //! What is sent on: a request's body on its way to an instance, an answer's on its way to the client.
 
-use super::head;
 use super::routes::AppRoute;
 use super::target::Claim;
-use super::upstream::Upstream;
+use super::upstream::{Incomplete, Upstream};
 use super::wire::Wire;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use tokio::time::Instant;
 
 type Next<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
 /// A client's body; empty when the request has none, or is sent again.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct RequestBody(Option<(Incoming, Rc<Wire>)>);
 
 impl RequestBody {
     pub(super) fn new(body: Incoming, wire: Rc<Wire>) -> RequestBody {
         RequestBody((!body.is_end_stream()).then_some((body, wire)))
-    }
-
-    pub(super) fn none((): ()) -> RequestBody {
-        RequestBody(None)
     }
 }
 
@@ -34,12 +29,7 @@ impl Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Next<hyper::Error> {
         let Some((body, wire)) = &mut self.0 else { return Poll::Ready(None) };
-        let mut next = Pin::new(&mut *body).poll_frame(cx);
-        if let Poll::Ready(Some(Ok(frame))) = &mut next
-            && let Some(trailers) = frame.trailers_mut()
-        {
-            head::strip_trailers(trailers);
-        }
+        let next = Pin::new(&mut *body).poll_frame(cx);
         match &next {
             Poll::Pending => wire.waits_for_body(),
             Poll::Ready(None) => wire.request_is_whole(),
@@ -85,28 +75,22 @@ impl AnswerBody {
 
     /// An instance's answer, whose head is there. A body that came along with the head is taken at once, and the
     /// connection is free again.
-    pub(super) fn of(mut body: Incoming, upstream: Box<Upstream>, mut answering: Answering) -> AnswerBody {
-        if body.is_end_stream() {
-            answering.frees(upstream);
-            return AnswerBody::whole(Bytes::new(), answering);
-        }
-        let first = match answering.poll(&mut body) {
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) if body.is_end_stream() => {
-                    answering.frees(upstream);
-                    return AnswerBody::whole(data, answering);
-                }
-                Ok(data) => Some(Ok(Frame::data(data))),
-                Err(frame) => Some(Ok(frame)),
-            },
+    pub(super) fn of(mut upstream: Box<Upstream>, mut answering: Answering) -> AnswerBody {
+        let first = match upstream.take_frame() {
+            Ok(None) => None,
+            Ok(Some(frame)) => Some(Ok(frame)),
             // It is told only once: after this the body would look as if it had ended well.
-            Poll::Ready(Some(Err(_))) => Some(Err(answering.breaks_off())),
-            Poll::Ready(None) | Poll::Pending => None,
+            Err(Incomplete) => Some(Err(answering.breaks_off())),
         };
-        if let Some(claim) = &answering.claim {
-            answering.wire.answers_until(claim.target().cut_order());
+        if upstream.is_complete() && first.as_ref().is_none_or(|first| first.as_ref().is_ok_and(Frame::is_data)) {
+            answering.frees(upstream);
+            let data = first.and_then(Result::ok).and_then(|frame| frame.into_data().ok());
+            return AnswerBody::whole(data.unwrap_or_default(), answering);
         }
-        let stream = Stream { first, body, upstream: Some(upstream) };
+        if let Some(claim) = &answering.claim {
+            answering.wire.answers_for(claim.target().clone());
+        }
+        let stream = Stream { first, upstream: Some(upstream) };
         AnswerBody { content: Content::Stream(Box::new(stream)), answering }
     }
 }
@@ -126,7 +110,7 @@ impl Body for AnswerBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Whole(content) => content.is_none(),
-            Content::Stream(stream) => stream.first.is_none() && stream.body.is_end_stream(),
+            Content::Stream(stream) => stream.is_over(),
         }
     }
 
@@ -142,7 +126,7 @@ impl Body for AnswerBody {
 struct Stream {
     /// What came along with the head.
     first: Option<Result<Frame<Bytes>, BrokeOff>>,
-    body: Incoming,
+    /// Until the body is complete, or has broken off.
     upstream: Option<Box<Upstream>>,
 }
 
@@ -151,36 +135,27 @@ impl Stream {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(first));
         }
-        if let Poll::Ready(next) = self.poll_body(answering) {
-            return Poll::Ready(next);
-        }
-        let has_ended =
-            self.upstream.as_mut().is_none_or(|upstream| upstream.poll(cx, &answering.wire.hush).is_ready());
-        if let Poll::Ready(next) = self.poll_body(answering) {
-            return Poll::Ready(next);
-        }
-        if has_ended { Poll::Ready(Some(Err(answering.breaks_off()))) } else { Poll::Pending }
-    }
-
-    /// What the connection has read waits here. It needs no waker: the connection is polled by the same task.
-    fn poll_body(&mut self, answering: &mut Answering) -> Next<BrokeOff> {
-        let next = std::task::ready!(answering.poll(&mut self.body));
-        let is_last = match &next {
-            Some(Ok(frame)) => frame.is_trailers() || self.body.is_end_stream(),
-            Some(Err(_)) => false,
-            None => true,
-        };
-        if is_last && let Some(upstream) = self.upstream.take() {
+        let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
+        let next = std::task::ready!(upstream.poll_frame(cx));
+        let has_broken = matches!(next, Some(Err(Incomplete)));
+        if (has_broken || upstream.is_complete())
+            && let Some(upstream) = self.upstream.take()
+            && !has_broken
+        {
             answering.frees(upstream);
         }
-        Poll::Ready(next.map(|frame| frame.map_err(|_| answering.breaks_off())))
+        Poll::Ready(next.map(|frame| frame.map_err(|Incomplete| answering.breaks_off())))
+    }
+
+    fn is_over(&self) -> bool {
+        self.first.is_none() && self.upstream.as_ref().is_none_or(|upstream| upstream.is_complete())
     }
 
     fn size_hint(&self) -> SizeHint {
         let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
         let first = first.map_or(0, |data| data.len() as u64);
-        let rest = self.body.size_hint();
-        rest.exact().map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + first))
+        let rest = self.upstream.as_ref().map_or(Some(0), |upstream| upstream.left());
+        rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + first))
     }
 }
 
@@ -223,11 +198,6 @@ impl Answering {
         if let Some(claim) = &mut self.claim {
             claim.becomes_stream();
         }
-    }
-
-    /// The connection's turn to read comes when nothing is left here, so it need not be woken for that.
-    fn poll(&self, body: &mut Incoming) -> Next<hyper::Error> {
-        self.wire.hush.silently(|| Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())))
     }
 
     fn frees(&mut self, upstream: Box<Upstream>) {

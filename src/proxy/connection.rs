@@ -71,7 +71,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         if wire.is_dismissed() {
             return Poll::Ready(End::Dismissed);
         }
-        if wire.is_cut(cx) {
+        if wire.is_cut() {
             return Poll::Ready(End::Cut);
         }
         if settled == Settled::HeadBegins

@@ -21,6 +21,11 @@ impl Crowd {
         longest.is_some()
     }
 
+    /// Has every connection look at what has become of its instance.
+    pub(super) fn wake(&self) {
+        self.present.borrow().iter().for_each(|wire| wire.wake());
+    }
+
     pub(super) fn enter(&self, wire: &Rc<Wire>) {
         let mut present = self.present.borrow_mut();
         wire.place.set(present.len());

@@ -6,12 +6,13 @@ use super::head::{self, Client, Seen};
 use super::routes::AppRoute;
 use super::target::{Claim, Target};
 use super::upgrade::Tunnel;
-use super::upstream::{Broken, Upstream, is_repeatable};
+use super::upstream::{AnswerHead, Broken, Question, Upstream};
 use super::wire::Wire;
 use hyper::body::{Body, Incoming};
-use hyper::http::header::{ACCEPT, CONNECTION, HeaderValue, UPGRADE};
+use hyper::http::header::{CONNECTION, HeaderValue, UPGRADE};
 use hyper::http::{HeaderMap, Request, Response, StatusCode};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,10 +33,9 @@ pub(super) struct Forward {
 
 /// A request whose head has been looked at.
 struct Begun {
-    request: Request<RequestBody>,
+    question: Question,
+    body: RequestBody,
     deployment: Option<String>,
-    wants_upgrade: bool,
-    accept: Option<HeaderValue>,
     answering: Answering,
     checked: Result<(), Own>,
 }
@@ -53,62 +53,61 @@ impl Forward {
                 Ok(()) => self.exchange(&mut begun).await,
                 Err(own) => Err(own),
             };
+            let Begun { question, answering, .. } = begun;
             Ok(match answered {
-                Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    Box::pin(self.switch(answered, begun.answering, begun.wants_upgrade)).await
+                Ok(answered) if answered.head.parts.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    self.switch(answered, answering, question.upgrade.is_some())
                 }
-                Ok(answered) => self.answer(answered, begun.answering),
-                Err(own) => {
-                    let accept = begun.accept.map(|accept| (ACCEPT, accept));
-                    self.own(own, &HeaderMap::from_iter(accept), begun.answering)
-                }
+                Ok(answered) => self.answer(answered, answering),
+                Err(own) => self.own(own, &question.parts.headers, answering),
             })
         }
     }
 
     fn begin(&self, request: Request<Incoming>) -> Begun {
         let answering = Answering::new(self.app.clone(), self.wire.clone(), Instant::now());
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         let seen = Seen::of(&parts.headers);
         let checked = match self.wire.request_begins(parts.version, has_body) {
             true => head::check(&parts, seen, has_body),
             false => Err(Own::malformed("The request says two things about its length or has a fragment.")),
         };
-        let (mut deployment, mut wants_upgrade) = (None, false);
-        match checked {
-            Ok(()) => {
-                let upgrade = head::upgrade(&parts, seen, has_body);
-                wants_upgrade = upgrade.is_some();
-                deployment = head::deployment(&parts, seen);
-                head::to_origin(&mut parts, seen, &self.client, self.app.trusts(self.client.address), upgrade);
-            }
-            Err(_) => self.app.counters().refused(),
+        if checked.is_err() {
+            self.app.counters().refused();
         }
-        let accept = parts.headers.get(ACCEPT).cloned();
-        let request = Request::from_parts(parts, RequestBody::new(body, self.wire.clone()));
-        Begun { request, deployment, wants_upgrade, accept, answering, checked }
+        let upgrade = head::upgrade(&parts, seen, has_body);
+        let deployment = head::deployment(&parts, seen);
+        let is_trusted = self.app.trusts(self.client.address);
+        let question = Question { parts, seen, upgrade, is_trusted, has_body };
+        Begun { question, body: RequestBody::new(body, self.wire.clone()), deployment, answering, checked }
     }
 
     /// Finds an instance that answers. Whatever is tried again is known not to have been executed, or may be executed twice.
     async fn exchange(&self, begun: &mut Begun) -> Result<Answered, Own> {
-        let (request, deployment, since) = (&mut begun.request, begun.deployment.as_deref(), begun.answering.since());
+        let Begun { question, body, .. } = begun;
+        let (deployment, since) = (begun.deployment.as_deref(), begun.answering.since());
         let mut failed = Failed::default();
+        let mut now = since;
         let mut is_retry = false;
         loop {
             let first = if failed.times == 0 { self.app.claim(deployment, None) } else { None };
             let mut claim = match first {
                 Some(claim) => claim,
-                None => Box::pin(self.wait(deployment, failed, since)).await?,
+                None => {
+                    let claim = Box::pin(self.wait(deployment, failed, since)).await?;
+                    now = Instant::now();
+                    claim
+                }
             };
             let target = claim.target().clone();
-            let pooled = match is_retry {
-                true => None,
-                false => target.pool.take(Instant::now(), is_repeatable(request)),
-            };
+            let pooled = if is_retry { None } else { target.pool.take(now) };
             let upstream = match pooled {
                 Some(upstream) => Ok(upstream),
-                None => Box::pin(or_cut(&target, connect(&target))).await?,
+                None => match Box::pin(target.unless_cut(connect(&target))).await {
+                    Some(upstream) => upstream,
+                    None => return Err(self.breaks(&mut claim)),
+                },
             };
             let Ok(mut upstream) = upstream else {
                 self.app.counters().upstream_error();
@@ -116,32 +115,36 @@ impl Forward {
                 failed.once_more(target.id);
                 continue;
             };
-            match or_cut(&target, upstream.exchange(std::mem::take(request), &self.wire.hush)).await? {
-                Ok(response) => return Ok(Answered { response, upstream, claim }),
+            upstream.ask(question, &self.client, body, now);
+            match target.unless_cut(poll_fn(|cx| upstream.poll_head(cx))).await {
+                Some(Ok(head)) => return Ok(Answered { head, upstream, claim }),
                 // A connection that ended while it rested.
-                Err(Broken::Unsent(unsent)) => {
-                    *request = *unsent;
+                Some(Err(Broken::Unsent(unsent))) => {
+                    *body = unsent;
                     if !upstream.is_reused() {
                         self.app.counters().upstream_error();
                         failed.once_more(target.id);
                     }
                 }
-                Err(Broken::Sent(Some(again))) => {
+                // One that had been used before: its end may have nothing to do with this request (RFC 9112, 9.3.1).
+                Some(Err(Broken::Silent)) if upstream.is_reused() && question.is_repeatable() => {
                     self.app.counters().retry();
-                    *request = *again;
                     is_retry = true;
                 }
-                Err(Broken::Sent(None)) if self.wire.is_request_broken() => {
+                Some(Err(Broken::Silent | Broken::Sent)) if self.wire.is_request_broken() => {
                     self.app.counters().refused();
                     return Err(Own::malformed("The body of the request is malformed or incomplete."));
                 }
-                Err(Broken::Sent(None)) => {
-                    self.app.counters().upstream_error();
-                    claim.answered(false);
-                    return Err(Own::BROKEN);
-                }
+                Some(Err(Broken::Silent | Broken::Sent)) | None => return Err(self.breaks(&mut claim)),
             }
         }
+    }
+
+    /// The instance ended the request, or was cut.
+    fn breaks(&self, claim: &mut Claim) -> Own {
+        self.app.counters().upstream_error();
+        claim.answered(false);
+        Own::BROKEN
     }
 
     /// Claims an instance, or waits for one. After a first failure another one is asked at once; after that whoever is
@@ -163,40 +166,31 @@ impl Forward {
     }
 
     fn answer(&self, answered: Answered, answering: Answering) -> Response<AnswerBody> {
-        let Answered { response, mut upstream, claim } = answered;
+        let Answered { head, upstream, claim } = answered;
         let mut answering = answering.claimed(claim);
-        let (mut parts, body) = response.into_parts();
+        let mut parts = head.parts;
         self.app.counters().answer(parts.status.as_u16());
         answering.answered(!parts.status.is_server_error());
-        if !body.is_end_stream() && head::is_event_stream(&parts) {
+        if !upstream.is_complete() && head::is_event_stream(&parts.headers) {
             answering.is_stream();
         }
-        upstream.announces(head::to_client(&mut parts));
         if self.app.is_leaving() {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Response::from_parts(parts, AnswerBody::of(body, upstream, answering))
+        Response::from_parts(parts, AnswerBody::of(upstream, answering))
     }
 
     /// The instance has agreed to another protocol: once the client knows, its bytes are the two's own.
-    async fn switch(&self, answered: Answered, mut answering: Answering, wants_upgrade: bool) -> Response<AnswerBody> {
-        let Answered { response, upstream, mut claim } = answered;
-        let (mut parts, _) = response.into_parts();
+    fn switch(&self, answered: Answered, mut answering: Answering, wants_upgrade: bool) -> Response<AnswerBody> {
+        let Answered { head, upstream, mut claim } = answered;
         if !wants_upgrade {
-            self.app.counters().upstream_error();
-            claim.answered(false);
-            return self.own(Own::BROKEN, &HeaderMap::new(), answering);
+            let own = self.breaks(&mut claim);
+            return self.own(own, &HeaderMap::new(), answering);
         }
-        let target = claim.target().clone();
-        let (origin, early) = match or_cut(&target, upstream.into_stream()).await {
-            Ok(Some(stream)) => stream,
-            Ok(None) => return self.own(Own::BROKEN, &HeaderMap::new(), answering),
-            Err(own) => return self.own(own, &HeaderMap::new(), answering),
-        };
-        let upgrade = parts.headers.remove(UPGRADE);
-        head::to_client(&mut parts);
+        let (origin, early) = upstream.into_stream();
+        let mut parts = head.parts;
         parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(upgrade) = upgrade {
+        if let Some(upgrade) = head.upgrade {
             parts.headers.insert(UPGRADE, upgrade);
         }
         self.app.counters().answer(parts.status.as_u16());
@@ -232,7 +226,7 @@ impl Failed {
 }
 
 struct Answered {
-    response: Response<Incoming>,
+    head: AnswerHead,
     upstream: Box<Upstream>,
     claim: Claim,
 }
@@ -240,13 +234,4 @@ struct Answered {
 /// One that does not even take a connection gets nothing sent, so that another may be tried.
 async fn connect(target: &Target) -> io::Result<Box<Upstream>> {
     timeout(CONNECT_PATIENCE, Upstream::connect(target.address)).await?
-}
-
-/// Whatever the order to cut the instance leaves unanswered is broken.
-async fn or_cut<T>(target: &Target, future: impl Future<Output = T>) -> Result<T, Own> {
-    tokio::select! {
-        biased;
-        done = future => Ok(done),
-        () = target.cut() => Err(Own::BROKEN),
-    }
 }

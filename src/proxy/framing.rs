@@ -152,7 +152,7 @@ fn value_of<'l>(line: &'l [u8], name: &[u8]) -> Option<&'l [u8]> {
     head.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
 }
 
-fn digits(value: &[u8]) -> Option<u64> {
+pub(super) fn digits(value: &[u8]) -> Option<u64> {
     if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -160,7 +160,7 @@ fn digits(value: &[u8]) -> Option<u64> {
 }
 
 /// Of `1a;name=value`
-fn chunk_size(line: &[u8]) -> Option<u64> {
+pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
     let size = line.split(|byte| *byte == b';').next()?.trim_ascii();
     if size.is_empty() || !size.iter().all(u8::is_ascii_hexdigit) {
         return None;

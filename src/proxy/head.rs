@@ -1,43 +1,39 @@
-//! Is a request passed on, and what do the two heads say on the other side?
+//! Is a request passed on, and what of its head matters for that?
 
 use super::answers::Own;
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::Scheme;
-use hyper::http::{Method, Request, Uri, Version, request, response};
+use hyper::http::{Method, Version, request};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 const DEPLOYMENT: HeaderName = HeaderName::from_static("x-deployment-id");
-const HTTP: HeaderValue = HeaderValue::from_static("http");
 
 /// Who is connected, in the words that an instance is told.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) address: IpAddr,
-    forwarded_for: HeaderValue,
-    port: HeaderValue,
+    pub(super) forwarded_for: String,
+    pub(super) port: String,
     /// For HTTP/1.0, which need not say it.
-    host: HeaderValue,
+    pub(super) host: String,
+    /// All header lines about it that do not depend on the request.
+    pub(super) forwarded: Vec<u8>,
 }
 
 impl Client {
     pub(super) fn new(peer: SocketAddr, public: SocketAddr) -> Client {
         let address = peer.ip().to_canonical();
         let public = SocketAddr::new(public.ip().to_canonical(), public.port());
-        let value = |text: String| HeaderValue::try_from(text).unwrap_or(HTTP);
-        Client {
-            address,
-            forwarded_for: value(address.to_string()),
-            port: HeaderValue::from(public.port()),
-            host: value(public.to_string()),
-        }
+        let (forwarded_for, port) = (address.to_string(), public.port().to_string());
+        let lines =
+            [(FORWARDED_FOR, forwarded_for.as_str()), (FORWARDED_PROTO, "http"), (FORWARDED_PORT, port.as_str())];
+        let forwarded: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        Client { address, forwarded_for, port, host: public.to_string(), forwarded: forwarded.into_bytes() }
     }
 }
 
@@ -46,27 +42,28 @@ impl Client {
 pub(super) struct Seen(u32);
 
 impl Seen {
-    /// Who speaks for whom.
-    const FORWARDED: u32 = 1 << 8;
-    const EXPECT: u32 = Seen::FORWARDED << 1;
-    const DEPLOYMENT: u32 = Seen::FORWARDED << 2;
-    const CONNECTION: u32 = 1;
-    const TRANSFER_ENCODING: u32 = 1 << 1;
-    const TE: u32 = 1 << 2;
+    /// What concerns one connection alone (RFC 9110, 7.6.1).
+    pub(super) const HOP_BY_HOP: u32 = 0xff;
+    pub(super) const CONNECTION: u32 = 1;
+    pub(super) const TRANSFER_ENCODING: u32 = 1 << 1;
+    pub(super) const TE: u32 = 1 << 2;
     const UPGRADE: u32 = 1 << 3;
-    const KEEP_ALIVE: u32 = 1 << 4;
+    /// Who speaks for whom.
+    pub(super) const FORWARDED: u32 = 1 << 8;
+    pub(super) const EXPECT: u32 = 1 << 9;
+    const DEPLOYMENT: u32 = 1 << 10;
 
     pub(super) fn of(headers: &HeaderMap) -> Seen {
         Seen(headers.keys().fold(0, |seen, name| seen | Seen::bit(name.as_str())))
     }
 
-    fn bit(name: &str) -> u32 {
+    pub(super) fn bit(name: &str) -> u32 {
         match name {
             "connection" => Seen::CONNECTION,
             "transfer-encoding" => Seen::TRANSFER_ENCODING,
             "te" => Seen::TE,
             "upgrade" => Seen::UPGRADE,
-            "keep-alive" => Seen::KEEP_ALIVE,
+            "keep-alive" => 1 << 4,
             "proxy-authenticate" => 1 << 5,
             "proxy-authorization" => 1 << 6,
             "proxy-connection" => 1 << 7,
@@ -78,22 +75,10 @@ impl Seen {
         }
     }
 
-    fn has(self, what: u32) -> bool {
+    pub(super) fn has(self, what: u32) -> bool {
         self.0 & what != 0
     }
 }
-
-/// In the order of their bits in [`Seen`].
-const HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::TE,
-    header::UPGRADE,
-    KEEP_ALIVE,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    PROXY_CONNECTION,
-];
 
 /// Decides whether a request can be passed on; one that could mean something else to somebody else cannot.
 pub(super) fn check(request: &request::Parts, seen: Seen, has_body: bool) -> Result<(), Own> {
@@ -194,128 +179,25 @@ pub(super) fn upgrade(request: &request::Parts, seen: Seen, has_body: bool) -> O
     (!is_h2).then(|| upgrade.clone())
 }
 
-/// What the instance is sent instead.
-pub(super) fn to_origin(
-    request: &mut request::Parts,
-    seen: Seen,
-    client: &Client,
-    is_trusted: bool,
-    upgrade: Option<HeaderValue>,
-) {
-    request.version = Version::HTTP_11;
-    let mut host = None;
-    if let Some(authority) = request.uri.authority() {
-        host = HeaderValue::from_str(authority.as_str()).ok();
-        let path = request.uri.path_and_query().cloned();
-        request.uri = path.map_or_else(|| Uri::from_static("/"), Uri::from);
-    }
-    let headers = &mut request.headers;
-    let takes_trailers = seen.has(Seen::TE) && headers.get_all(header::TE).iter().any(|te| has_token(te, "trailers"));
-    strip_hop_by_hop(headers, seen);
-    if seen.has(Seen::EXPECT) {
-        headers.remove(header::EXPECT);
-    }
-    if seen.has(Seen::TRANSFER_ENCODING) {
-        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    if takes_trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-    }
-    if let Some(upgrade) = upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, upgrade);
-    }
-    headers.entry(header::HOST).or_insert_with(|| host.unwrap_or_else(|| client.host.clone()));
-    forwarded(headers, seen, client, is_trusted);
-}
-
-fn forwarded(headers: &mut HeaderMap, seen: Seen, client: &Client, is_trusted: bool) {
-    let host = headers.get(header::HOST).cloned();
-    if !seen.has(Seen::FORWARDED) {
-        headers.insert(FORWARDED_FOR, client.forwarded_for.clone());
-        headers.insert(FORWARDED_PROTO, HTTP);
-        headers.insert(FORWARDED_PORT, client.port.clone());
-        if let Some(host) = host {
-            headers.insert(FORWARDED_HOST, host);
-        }
-        return;
-    }
-    if !is_trusted {
-        remove_all(headers, |name| name.starts_with("x-forwarded-"));
-        headers.remove(header::FORWARDED);
-        headers.remove(REAL_IP);
-    }
-    let by_others = joined(headers, &FORWARDED_FOR);
-    let all = by_others.and_then(|mut all| {
-        all.extend_from_slice(b", ");
-        all.extend_from_slice(client.forwarded_for.as_bytes());
-        HeaderValue::try_from(all).ok()
-    });
-    headers.insert(FORWARDED_FOR, all.unwrap_or_else(|| client.forwarded_for.clone()));
-    headers.entry(FORWARDED_PROTO).or_insert(HTTP);
-    headers.entry(FORWARDED_PORT).or_insert_with(|| client.port.clone());
-    if let Some(host) = host {
-        headers.entry(FORWARDED_HOST).or_insert(host);
-    }
-}
-
-/// What the client is sent instead. Gives how long the origin keeps its connection, if it says so.
-pub(super) fn to_client(response: &mut response::Parts) -> Option<Duration> {
-    let version = std::mem::replace(&mut response.version, Version::HTTP_11);
-    let headers = &mut response.headers;
-    let seen = Seen::of(headers);
-    let keep_alive = match version {
-        // Without chunks: not every request could be sent to it.
-        Version::HTTP_10 => Some(Duration::ZERO),
-        _ if seen.has(Seen::KEEP_ALIVE) => headers.get(KEEP_ALIVE).and_then(timeout),
-        _ => None,
-    };
-    // A length beside chunks is not the body's; one that is said twice, or as a list, is written anew.
-    if seen.has(Seen::TRANSFER_ENCODING) || !is_one_number(headers, &header::CONTENT_LENGTH) {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    strip_hop_by_hop(headers, seen);
-    keep_alive
-}
-
-pub(super) fn is_event_stream(response: &response::Parts) -> bool {
+pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
     const EVENT_STREAM: &[u8] = b"text/event-stream";
-    let content_type = response.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     content_type
         .and_then(|value| value.get(..EVENT_STREAM.len()))
         .is_some_and(|kind| kind.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
-/// Of `timeout=5, max=100`, seconds.
-fn timeout(keep_alive: &HeaderValue) -> Option<Duration> {
-    let mut parameters = keep_alive.to_str().ok()?.split(',');
-    let seconds = parameters.find_map(|parameter| parameter.trim().strip_prefix("timeout="))?;
-    seconds.trim().parse().ok().map(Duration::from_secs)
-}
-
-/// What concerns one connection alone (RFC 9110, 7.6.1), and what `Connection` names; but nothing that says where a
-/// message ends or whom it is for, whatever a sender calls it.
-fn strip_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
+/// What `Connection` names (RFC 9110, 7.6.1); but nothing that says where a message ends or whom it is for, whatever a
+/// sender calls it.
+pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
-    if seen.has(Seen::CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
-            .filter_map(|token| HeaderName::from_bytes(token).ok())
-            .filter(|name| !KEPT.contains(name) && !is_forwarded(name))
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
-    }
-    for (bit, name) in HOP_BY_HOP.iter().enumerate() {
-        if seen.has(1 << bit) {
-            headers.remove(name);
-        }
-    }
+    let values = headers.get_all(header::CONNECTION).iter();
+    let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    tokens
+        .filter(|token| !token.eq_ignore_ascii_case(b"close") && !token.eq_ignore_ascii_case(b"keep-alive"))
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !KEPT.contains(name) && !is_forwarded(name))
+        .collect()
 }
 
 /// Who speaks for whom is not the client's to take away.
@@ -323,59 +205,32 @@ fn is_forwarded(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-") || *name == header::FORWARDED || *name == REAL_IP
 }
 
-/// What stands behind a body decides nothing that a head does (RFC 9110, 6.5.1): hyper leaves away most of that, this is
-/// the rest.
-pub(super) fn strip_trailers(trailers: &mut HeaderMap) {
-    strip_hop_by_hop(trailers, Seen::of(trailers));
-    for name in [header::COOKIE, header::EXPECT] {
-        trailers.remove(name);
-    }
-    remove_all(trailers, |name| name.starts_with("x-forwarded-"));
-    trailers.remove(header::FORWARDED);
-    trailers.remove(REAL_IP);
-}
-
-fn remove_all(headers: &mut HeaderMap, is_meant: impl Fn(&str) -> bool) {
-    let meant: Vec<HeaderName> = headers.keys().filter(|name| is_meant(name.as_str())).cloned().collect();
-    for name in meant {
-        headers.remove(name);
-    }
-}
-
-/// All values of a header, in one.
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
-    let mut values = headers.get_all(name).iter();
-    let mut all = values.next()?.as_bytes().to_vec();
-    for value in values {
-        all.extend_from_slice(b", ");
-        all.extend_from_slice(value.as_bytes());
-    }
-    Some(all)
-}
-
-fn is_one_number(headers: &HeaderMap, name: &HeaderName) -> bool {
-    let mut values = headers.get_all(name).iter();
-    let is_number = values.next().is_some_and(|value| value.as_bytes().iter().all(u8::is_ascii_digit));
-    is_number && values.next().is_none()
+/// May it stand behind a body? Nothing that decides what a head does (RFC 9110, 6.5.1).
+pub(super) fn is_trailer(name: &HeaderName) -> bool {
+    const OF_HEADS: [HeaderName; 14] = [
+        header::AUTHORIZATION,
+        header::CACHE_CONTROL,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_RANGE,
+        header::CONTENT_TYPE,
+        header::COOKIE,
+        header::EXPECT,
+        header::HOST,
+        header::MAX_FORWARDS,
+        header::SET_COOKIE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::TE,
+    ];
+    Seen::bit(name.as_str()) & (Seen::HOP_BY_HOP | Seen::FORWARDED) == 0 && !OF_HEADS.contains(name)
 }
 
 fn names(headers: &HeaderMap, token: &str) -> bool {
     headers.get_all(header::CONNECTION).iter().any(|value| has_token(value, token))
 }
 
-fn has_token(value: &HeaderValue, token: &str) -> bool {
+pub(super) fn has_token(value: &HeaderValue, token: &str) -> bool {
     let mut tokens = value.as_bytes().split(|byte| *byte == b',');
     tokens.any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-}
-
-/// A request without a body, from the head that hyper wrote for it.
-pub(super) fn reread(head: &[u8]) -> Option<Request<()>> {
-    let mut lines = std::str::from_utf8(head.strip_suffix(b"\r\n\r\n")?).ok()?.split("\r\n");
-    let mut words = lines.next()?.split(' ');
-    let mut request = Request::builder().method(words.next()?).uri(words.next()?);
-    for line in lines {
-        let (name, value) = line.split_once(": ")?;
-        request = request.header(name, value.as_bytes());
-    }
-    request.body(()).ok()
 }

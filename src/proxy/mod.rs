@@ -14,7 +14,6 @@ mod forward;
 mod framing;
 mod gather;
 mod head;
-mod hush;
 mod listeners;
 mod news;
 mod pool;

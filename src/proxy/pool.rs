@@ -37,12 +37,12 @@ impl fmt::Debug for Idle {
 }
 
 impl Pool {
-    /// The connection that was used last, if the origin still keeps it.
-    /// Where a request cannot be sent again, the kernel is asked first.
-    pub(super) fn take(&self, now: Instant, is_repeatable: bool) -> Option<Box<Upstream>> {
+    /// The connection that was used last, if the origin still keeps it. The kernel is asked: what is sent on one that has
+    /// ended is lost, and what came while it rested would be taken for an answer.
+    pub(super) fn take(&self, now: Instant) -> Option<Box<Upstream>> {
         let mut idle = self.shelf.idle.borrow_mut();
         while let Some(last) = idle.pop_back() {
-            if now < last.until && (is_repeatable || last.upstream.is_still_there()) {
+            if now < last.until && last.upstream.is_still_there() {
                 return Some(last.upstream);
             }
         }
@@ -51,10 +51,10 @@ impl Pool {
 
     /// Keeps a connection whose answer is complete, if it can be used once more.
     pub(super) fn put(&self, mut upstream: Box<Upstream>, now: Instant) {
-        if self.shelf.is_closed.get() || upstream.keep_alive() <= MARGIN || !upstream.rests() {
+        let Some(until) = upstream.kept_until().checked_sub(MARGIN).filter(|until| now < *until) else { return };
+        if self.shelf.is_closed.get() || !upstream.rests() {
             return;
         }
-        let until = now + (upstream.keep_alive() - MARGIN);
         self.shelf.idle.borrow_mut().push_back(Idle { upstream, until });
         if !self.shelf.is_swept.replace(true) {
             tokio::task::spawn_local(sweep(Rc::downgrade(&self.shelf)));

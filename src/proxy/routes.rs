@@ -8,7 +8,7 @@ use super::target::{Claim, Target};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
@@ -171,6 +171,8 @@ impl Published {
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
     apps: RefCell<HashMap<String, Rc<AppRoute>>>,
+    /// Those that may still have clients.
+    removed: RefCell<Vec<Weak<AppRoute>>>,
     targets: RefCell<HashMap<u64, Rc<Target>>>,
     is_leaving: Rc<Cell<bool>>,
     news: Rc<News>,
@@ -227,6 +229,10 @@ impl Routes {
         let Some(app) = self.apps.borrow_mut().remove(name) else { return };
         app.is_removed.set(true);
         app.publish(Published::nothing_yet());
+        let mut removed = self.removed.borrow_mut();
+        removed.retain(|app| app.strong_count() > 0);
+        removed.push(Rc::downgrade(&app));
+        drop(removed);
         self.forget_what_is_over();
     }
 
@@ -238,10 +244,13 @@ impl Routes {
         }
     }
 
-    /// `Order::Cut`
+    /// `Order::Cut`. Orders of this kind are rare, so that everybody is woken for it instead of each request's waiting for
+    /// one.
     pub(crate) fn cut(&self, target: u64) {
         if let Some(target) = self.targets.borrow().get(&target) {
-            target.cut_now();
+            target.cut();
+            self.apps.borrow().values().for_each(|app| app.crowd.wake());
+            self.removed.borrow().iter().filter_map(Weak::upgrade).for_each(|app| app.crowd.wake());
         }
     }
 

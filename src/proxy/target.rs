@@ -10,12 +10,11 @@ use super::counters::Counters;
 use super::news::News;
 use super::pool::Pool;
 use std::cell::Cell;
-use std::fmt;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::sync::Notify;
+use std::task::Poll;
 
 /// An instance, from the first route that names it until nothing of it is left.
 #[derive(Debug)]
@@ -32,7 +31,6 @@ pub(crate) struct Target {
     errors: Cell<u64>,
     standing: Cell<Standing>,
     is_cut: Cell<bool>,
-    cut: Notify,
     news: Rc<News>,
 }
 
@@ -58,7 +56,6 @@ impl Target {
             errors: Cell::new(0),
             standing: Cell::new(Standing::Routed),
             is_cut: Cell::new(false),
-            cut: Notify::new(),
             news,
         }
     }
@@ -72,25 +69,25 @@ impl Target {
         Claim { target: self.clone(), app, is_stream: false, was_ok: None }
     }
 
-    /// Waits for the order to cut it; resolves at once after that. Whatever is in flight then ends.
-    pub(crate) async fn cut(&self) {
-        // Made before the look, so that an order in between is not missed.
-        let ordered = self.cut.notified();
-        if !self.is_cut.get() {
-            ordered.await;
-        }
+    /// Whatever is in flight there ends.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.get()
     }
 
-    /// The same, for whoever waits for several things at once.
-    pub(crate) fn cut_order(self: &Rc<Target>) -> CutOrder {
-        let target = self.clone();
-        CutOrder(Box::pin(async move { target.cut().await }))
+    /// Does something for as long as it is not cut. Whoever is at it is woken for that by [`super::routes::Routes::cut`].
+    pub(crate) async fn unless_cut<T>(&self, act: impl Future<Output = T>) -> Option<T> {
+        let mut act = pin!(act);
+        poll_fn(|cx| match act.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if self.is_cut.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
     }
 
-    pub(super) fn cut_now(&self) {
+    pub(super) fn cut(&self) {
         self.is_cut.set(true);
         self.pool.close();
-        self.cut.notify_waiters();
     }
 
     pub(super) fn route(&self) {
@@ -157,21 +154,6 @@ impl Target {
         if count.get() == 0 && self.standing.get() == Standing::Retired {
             self.news.drained(self.id);
         }
-    }
-}
-
-/// The order to cut a target, once it is there.
-pub(crate) struct CutOrder(Pin<Box<dyn Future<Output = ()>>>);
-
-impl CutOrder {
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for CutOrder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CutOrder")
     }
 }
 

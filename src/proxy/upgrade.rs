@@ -30,9 +30,6 @@ impl Tunnel {
             copy_bidirectional(&mut client, &mut self.origin).await
         };
         // How it ended is between the two.
-        let _: Option<io::Result<(u64, u64)>> = tokio::select! {
-            moved = moved => Some(moved),
-            () = target.cut() => None,
-        };
+        let _: Option<io::Result<(u64, u64)>> = target.unless_cut(moved).await;
     }
 }

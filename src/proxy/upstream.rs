@@ -1,238 +1,227 @@
 //! One connection to an instance, driven by whoever has a request on it: it has no task of its own.
+//!
+//! hyper speaks to the clients, whoever they are. The instances' side is written here: a connection of hyper's has two
+//! halves that talk to one another over channels, takes a request apart that might have to be sent once more, and hides
+//! whether a byte of it was sent. httparse, its parser, reads the heads.
+
+mod answer_head;
+mod decoder;
+mod request_head;
+mod sending;
+
+pub(super) use answer_head::AnswerHead;
+pub(super) use request_head::Question;
 
 use super::body::RequestBody;
-use super::hush::Hush;
-use super::{gather, head};
+use super::head::Client;
 use crate::linux::descriptors;
-use bytes::Bytes;
-use hyper::body::{Body, Incoming};
-use hyper::client::conn::TrySendError;
-use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use bytes::{Bytes, BytesMut};
+use decoder::Decoder;
+use hyper::body::Frame;
+use hyper::http::Method;
+use sending::{Sending, Stopped};
+use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::os::fd::AsRawFd;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::task::unconstrained;
+use tokio::time::Instant;
 
-/// What an origin that announces nothing keeps an idle connection for: Node's default.
-const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// The most that is kept of one message in memory, in each direction, bytes.
 pub(super) const BUFFER: usize = 64 * 1024;
-
-/// What has passed on a connection since its request began.
-#[derive(Default)]
-struct Line {
-    /// The instance has sent something.
-    has_heard: Cell<bool>,
-    /// The head of the request is still to be kept.
-    keeps: Cell<bool>,
-    kept: RefCell<Vec<u8>>,
-}
+/// What is read at a time at first, bytes; as much again when that was too little, up to [`BUFFER`].
+const READ: usize = 8 * 1024;
 
 pub(super) struct Upstream {
-    sender: SendRequest<RequestBody>,
-    /// None once it has ended without an answer.
-    connection: Option<Connection<TokioIo<OriginStream>, RequestBody>>,
-    /// The number of its socket, which lives in `connection`.
-    socket: RawFd,
-    line: Rc<Line>,
+    stream: TcpStream,
+    /// What the instance has sent and nobody has taken.
+    came: BytesMut,
+    read_size: usize,
+    sending: Sending,
+    answer: Decoder,
+    is_to_head: bool,
+    /// The instance has sent something since the request began.
+    has_heard: bool,
     /// It has answered before.
     is_reused: bool,
-    /// Polled once more after that, hyper would shut down the socket, which may be a tunnel's.
-    has_ended: bool,
     keep_alive: Duration,
+    /// When it was last known that the instance had not finished its answer: it counts an idle time from later on.
+    unfinished: Instant,
 }
 
 /// Why there is no answer.
+#[derive(Debug)]
 pub(super) enum Broken {
-    /// Not a byte of the request was sent.
-    Unsent(Box<Request<RequestBody>>),
-    /// The instance may have begun to execute it. Here it is once more if that does no harm.
-    Sent(Option<Box<Request<RequestBody>>>),
+    /// Not a byte of the request was sent: here is its body.
+    Unsent(RequestBody),
+    /// The instance may have begun to execute it, but has not said a byte.
+    Silent,
+    Sent,
 }
+
+/// The answer ended before it was complete.
+#[derive(Debug)]
+pub(super) struct Incomplete;
 
 impl Upstream {
     pub(super) async fn connect(address: SocketAddr) -> io::Result<Box<Upstream>> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let socket = stream.as_raw_fd();
-        let line = Rc::new(Line::default());
-        let stream = TokioIo::new(OriginStream { stream, line: line.clone() });
-        let handshake = Builder::new().max_buf_size(BUFFER).handshake(stream).await;
-        let (sender, connection) = handshake.map_err(io::Error::other)?;
-        let keep_alive = DEFAULT_KEEP_ALIVE;
-        let connection = Some(connection);
-        Ok(Box::new(Upstream { sender, connection, socket, line, is_reused: false, has_ended: false, keep_alive }))
+        Ok(Box::new(Upstream {
+            stream,
+            came: BytesMut::new(),
+            read_size: READ,
+            sending: Sending::default(),
+            answer: Decoder::none(),
+            is_to_head: false,
+            has_heard: false,
+            is_reused: false,
+            keep_alive: Duration::ZERO,
+            unfinished: Instant::now(),
+        }))
     }
 
     pub(super) fn is_reused(&self) -> bool {
         self.is_reused
     }
 
-    /// How long the origin keeps the connection while it is idle.
-    pub(super) fn keep_alive(&self) -> Duration {
-        self.keep_alive
+    /// Until when the origin keeps the connection while it is idle.
+    pub(super) fn kept_until(&self) -> Instant {
+        self.unfinished + self.keep_alive
     }
 
-    pub(super) fn announces(&mut self, keep_alive: Option<Duration>) {
-        self.keep_alive = keep_alive.unwrap_or(DEFAULT_KEEP_ALIVE);
+    /// Begins to send a request, whose answer is waited for by [`Upstream::poll_head`]. `now` is not after now.
+    pub(super) fn ask(&mut self, question: &Question, client: &Client, body: &mut RequestBody, now: Instant) {
+        self.sending.begin(question, client, body);
+        self.is_to_head = question.parts.method == Method::HEAD;
+        self.has_heard = false;
+        self.unfinished = now;
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub(super) fn exchange(
-        &mut self,
-        request: Request<RequestBody>,
-        hush: &Hush,
-    ) -> impl Future<Output = Result<Response<Incoming>, Broken>> {
-        self.line.has_heard.set(false);
-        self.line.keeps.set(self.is_reused && is_repeatable(&request));
-        self.line.kept.borrow_mut().clear();
-        // Boxed, for it has room for the request, and would be moved along with whatever waits for it. Unconstrained, for
-        // it is asked without a waker, and must not say that it is not there when the task has done enough for a turn.
-        let answer = Box::pin(unconstrained(self.sender.try_send_request(request)));
-        self.answered(answer, hush)
-    }
-
-    async fn answered(
-        &mut self,
-        mut answer: Pin<Box<impl Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>>>>,
-        hush: &Hush,
-    ) -> Result<Response<Incoming>, Broken> {
-        let answered = poll_fn(|cx| {
-            let has_ended = self.poll(cx, hush).is_ready();
-            // Whatever arrives does so in the poll above, which wakes this task by the socket.
-            let mut nobody = Context::from_waker(Waker::noop());
-            match answer.as_mut().poll(&mut nobody) {
-                Poll::Ready(answered) => Poll::Ready(Some(answered)),
-                Poll::Pending if has_ended => {
-                    // One that ended while it rested has not looked at the request, and gives it back.
-                    self.connection = None;
-                    Poll::Ready(match answer.as_mut().poll(&mut nobody) {
-                        Poll::Ready(answered) => Some(answered),
-                        Poll::Pending => None,
-                    })
-                }
-                Poll::Pending => Poll::Pending,
+    /// Sends on, and waits for the head of the answer.
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<AnswerHead, Broken>> {
+        if self.is_reused && !self.sending.has_begun() && !self.is_quiet() {
+            return Poll::Ready(Err(Broken::Unsent(self.sending.unsent())));
+        }
+        match self.poll_send(cx) {
+            Err(Stopped::ByClient) => return Poll::Ready(Err(Broken::Sent)),
+            Err(Stopped::ByInstance) if !self.sending.has_begun() => {
+                return Poll::Ready(Err(Broken::Unsent(self.sending.unsent())));
             }
-        });
-        match answered.await {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(mut broken)) => match broken.take_message() {
-                Some(request) => Err(Broken::Unsent(Box::new(request))),
-                None => Err(Broken::Sent(self.again())),
-            },
-            None => Err(Broken::Sent(self.again())),
+            // It may have said why: what it has sent before is read all the same.
+            Err(Stopped::ByInstance) | Ok(()) => {}
+        }
+        loop {
+            let Ok(head) = answer_head::take(&mut self.came, self.is_to_head) else {
+                return Poll::Ready(Err(Broken::Sent));
+            };
+            if let Some(mut head) = head {
+                self.answer = std::mem::replace(&mut head.body, Decoder::none());
+                self.keep_alive = head.keep_alive;
+                return Poll::Ready(Ok(head));
+            }
+            if self.came.len() > BUFFER {
+                return Poll::Ready(Err(Broken::Sent));
+            }
+            if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
+                return Poll::Ready(Err(if self.has_heard { Broken::Sent } else { Broken::Silent }));
+            }
         }
     }
 
-    /// The request that was sent, if it may be executed twice and the connection had been used before: then its end may
-    /// have nothing to do with it (RFC 9110, 9.2.2; RFC 9112, 9.3.1).
-    fn again(&self) -> Option<Box<Request<RequestBody>>> {
-        let was_silent = !self.line.has_heard.get();
-        was_silent.then(|| head::reread(&self.line.kept.borrow()))?.map(|head| Box::new(head.map(RequestBody::none)))
-    }
-
-    /// Moves both bodies on. Ready when the connection is at its end.
-    pub(super) fn poll(&mut self, cx: &Context<'_>, hush: &Hush) -> Poll<()> {
-        self.poll_with(&hush.waker(cx))
-    }
-
-    fn poll_with(&mut self, waker: &Waker) -> Poll<()> {
-        if let Some(connection) = &mut self.connection
-            && !self.has_ended
-        {
-            std::task::ready!(Pin::new(connection).poll(&mut Context::from_waker(waker))).ok();
-            self.has_ended = true;
+    /// The next piece of the answer's body; sends on what is left of the request's.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
+        if let Err(Stopped::ByClient) = self.poll_send(cx) {
+            return Poll::Ready(Some(Err(Incomplete)));
         }
-        Poll::Ready(())
+        loop {
+            match self.take_frame() {
+                Ok(None) if self.is_complete() => return Poll::Ready(None),
+                Ok(None) => {}
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Err(incomplete) => return Poll::Ready(Some(Err(incomplete))),
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(1..) => {}
+                Ok(0) if self.answer.end().is_ok() => return Poll::Ready(None),
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(Incomplete))),
+            }
+        }
+    }
+
+    /// What has come of the answer's body already.
+    pub(super) fn take_frame(&mut self) -> Result<Option<Frame<Bytes>>, Incomplete> {
+        self.answer.take(&mut self.came).map_err(|_| Incomplete)
+    }
+
+    /// The whole answer was taken.
+    pub(super) fn is_complete(&self) -> bool {
+        self.answer.is_over()
+    }
+
+    /// Bytes of the answer that are still to be taken, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.answer.left()
     }
 
     /// May another request be sent on it? Asked when an answer is complete.
     pub(super) fn rests(&mut self) -> bool {
-        self.is_reused = true;
-        // Without a waker: nobody needs to run when the origin ends it while it rests.
-        self.poll_with(Waker::noop()).is_pending() && self.sender.is_ready()
+        let is_through = self.sending.is_over() && self.came.is_empty() && self.is_quiet();
+        if is_through {
+            self.is_reused = true;
+            self.sending.rest();
+            if self.read_size > READ {
+                (self.came, self.read_size) = (BytesMut::new(), READ);
+            }
+        }
+        is_through
     }
 
     /// Has it rested undisturbed? Its end may have come without the runtime knowing of it; what is sent then is lost.
     pub(super) fn is_still_there(&self) -> bool {
-        descriptors::is_quiet(self.socket)
+        descriptors::is_quiet(self.stream.as_raw_fd())
     }
 
     /// After a 101: the socket, and what the instance has already sent in the new protocol.
-    pub(super) async fn into_stream(mut self: Box<Self>) -> Option<(TcpStream, Bytes)> {
-        // The connection has nothing more to say in HTTP.
-        poll_fn(|cx| self.poll_with(cx.waker())).await;
-        let parts = self.connection?.into_parts();
-        Some((parts.io.into_inner().stream, parts.read_buf))
+    pub(super) fn into_stream(self) -> (TcpStream, Bytes) {
+        (self.stream, self.came.freeze())
     }
-}
 
-/// The socket; it notes what passes.
-struct OriginStream {
-    stream: TcpStream,
-    line: Rc<Line>,
-}
+    /// As far as the runtime knows. It asks the kernel only when something has come.
+    fn is_quiet(&self) -> bool {
+        matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
 
-impl OriginStream {
-    fn keep(&self, pieces: &[IoSlice<'_>]) {
-        // All of it is offered at once: a request that may be sent again has no body.
-        if self.line.keeps.take() {
-            let mut kept = self.line.kept.borrow_mut();
-            pieces.iter().for_each(|piece| kept.extend_from_slice(piece));
+    /// What the instance takes no more is not missed by anybody.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Stopped> {
+        if self.sending.is_over() {
+            return Ok(());
         }
-    }
-}
-
-impl AsyncRead for OriginStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.line.has_heard.set(true);
+        let Poll::Ready(Err(stopped)) = self.sending.poll(cx, &mut self.stream) else { return Ok(()) };
+        if self.sending.has_begun() {
+            self.sending.stop();
         }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for OriginStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.keep(&[IoSlice::new(buf)]);
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        Err(stopped)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.keep(bufs);
-        gather::poll_write(Pin::new(&mut self.stream), cx, bufs)
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.came.reserve(self.read_size);
+        let room = self.came.capacity() - self.came.len();
+        let read = pin!(self.stream.read_buf(&mut self.came)).poll(cx);
+        match &read {
+            Poll::Pending if self.answer.is_over() => {}
+            Poll::Pending => self.unfinished = Instant::now(),
+            Poll::Ready(Ok(length)) => {
+                self.has_heard |= *length > 0;
+                if *length == room {
+                    self.read_size = (self.read_size * 2).min(BUFFER);
+                }
+            }
+            Poll::Ready(Err(_)) => {}
+        }
+        read
     }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// May it be executed twice, and is all of it in its head?
-pub(super) fn is_repeatable(request: &Request<RequestBody>) -> bool {
-    request.method().is_idempotent() && request.body().is_end_stream()
 }

@@ -3,8 +3,7 @@
 use super::channel::Limits;
 use super::framing::Framing;
 use super::gather;
-use super::hush::Hush;
-use super::target::CutOrder;
+use super::target::Target;
 use super::upgrade::Tunnel;
 use hyper::Version;
 use std::cell::{Cell, RefCell};
@@ -38,13 +37,11 @@ pub(super) struct Wire {
     requests: Cell<u64>,
     framing: RefCell<Framing>,
     tunnel: RefCell<Option<Tunnel>>,
-    /// Ends the answer that is being sent, whether or not its client takes any of it.
-    cut: RefCell<Option<CutOrder>>,
+    /// The instance whose answer is being sent: when it is cut the answer ends, whether or not its client takes any of it.
+    answering: RefCell<Option<Rc<Target>>>,
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
-    /// For what the task does with instances' connections.
-    pub(super) hush: Hush,
     /// Kept by the crowd.
     pub(super) place: Cell<usize>,
 }
@@ -88,10 +85,9 @@ impl Wire {
             requests: Cell::default(),
             framing: RefCell::default(),
             tunnel: RefCell::default(),
-            cut: RefCell::default(),
+            answering: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
-            hush: Hush::default(),
             place: Cell::default(),
         }
     }
@@ -145,16 +141,16 @@ impl Wire {
         self.phase.set(Phase::Answered);
         self.since.set(now);
         self.body_awaited.set(None);
-        self.cut.take();
+        self.answering.take();
     }
 
-    pub(super) fn answers_until(&self, cut: CutOrder) {
-        self.cut.replace(Some(cut));
+    pub(super) fn answers_for(&self, target: Rc<Target>) {
+        self.answering.replace(Some(target));
     }
 
     /// The instance of the answer that is being sent was cut.
-    pub(super) fn is_cut(&self, cx: &mut Context<'_>) -> bool {
-        self.cut.borrow_mut().as_mut().is_some_and(|cut| cut.poll(cx).is_ready())
+    pub(super) fn is_cut(&self) -> bool {
+        self.answering.borrow().as_ref().is_some_and(|target| target.is_cut())
     }
 
     pub(super) fn becomes_tunnel(&self, tunnel: Tunnel) {
@@ -223,7 +219,7 @@ impl Wire {
         [phase, body, reading].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(task) = &*self.task.borrow() {
             task.wake_by_ref();
         }

@@ -1,8 +1,11 @@
 use super::*;
 use crate::proxy::channel::Warm;
+use crate::proxy::wire::Wire;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 fn place(target: u64) -> TargetPlace {
     TargetPlace { target, address: SocketAddr::from(([127, 0, 0, 1], 21_000 + target as u16)) }
@@ -182,20 +185,44 @@ fn an_instance_that_moved_is_another_one() {
     assert_eq!(routes.in_flight(1), (1, 0), "the one that is routed");
 }
 
+#[test]
+fn a_cut_wakes_whoever_is_connected_even_to_an_app_that_was_removed() {
+    struct Woken(AtomicBool);
+    impl Wake for Woken {
+        fn wake(self: Arc<Woken>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let (routes, app, _) = routes();
+    routes.publish(route(&[1]));
+    let wire = Rc::new(Wire::new(Instant::now()));
+    app.crowd().enter(&wire);
+    let claim = app.claim(None, None).unwrap();
+    let mut waits = pin!(claim.target().unless_cut(std::future::pending::<()>()));
+    let woken = Arc::new(Woken(AtomicBool::new(false)));
+    let waker = Waker::from(woken.clone());
+    wire.belongs_to(&waker);
+    let mut context = Context::from_waker(&waker);
+    assert!(waits.as_mut().poll(&mut context).is_pending());
+    routes.remove("shop");
+    routes.cut(7);
+    assert!(!woken.0.load(Ordering::Relaxed), "another one's cut is nobody's business");
+    routes.cut(1);
+    assert!(woken.0.load(Ordering::Relaxed));
+    assert_eq!(waits.as_mut().poll(&mut context), Poll::Ready(None));
+}
+
 #[tokio::test]
-async fn a_cut_reaches_those_who_wait_for_it_and_those_who_come_later() {
+async fn what_was_cut_does_not_come_back_and_what_is_done_is_done() {
     let (routes, app, _) = routes();
     routes.publish(route(&[1]));
     let claim = app.claim(None, None).unwrap();
-    let mut cut = pin!(claim.target().cut());
-    assert!(std::future::poll_fn(|context| Poll::Ready(cut.as_mut().poll(context).is_pending())).await);
-    routes.cut(7);
     routes.cut(1);
-    cut.await;
-    claim.target().cut().await;
+    assert_eq!(claim.target().unless_cut(async { 7 }).await, Some(7));
+    assert_eq!(claim.target().unless_cut(std::future::pending::<()>()).await, None);
     routes.publish(route(&[1]));
     let again = app.claim(None, None).unwrap();
-    assert!(!Rc::ptr_eq(claim.target(), again.target()), "what was cut does not come back");
+    assert!(!Rc::ptr_eq(claim.target(), again.target()));
 }
 
 #[tokio::test]
