@@ -3,6 +3,7 @@
 
 use nix::cmsg_space;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg, sockopt};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -44,6 +45,15 @@ pub fn receive(socket: impl AsFd, into: &mut [u8], descriptors: &mut Vec<OwnedFd
 /// Is nothing to be read there, neither bytes nor an end? The kernel is asked, not a runtime that may not have heard yet.
 pub fn is_quiet(socket: RawFd) -> bool {
     matches!(recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT), Err(Errno::EAGAIN))
+}
+
+/// Did a connection break, or end on both sides?
+pub fn has_hung_up(socket: RawFd) -> bool {
+    // SAFETY: it is borrowed for this call alone; of a number that is closed or another's by now the kernel tells as much.
+    let socket = unsafe { BorrowedFd::borrow_raw(socket) };
+    let mut asked = [PollFd::new(socket, PollFlags::empty())];
+    let broken = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|_| asked[0].revents().is_some_and(|told| told.intersects(broken)))
 }
 
 /// Is it a socket that accepts connections?
@@ -132,6 +142,16 @@ mod tests {
         assert!(is_quiet(here.as_raw_fd()));
         drop(there);
         assert!(!is_quiet(here.as_raw_fd()));
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_told_from_one_whose_other_side_says_no_more() {
+        let (here, there) = UnixStream::pair().unwrap();
+        assert!(!has_hung_up(here.as_raw_fd()));
+        there.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!has_hung_up(here.as_raw_fd()));
+        drop(there);
+        assert!(has_hung_up(here.as_raw_fd()));
     }
 
     #[test]

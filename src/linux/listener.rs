@@ -7,7 +7,7 @@ use nix::sys::socket::{
 };
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn` (4096 since Linux 5.4).
 const BACKLOG: i32 = 4096;
@@ -34,6 +34,14 @@ pub fn open(address: SocketAddr) -> io::Result<TcpListener> {
         }
         opened => Ok(opened?),
     }
+}
+
+/// Nothing waits for more to be sent along (TCP_NODELAY, tcp(7)): neither here nor on the connections of a listener.
+///
+/// # Errors
+/// It is no TCP socket.
+pub fn send_at_once(socket: impl AsFd) -> io::Result<()> {
+    Ok(setsockopt(&socket.as_fd(), sockopt::TcpNoDelay, &true)?)
 }
 
 fn open_exactly(address: SocketAddr) -> nix::Result<TcpListener> {

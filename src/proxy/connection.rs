@@ -6,11 +6,13 @@ use super::head::Client;
 use super::routes::AppRoute;
 use super::upstream::BUFFER;
 use super::wire::{ClientStream, Late, Settled, Wire};
+use crate::linux::descriptors;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
@@ -42,6 +44,7 @@ enum End {
 pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAddr, app: Rc<AppRoute>) {
     let limits = app.limits();
     let wire = Rc::new(Wire::new(Instant::now()));
+    let socket = stream.as_raw_fd();
     let _member = Member::of(&app, &wire);
     let forward = Rc::new(Forward { app: app.clone(), wire: wire.clone(), client: Client::new(peer, public) });
     let service = service_fn(move |request| forward.clone().request(request));
@@ -53,6 +56,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
 
     let idle = Duration::from_millis(limits.idle_ms);
     let mut timer = pin!(sleep_until(Instant::now() + idle));
+    let mut is_armed = false;
     let end = poll_fn(|cx| {
         wire.belongs_to(cx.waker());
         let settled = loop {
@@ -78,13 +82,20 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
             && let Some((due, _)) = wire.due(&limits)
         {
             timer.as_mut().reset(due.min(Instant::now() + idle));
+            is_armed = false;
         }
         // Nothing ever waits for less than the timer does, except a head; so it is set anew only when it is over.
-        while timer.as_mut().poll(cx).is_ready() {
+        while !is_armed || timer.is_elapsed() {
+            is_armed = timer.as_mut().poll(cx).is_pending();
+            if is_armed {
+                break;
+            }
             let now = Instant::now();
             match wire.due(&limits) {
                 Some((due, late)) if due <= now => return Poll::Ready(End::Late(late)),
                 Some((due, _)) => timer.as_mut().reset(due.min(now + idle)),
+                // hyper does not look while bytes of the next request lie before the end.
+                None if descriptors::has_hung_up(socket) => return Poll::Ready(End::Late(Late::Idle)),
                 None => timer.as_mut().reset(now + idle),
             }
         }
@@ -119,7 +130,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         End::BrokeOff => return reset(stream),
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
     }
-    if !wire.has_ended() {
+    if !wire.has_ended() && !wire.is_over() {
         Box::pin(part(stream)).await;
     }
 }

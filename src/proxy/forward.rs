@@ -69,7 +69,7 @@ impl Forward {
         let (parts, body) = request.into_parts();
         let has_body = !body.is_end_stream();
         let seen = Seen::of(&parts.headers);
-        let checked = match self.wire.request_begins(parts.version, has_body) {
+        let checked = match self.wire.request_begins(parts.version, has_body, head::is_last(&parts, seen)) {
             true => head::check(&parts, seen, has_body),
             false => Err(Own::malformed("The request says two things about its length or has a fragment.")),
         };
@@ -174,7 +174,7 @@ impl Forward {
         if !upstream.is_complete() && head::is_event_stream(&parts.headers) {
             answering.is_stream();
         }
-        if self.app.is_leaving() {
+        if self.is_last() {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Response::from_parts(parts, AnswerBody::of(upstream, answering))
@@ -201,10 +201,15 @@ impl Forward {
         Response::from_parts(parts, AnswerBody::whole(bytes::Bytes::new(), answering))
     }
 
+    /// Is this answer the connection's last?
+    fn is_last(&self) -> bool {
+        self.app.is_leaving() || self.wire.is_unwanted()
+    }
+
     fn own(&self, own: Own, accept: &HeaderMap, answering: Answering) -> Response<AnswerBody> {
         self.app.counters().answer(own.status.as_u16());
         let mut response = own.answer(accept, answering);
-        if self.app.is_leaving() {
+        if self.is_last() {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

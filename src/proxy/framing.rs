@@ -86,7 +86,7 @@ impl Framing {
     }
 
     fn line_ends(&mut self, line: &[u8]) {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (line, is_bare) = line.strip_suffix(b"\r").map_or((line, true), |line| (line, false));
         match self.place {
             // Empty lines before a request are no request (RFC 9112, 2.2).
             Place::RequestLine if line.is_empty() => {}
@@ -113,6 +113,8 @@ impl Framing {
                 // hyper ends the request there.
                 None => self.place = Place::Lost,
             },
+            // To hyper no line ends there, nor does the body.
+            Place::Trailer if is_bare => self.refuse(),
             Place::Trailer if line.is_empty() => self.place = Place::RequestLine,
             Place::Trailer | Place::Body { .. } | Place::Lost => {}
         }
@@ -220,6 +222,14 @@ mod tests {
             assert_eq!(refused(&format!("{first}\r\nGET / HTTP/1.1\r\n\r\n")), None, "{body}");
             assert_eq!(refused(&format!("{first}GET / HTTP/1.1\r\n{two}")), Some(2), "{body}");
         }
+    }
+
+    #[test]
+    fn what_follows_trailers_that_do_not_end_is_refused() {
+        let chunked = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+        assert_eq!(refused(&format!("{chunked}X: y\r\n\r\nGET / HTTP/1.1\r\n\r\n")), None);
+        assert_eq!(refused(&format!("{chunked}X: y\n\r\nGET / HTTP/1.1\r\n\r\n")), Some(2));
+        assert_eq!(refused(&format!("{chunked}\nGET / HTTP/1.1\r\n\r\n")), Some(2));
     }
 
     #[test]

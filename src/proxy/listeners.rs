@@ -8,6 +8,7 @@ use super::connection;
 use super::routes::AppRoute;
 use super::say::say;
 use super::worker::{Visit, Worker};
+use crate::linux::listener;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
@@ -62,6 +63,8 @@ impl Listeners {
     pub(super) fn listen(&self, worker: &Rc<Worker>, listener: u64, app: &str, socket: OwnedFd) -> io::Result<()> {
         let socket = std::net::TcpListener::from(socket);
         socket.set_nonblocking(true)?;
+        // Its connections inherit it.
+        listener::send_at_once(&socket)?;
         let address = socket.local_addr()?;
         let accepting = TcpListener::from_std(socket.try_clone()?)?;
         let (stop, stopped) = oneshot::channel();
@@ -176,15 +179,16 @@ fn concerns_one_client(error: &io::Error) -> bool {
 fn welcome(worker: &Rc<Worker>, app: &Rc<AppRoute>, stream: TcpStream, peer: SocketAddr) {
     // Removed and added again it has another route than when the port was opened.
     let app = worker.routes.find(app.name()).unwrap_or_else(|| app.clone());
-    let is_crowded = app.counters().connections() >= u64::from(app.limits().connections) || worker.is_full();
-    if is_crowded && !app.crowd().makes_room() {
+    let is_crowded = app.counters().connections() >= u64::from(app.limits().connections);
+    let has_room = !(is_crowded || worker.is_full()) || app.crowd().makes_room();
+    if !has_room && (is_crowded || !worker.routes.makes_room()) {
         app.counters().refused();
         app.counters().answer(503);
         turn_away(worker, stream);
         return;
     }
-    // Either fails only for a client that is gone already.
-    let (Ok(()), Ok(public)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+    // It fails only for a client that is gone already.
+    let Ok(public) = stream.local_addr() else { return };
     let visit = Visit::of(worker, &app);
     tokio::task::spawn_local(async move {
         connection::serve(stream, peer, public, app).await;

@@ -254,6 +254,13 @@ impl Routes {
         }
     }
 
+    /// Ends connections of the app that has most of them. False when all of everybody's are busy.
+    pub(super) fn makes_room(&self) -> bool {
+        let mut apps = self.apps();
+        apps.sort_by_key(|app| std::cmp::Reverse(app.crowd.size()));
+        apps.iter().any(|app| app.crowd.makes_room())
+    }
+
     /// `Order::Leave`
     pub(crate) fn leave(&self) {
         self.is_leaving.set(true);

@@ -28,10 +28,16 @@ pub(super) struct Wire {
     is_full: Cell<Option<Instant>>,
     /// The client sends no more.
     has_ended: Cell<bool>,
+    /// Since when it has not been seen to be there all the same.
+    unseen: Cell<Option<Instant>>,
+    /// Bytes of its next request came before its answer was on its way.
+    is_ahead: Cell<bool>,
     is_request_whole: Cell<bool>,
     /// The request's body is malformed, or its client went away in the middle of it.
     is_request_broken: Cell<bool>,
     is_stream: Cell<bool>,
+    /// The client has said that it asks for nothing more.
+    is_last: Cell<bool>,
     /// Of HTTP/1.0: the end of the connection may be the end of an answer.
     is_old: Cell<bool>,
     requests: Cell<u64>,
@@ -78,9 +84,12 @@ impl Wire {
             body_awaited: Cell::default(),
             is_full: Cell::default(),
             has_ended: Cell::default(),
+            unseen: Cell::default(),
+            is_ahead: Cell::default(),
             is_request_whole: Cell::new(true),
             is_request_broken: Cell::default(),
             is_stream: Cell::default(),
+            is_last: Cell::default(),
             is_old: Cell::default(),
             requests: Cell::default(),
             framing: RefCell::default(),
@@ -93,12 +102,14 @@ impl Wire {
     }
 
     /// A head is complete. False when it says two things about its length.
-    pub(super) fn request_begins(&self, version: Version, has_body: bool) -> bool {
+    pub(super) fn request_begins(&self, version: Version, has_body: bool, is_last: bool) -> bool {
+        self.is_last.set(is_last);
         self.is_old.set(version == Version::HTTP_10);
         self.phase.set(Phase::Busy);
         self.is_request_whole.set(!has_body);
         self.is_request_broken.set(false);
         self.is_stream.set(false);
+        self.is_ahead.set(false);
         self.requests.set(self.requests.get() + 1);
         !self.framing.borrow().refuses(self.requests.get())
     }
@@ -165,6 +176,11 @@ impl Wire {
         self.has_ended.get()
     }
 
+    /// Nothing more is to come from it, as it has said itself.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_last.get() && self.is_request_whole.get()
+    }
+
     /// Since when it is idle, if it is.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         (self.phase.get() == Phase::Idle && !self.is_dismissed.get()).then(|| self.since.get())
@@ -180,6 +196,11 @@ impl Wire {
         self.is_dismissed.get() && matches!(self.phase.get(), Phase::Idle)
     }
 
+    /// Its answer is to be its last.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.is_dismissed.get()
+    }
+
     pub(super) fn belongs_to(&self, task: &Waker) {
         let mut own = self.task.borrow_mut();
         if own.is_none() {
@@ -192,8 +213,8 @@ impl Wire {
     pub(super) fn settle(&self) -> Settled {
         match self.phase.get() {
             Phase::Answered if self.is_full.get().is_none() => {
-                self.phase.set(Phase::Idle);
-                if self.has_ended.get() { Settled::Again } else { Settled::Waits }
+                self.phase.set(if self.is_ahead.take() { Phase::Begun } else { Phase::Idle });
+                if self.has_ended.get() { Settled::Again } else { self.settle() }
             }
             Phase::Begun => {
                 self.since.set(Instant::now());
@@ -216,7 +237,8 @@ impl Wire {
         };
         let body = self.body_awaited.get().map(|since| (since + idle, Late::Body));
         let reading = self.is_full.get().map(|since| (since + idle, Late::Reading));
-        [phase, body, reading].into_iter().flatten().min_by_key(|(due, _)| *due)
+        let unseen = self.unseen.get().map(|since| (since + idle, Late::Idle));
+        [phase, body, reading, unseen].into_iter().flatten().min_by_key(|(due, _)| *due)
     }
 
     pub(super) fn wake(&self) {
@@ -227,7 +249,9 @@ impl Wire {
 
     fn read(&self, bytes: &[u8]) {
         match self.phase.get() {
-            Phase::Idle | Phase::Answered => self.phase.set(Phase::Begun),
+            Phase::Idle => self.phase.set(Phase::Begun),
+            // While a part of the answer is still here, nobody waits for that head.
+            Phase::Answered => self.is_ahead.set(true),
             Phase::Begun | Phase::Head | Phase::Busy => {}
         }
         self.body_awaited.set(None);
@@ -244,6 +268,9 @@ impl Wire {
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
+        if self.unseen.get().is_some() && result.is_ready() {
+            self.unseen.set(Some(Instant::now()));
+        }
         match result {
             Poll::Pending if self.is_full.get().is_none() => self.is_full.set(Some(Instant::now())),
             Poll::Pending => {}
@@ -290,6 +317,7 @@ impl AsyncRead for ClientStream {
                 return Poll::Ready(Ok(()));
             }
             self.wire.has_ended.set(true);
+            self.wire.unseen.set(Some(Instant::now()));
         }
         // Its task is woken by the answer, and looks again once that is out.
         if self.wire.keeps_end_back() { Poll::Pending } else { Poll::Ready(Ok(())) }
@@ -321,7 +349,8 @@ impl AsyncWrite for ClientStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+    /// Whoever has the socket next decides how it ends.
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }

@@ -381,3 +381,26 @@ fn an_answer_before_the_body_was_read_reaches_the_client() {
     let (head, body) = client.answer();
     assert_eq!((status(&head), body.as_str()), (413, "no"));
 }
+
+#[test]
+fn an_answer_from_before_the_end_of_the_request_is_told_though_the_instance_resets() {
+    let origin = Origin::new(|mut connection, _| {
+        connection.head();
+        connection.send("HTTP/1.1 413 Too Large\r\nConnection: close\r\nContent-Length: 3\r\n\r\nno\n");
+        // Closed with the body unread: a reset.
+    });
+    let proxy = Proxy::before(&[&origin]);
+    for _ in 0..50 {
+        let mut client = proxy.client();
+        let mut writer = client.stream.try_clone().unwrap();
+        let sends = thread::spawn(move || {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", 8 << 20);
+            // It may be told to stop before all of it is out.
+            let _ = writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(&vec![b'x'; 8 << 20]));
+        });
+        assert_eq!(status(&client.answer().0), 413);
+        drop(client);
+        sends.join().unwrap();
+    }
+    assert_eq!(proxy.figures().upstream_errors, 0);
+}
