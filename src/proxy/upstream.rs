@@ -30,8 +30,10 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// The most that is kept of one message in memory, in each direction, bytes.
-pub(super) const BUFFER: usize = 64 * 1024;
+/// The most that is read at a time, bytes. A client that does not read what it is sent costs about three of these.
+pub(super) const BUFFER: usize = 32 * 1024;
+/// A longer head of an answer is a mistake, bytes.
+const LONGEST_HEAD: usize = 64 * 1024;
 /// What is read at a time at first, bytes; as much again when that was too little, up to [`BUFFER`].
 const READ: usize = 8 * 1024;
 
@@ -123,7 +125,7 @@ impl Upstream {
                 self.keep_alive = head.keep_alive;
                 return Poll::Ready(Ok(head));
             }
-            if self.came.len() > BUFFER {
+            if self.came.len() > LONGEST_HEAD {
                 return Poll::Ready(Err(Broken::Sent));
             }
             if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
