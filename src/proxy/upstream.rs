@@ -37,6 +37,7 @@ const LONGEST_HEAD: usize = 64 * 1024;
 /// What is read at a time at first, bytes; as much again when that was too little, up to [`BUFFER`].
 const READ: usize = 8 * 1024;
 
+#[derive(Debug)]
 pub(super) struct Upstream {
     stream: TcpStream,
     /// What the instance has sent and nobody has taken.
@@ -152,6 +153,17 @@ impl Upstream {
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(Incomplete))),
             }
         }
+    }
+
+    /// Nothing of the request is left to be sent.
+    pub(super) fn is_asked(&self) -> bool {
+        self.sending.is_over() || self.sending.has_stopped()
+    }
+
+    /// Sends on while the client takes nothing of the answer: it may want to be rid of its request first. What fails is
+    /// told by the answer.
+    pub(super) fn asks_on(&mut self, cx: &mut Context<'_>) {
+        let _is_told_by_the_answer = self.poll_send(cx);
     }
 
     /// What has come of the answer's body already.

@@ -1,5 +1,6 @@
 //! A client's socket, watched: what the connection waits for and since when, so that one timer can judge it.
 
+use super::body::Coming;
 use super::channel::Limits;
 use super::framing::Framing;
 use super::gather;
@@ -45,6 +46,8 @@ pub(super) struct Wire {
     tunnel: RefCell<Option<Tunnel>>,
     /// The instance whose answer is being sent: when it is cut the answer ends, whether or not its client takes any of it.
     answering: RefCell<Option<Rc<Target>>>,
+    /// Where the rest of the request goes while it is answered.
+    asking: RefCell<Option<Coming>>,
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -95,6 +98,7 @@ impl Wire {
             framing: RefCell::default(),
             tunnel: RefCell::default(),
             answering: RefCell::default(),
+            asking: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
             place: Cell::default(),
@@ -153,10 +157,25 @@ impl Wire {
         self.since.set(now);
         self.body_awaited.set(None);
         self.answering.take();
+        self.asking.take();
     }
 
     pub(super) fn answers_for(&self, target: Rc<Target>) {
         self.answering.replace(Some(target));
+    }
+
+    pub(super) fn asks_on(&self, coming: Coming) {
+        self.asking.replace(Some(coming));
+    }
+
+    /// Moves the rest of the request on when nobody else does, for the client takes nothing of the answer.
+    pub(super) fn ask(&self, cx: &mut Context<'_>) {
+        if self.is_full.get().is_some()
+            && let Some(coming) = &*self.asking.borrow()
+            && let Some(upstream) = &mut *coming.borrow_mut()
+        {
+            upstream.asks_on(cx);
+        }
     }
 
     /// The instance of the answer that is being sent was cut.
