@@ -277,6 +277,11 @@ impl Wire {
         self.framing.borrow_mut().read(bytes);
     }
 
+    fn ends(&self) {
+        self.has_ended.set(true);
+        self.unseen.set(Some(Instant::now()));
+    }
+
     /// A client that has sent its request and shuts down its side still wants the answer; of an event stream it would
     /// have seen enough.
     fn keeps_end_back(&self) -> bool {
@@ -335,8 +340,7 @@ impl AsyncRead for ClientStream {
                 self.wire.read(bytes);
                 return Poll::Ready(Ok(()));
             }
-            self.wire.has_ended.set(true);
-            self.wire.unseen.set(Some(Instant::now()));
+            self.wire.ends();
         }
         // Its task is woken by the answer, and looks again once that is out.
         if self.wire.keeps_end_back() { Poll::Pending } else { Poll::Ready(Ok(())) }
@@ -371,5 +375,41 @@ impl AsyncWrite for ClientStream {
     /// Whoever has the socket next decides how it ends.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { connections: 1, header_timeout_ms: 100, head: 4096, idle_ms: 1000 };
+
+    fn late(wire: &Wire) -> Option<Late> {
+        wire.due(&LIMITS).map(|(_, late)| late)
+    }
+
+    #[test]
+    fn the_time_for_a_head_runs_once_the_answer_before_it_has_left() {
+        let wire = Wire::new(Instant::now());
+        wire.read(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire.request_begins(Version::HTTP_11, false, false);
+        wire.answer_is_over(Instant::now());
+        wire.wrote(&Poll::Pending);
+        wire.read(b"GET / HT");
+        assert_eq!((wire.settle(), late(&wire)), (Settled::Waits, Some(Late::Reading)));
+        wire.wrote(&Poll::Ready(Ok(1)));
+        assert_eq!((wire.settle(), late(&wire)), (Settled::HeadBegins, Some(Late::Head)));
+    }
+
+    #[test]
+    fn a_client_that_sends_no_more_is_seen_by_what_it_takes() {
+        let wire = Wire::new(Instant::now());
+        wire.read(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire.request_begins(Version::HTTP_11, false, false);
+        assert_eq!(late(&wire), None);
+        wire.ends();
+        let (due, _) = wire.due(&LIMITS).unwrap();
+        wire.wrote(&Poll::Ready(Ok(1)));
+        assert!(wire.due(&LIMITS).is_some_and(|(again, late)| again > due && late == Late::Idle));
     }
 }
