@@ -81,7 +81,7 @@ impl Supervisor {
             State::Ending { .. } => self.advance_ending(place, now),
             State::Starting { .. } | State::Online { .. } => self.advance_running(place, wanted, now),
             State::Resting { done: true } if wanted => false,
-            State::Resting { .. } if wanted && (self.is_superseded(place) || self.has_no_room(place)) => false,
+            State::Resting { .. } if wanted && self.has_no_room(place) => false,
             State::Resting { .. } if wanted => self.try_spawn(place, now),
             State::Resting { .. } => false,
             State::Waiting { .. } | State::Backoff { .. } | State::Errored { .. } if !wanted => {
@@ -225,12 +225,6 @@ impl Supervisor {
         }
         self.push(Effect::Kill { run });
         true
-    }
-
-    /// It ended by itself while its successor is on its way: that one is waited for.
-    fn is_superseded(&self, place: Place) -> bool {
-        let rising = self.apps[place.0].rising().is_some_and(|rollover| !rollover.stage);
-        rising && self.role(place) == Role::Active
     }
 
     /// What cannot run twice waits until the other slot is empty.

@@ -218,8 +218,7 @@ impl Supervisor {
             }
             Next::Restart { after } => {
                 self.apps[place.0].restarts += 1;
-                let succeeded = self.apps[place.0].rising().is_some_and(|rollover| !rollover.stage);
-                if after.is_zero() || succeeded {
+                if after.is_zero() {
                     self.instance_mut(place).state = State::Resting { done: false };
                     return;
                 }

@@ -93,14 +93,16 @@ fn without_memory_for_a_second_copy_it_is_ended_at_once() {
 #[test]
 fn one_that_endangers_the_machine_while_it_is_replaced_does_not_wait_for_its_successor() {
     let mut world = up();
-    world.script("current", [Script { ready: Some(secs(5)), ..Script::good() }]);
+    world.script("current", [Script { ready: Some(secs(5)), ..Script::good() }, Script::good()]);
     world.sample("current", 320 * MIB);
     world.advance(secs(1));
     world.sample("current", 500 * MIB);
     assert_eq!((world.active("current"), world.stops.len()), (vec![], 1));
-    world.advance(secs(10));
-    assert_eq!((world.spawns.len(), world.app("current").slot), (2, Slot::Green), "{}", world.story());
-    assert_eq!(world.active("current"), [world.run("current")]);
+    world.advance(secs(2));
+    assert_eq!(world.active("current").len(), 1, "a fresh copy of it serves until its successor is ready");
+    world.advance(secs(8));
+    assert_eq!((world.spawns.len(), world.app("current").slot), (3, Slot::Green), "{}", world.story());
+    assert_eq!((world.active("current"), world.living("current")), (vec![world.run("current")], 1));
 }
 
 #[test]

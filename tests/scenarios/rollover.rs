@@ -182,21 +182,39 @@ fn a_shutdown_interrupts_a_rollover_wherever_it_is() {
 #[test]
 fn a_crash_of_the_old_slot_hastens_the_new_one() {
     let mut world = up();
-    let old = world.run("current");
-    world.script("current", [Script { ready: Some(secs(4)), ..Script::good() }]);
+    let late = || Script { ready: Some(secs(4)), ..Script::good() };
+    world.script("current", [late(), late()]);
     let id = world.restart("current");
     world.advance(secs(1));
     world.crash("current", code(1));
     world.advance(secs(2));
-    assert_eq!(world.spawns.len(), 2, "it is not started again beside its successor");
-    assert_eq!(world.active("current"), []);
-    let message = world.done(id);
-    assert!(message.starts_with("restarted in 4"), "{message}");
+    assert_eq!((world.active("current"), world.spawns.len()), (vec![], 3));
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
     let new = world.run("current");
     let good = world.probes.iter().filter(|(at, run)| *run == new && *at >= world.spawns[1].at + secs(4)).count();
     assert_eq!(good, 1, "the first good probe is enough");
-    assert_eq!((world.active("current"), world.spawns.len()), (vec![new], 2));
-    assert_ne!(new, old);
+    let message = world.done(id);
+    assert!(message.starts_with("restarted in 4"), "{message}");
+    world.advance(secs(20));
+    assert_eq!((world.active("current"), world.living("current"), world.spawns.len()), (vec![new], 1, 3));
+}
+
+#[test]
+fn an_old_slot_that_crashes_beside_a_hanging_successor_is_back_before_anybody_is_refused() {
+    let mut world = up();
+    world.script("current", [Script::never_ready(), Script::good()]);
+    let id = world.restart("current");
+    world.advance(secs(5));
+    let crashed = world.mono;
+    world.crash("current", code(1));
+    world.until("it serves", |world| !world.active("current").is_empty());
+    assert!(world.mono < crashed + secs(2), "{}", world.story());
+    assert_eq!((world.app("current").slot, world.phase("current")), (Slot::Blue, Some(OtherPhase::Starting)));
+    let refusal = world.failure(id);
+    assert!(refusal.message.contains("the new slot was not ready within"), "{refusal}");
+    assert_eq!((world.living("current"), world.gaps.len()), (2, 0));
+    world.advance(secs(1));
+    assert_eq!((world.living("current"), world.app("current").restarts), (1, 1));
 }
 
 #[test]
