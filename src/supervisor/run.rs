@@ -106,7 +106,8 @@ impl Supervisor {
                 self.end(place, Cause::Itself, Some(exit), now);
                 self.announce(Some(place), EventKind::Exited, None, said.clone());
                 match role {
-                    Role::Active if failed && self.apps[place.0].is_warm() => self.flip_back(place.0, &said, now),
+                    // Also one that may rest: its predecessor serves, and it does not.
+                    Role::Active if self.apps[place.0].is_warm() => self.flip_back(place.0, &said, now),
                     Role::Active => {}
                     Role::Rising => self.fail_rollover(place.0, &said, now),
                     Role::Retiring => self.retire(place.0),
