@@ -90,7 +90,7 @@ impl Supervisor {
         self.wanted(place.0) && !app.serves() && makes_room
     }
 
-    fn hold(&self, i: usize) -> Duration {
+    pub(super) fn hold(&self, i: usize) -> Duration {
         let config = self.apps[i].served_by();
         config.and_then(|config| config.proxy.as_ref()).map(|proxy| proxy.hold).unwrap_or_default()
     }

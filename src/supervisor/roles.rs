@@ -9,6 +9,10 @@ use super::instance::{Cause, State};
 use super::rollover::{Other, Plan};
 use super::view::bytes;
 use crate::api::{EventKind, ExitReason};
+use std::time::Duration;
+
+/// What endangers the machine has so long to end by itself.
+const DANGER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an instance's slot is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,19 +100,29 @@ impl Supervisor {
         let Some(danger) = danger else { return false };
         let detail = format!("{detail}, {danger}");
         self.announce(Some(place), EventKind::Breach, None, format!("{detail}: its drain is over"));
-        self.cut_and_end(place, Cause::Replaced(ExitReason::Memory, detail), now);
+        self.end_at_once(place, detail, now);
         true
     }
 
-    /// It is ended at once, whatever it has in flight.
+    /// Its successor, or the warm one, takes over from it.
     fn end_dangerous(&mut self, place: Place, detail: String, now: Now) {
         if !self.apps[place.0].is_warm() {
             let detail = format!("{detail}: ended at once, requests are held");
-            return self.replace(place, ExitReason::Memory, detail, now);
+            self.tell_replaced(place, ExitReason::Memory, &detail);
+            return self.end_at_once(place, detail, now);
         }
         self.announce(Some(place), EventKind::Breach, None, format!("{detail}: ended at once"));
         self.flip_back(place.0, &detail, now);
-        self.end(place, Cause::Replaced(ExitReason::Memory, detail), None, now);
+        self.end_at_once(place, detail, now);
+    }
+
+    /// Whatever it has in flight, and though it does not obey: requests are held, and are to be answered in time.
+    fn end_at_once(&mut self, place: Place, detail: String, now: Now) {
+        let patience = DANGER_PATIENCE.min(self.hold(place.0) / 4);
+        self.cut_and_end(place, Cause::Replaced(ExitReason::Memory, detail), now);
+        if let State::Ending { ending, .. } = &mut self.instance_mut(place).state {
+            ending.kill_at = ending.kill_at.min(now.mono + patience);
+        }
     }
 
     /// What a run has answered so far; does something follow from it?

@@ -79,6 +79,18 @@ fn one_far_over_its_limit_is_ended_at_once() {
 }
 
 #[test]
+fn one_far_over_its_limit_that_does_not_obey_is_gone_before_who_waits_is_refused() {
+    let mut world = up();
+    let run = world.run("current");
+    world.rescript(run, |script| (script.streams, script.obeys) = (secs(200), None));
+    let breached = world.mono;
+    world.sample("current", 451 * MIB);
+    assert_eq!(world.cuts, [(breached, run, (0, 2))], "a server may wait for its streams for ever");
+    world.until("it serves", |world| !world.active("current").is_empty());
+    assert!(world.mono < breached + secs(4), "{}", world.story());
+}
+
+#[test]
 fn without_memory_for_a_second_copy_it_is_ended_at_once() {
     let mut world = up();
     let run = world.run("current");
