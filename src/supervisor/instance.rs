@@ -268,6 +268,15 @@ impl Instance {
         self.run().is_none()
     }
 
+    pub(super) fn is_online(&self) -> bool {
+        matches!(self.state, State::Online { .. })
+    }
+
+    /// Online, and its probe does not say otherwise.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_online() && self.health() != Health::Unhealthy
+    }
+
     pub(super) fn is_online_in(&self, wanted: u64) -> bool {
         matches!(&self.state, State::Online { live, .. } if live.generation >= wanted)
     }

@@ -6,7 +6,7 @@ use super::core::{Place, Supervisor};
 use super::drain::Patience;
 use super::event::RunId;
 use super::instance::{Cause, State};
-use super::rollover::{Other, Plan};
+use super::rollover::{Other, Plan, opposite};
 use super::view::bytes;
 use crate::api::{EventKind, ExitReason};
 use std::time::Duration;
@@ -76,7 +76,7 @@ impl Supervisor {
 
     fn breach(&mut self, place: Place, (used, limit, available): (u64, u64, u64), detail: String, now: Now) {
         let i = place.0;
-        let online = matches!(self.apps[i].instances[place.1].state, State::Online { .. });
+        let online = self.apps[i].instances[place.1].is_online();
         if !self.apps[i].config.rolls_over() || !online {
             self.tell_replaced(place, ExitReason::Memory, &detail);
             let cause = Cause::Replaced(ExitReason::Memory, detail);
@@ -86,13 +86,27 @@ impl Supervisor {
             let detail = format!("{detail}, {danger}");
             return self.end_dangerous(place, detail, now);
         }
-        if !self.apps[i].has_room() || self.apps[i].retry_at > now.mono {
+        if !self.apps[i].has_room() {
+            return self.breach_waits(place, &detail);
+        }
+        if self.apps[i].retry_at > now.mono {
             return;
         }
         self.announce(Some(place), EventKind::Breach, None, format!("{detail}: it is replaced while it goes on"));
         self.note_failure(place, detail);
         let plan = Plan::again(&self.apps[i], ExitReason::Memory, "supervisor");
         self.begin_rollover(i, plan, now);
+    }
+
+    /// It is sampled again each second, until there is room: told once.
+    fn breach_waits(&mut self, place: Place, detail: &str) {
+        let app = &mut self.apps[place.0];
+        let slot = opposite(app.slot);
+        let Other::Retiring(retreat) = &mut app.other else { return };
+        if !std::mem::replace(&mut retreat.awaited, true) {
+            let message = format!("{detail}: it is replaced once {slot} makes room");
+            self.announce(Some(place), EventKind::Breach, None, message);
+        }
     }
 
     /// It is on its way out and may finish, unless it endangers the machine.

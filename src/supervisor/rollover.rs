@@ -11,9 +11,9 @@ use super::app::{App, Cast};
 use super::backoff::delay;
 use super::core::Supervisor;
 use super::effect::Release;
-use super::instance::{Cause, State};
+use super::instance::{Cause, Instance, State};
 use super::view::seconds;
-use crate::api::{EventKind, ExitReason, Health, Refusal, RefusalCode, Slot};
+use crate::api::{EventKind, ExitReason, Refusal, RefusalCode, Slot};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ pub(super) struct Retreat {
     pub(super) at: Timestamp,
     /// None: it is not kept.
     pub(super) warm_until: Option<Duration>,
+    /// A breach of the active slot waits for it, and that was told.
+    pub(super) awaited: bool,
     pub(super) burst: super::burst::Burst,
 }
 
@@ -129,19 +131,33 @@ impl App {
         of_slot().next().is_some() && counted.into_iter().all(|instance| instance.is_online_in(generation))
     }
 
-    /// Is the other slot free for a rollover that nobody asked for? What still drains there is let finish.
+    /// Is the other slot free for a rollover that nobody asked for? Requests that drain there are let finish while
+    /// anybody is well; streams are opened again elsewhere.
     pub(super) fn has_room(&self) -> bool {
         match &self.other {
             Other::Empty => true,
             Other::Rising(rollover) => rollover.staged,
-            Other::Retiring(_) => false,
+            Other::Retiring(_) => self.is_other_idle() || !self.active().any(Instance::is_well),
         }
+    }
+
+    /// Has the other slot no request, and none to come?
+    fn is_other_idle(&self) -> bool {
+        let idle = |instance: &Instance| match &instance.state {
+            State::Spawning { .. } | State::Starting { .. } | State::Online { .. } => false,
+            State::Draining { drain, .. } => drain.left.is_some_and(|(requests, _)| requests == 0),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => true,
+        };
+        self.instances.iter().filter(|instance| instance.slot != self.slot).all(idle)
     }
 
     /// Somebody answers requests.
     pub(super) fn serves(&self) -> bool {
-        let online = |state: &State| matches!(state, State::Online { .. });
-        self.instances.iter().any(|instance| instance.slot == self.slot && online(&instance.state))
+        self.active().any(Instance::is_online)
     }
 
     pub(super) fn outcome(&self, number: u64) -> Option<&Outcome> {
@@ -286,6 +302,7 @@ impl Supervisor {
             by: rollover.by,
             at: now.wall,
             warm_until: (!warm.is_zero()).then_some(now.mono + warm),
+            awaited: false,
             burst: app.burst(old, now),
         });
         self.desired_changed();
@@ -336,6 +353,7 @@ impl Supervisor {
             by: "supervisor".to_owned(),
             at: now.wall,
             warm_until: None,
+            awaited: false,
             burst: app.burst(failed, now),
         });
         self.desired_changed();
@@ -395,11 +413,8 @@ impl Supervisor {
 
     fn is_to_be_healed(&self, i: usize) -> bool {
         let app = &self.apps[i];
-        let sick = |instance: &super::instance::Instance| {
-            let online = matches!(instance.state, State::Online { .. });
-            instance.slot == app.slot && online && instance.health() == Health::Unhealthy
-        };
-        self.wanted(i) && app.config.rolls_over() && app.has_room() && app.instances.iter().any(sick)
+        let sick = |instance: &Instance| instance.is_online() && !instance.is_well();
+        self.wanted(i) && app.config.rolls_over() && app.has_room() && app.active().any(sick)
     }
 
     /// When the next step of the other slot, or the next attempt to heal, is due.

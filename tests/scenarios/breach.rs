@@ -176,6 +176,50 @@ fn a_sick_app_is_replaced_and_serves_meanwhile() {
     assert_eq!(world.app("current").health, Health::Healthy);
 }
 
+/// A restart has just swapped, and the old slot drains this.
+fn draining(requests: Duration, streams: Duration) -> (World, RunId) {
+    let mut world = up();
+    let old = world.run("current");
+    world.rescript(old, |script| (script.requests, script.streams) = (requests, streams));
+    world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    (world, old)
+}
+
+#[test]
+fn a_sick_app_is_not_kept_by_what_its_predecessor_still_drains() {
+    for (requests, streams) in [(secs(80), secs(0)), (secs(0), secs(250))] {
+        let (mut world, old) = draining(requests, streams);
+        let hung = world.run("current");
+        sicken(&mut world, hung);
+        world.until("sick", |world| world.app("current").health == Health::Unhealthy);
+        assert_eq!(world.cuts.iter().map(|(_, run, _)| *run).collect::<Vec<_>>(), [old]);
+        world.advance(secs(2));
+        assert_eq!((world.app("current").slot, world.gaps.len()), (Slot::Blue, 0), "{}", world.story());
+        assert_ne!(world.active("current"), [hung]);
+    }
+}
+
+#[test]
+fn a_breach_waits_for_requests_that_drain_and_says_so_once() {
+    let (mut world, old) = draining(secs(30), secs(250));
+    let swapped = world.mono;
+    while world.app("current").slot == Slot::Green {
+        world.sample("current", 320 * MIB);
+        world.advance(secs(1));
+    }
+    world.advance(secs(1));
+    assert_eq!(world.cuts, [(swapped + secs(30), old, (0, 2))], "streams are opened again elsewhere");
+    assert_eq!((world.app("current").slot, world.living("current"), world.gaps.len()), (Slot::Blue, 1, 0));
+    assert_eq!(
+        world.said("current", EventKind::Breach),
+        [
+            "used 320M, over its limit of 300M: it is replaced once blue makes room",
+            "used 320M, over its limit of 300M: it is replaced while it goes on"
+        ]
+    );
+}
+
 #[test]
 fn a_sick_app_whose_replacements_fail_too_stays_and_the_attempts_back_off() {
     let mut world = up();
