@@ -24,6 +24,9 @@ const OUTCOMES_KEPT: usize = 8;
 /// A failed rollover cost a whole start: the next one that nobody asked for waits so many times longer than a restart.
 const DELAY_FACTOR: u32 = 10;
 
+/// A slot is emptied within kill_timeout and ready within start_timeout; its spawn takes a moment more.
+const RISE_MARGIN: Duration = Duration::from_secs(10);
+
 /// The slot that is not active.
 #[derive(Debug, Clone)]
 pub(super) enum Other {
@@ -155,6 +158,12 @@ impl App {
         self.instances.iter().filter(|instance| instance.slot != self.slot).all(idle)
     }
 
+    /// When the other slot is not waited for any longer.
+    fn rises_until(&self, rollover: &Rollover) -> Duration {
+        let config = &self.cast(opposite(self.slot)).config;
+        rollover.since + config.kill_timeout + config.health.start_timeout + RISE_MARGIN
+    }
+
     /// Somebody answers requests.
     pub(super) fn serves(&self) -> bool {
         self.active().any(Instance::is_online)
@@ -268,8 +277,11 @@ impl Supervisor {
 
     fn advance_rising(&mut self, i: usize, rollover: Rollover, now: Now) -> bool {
         let slot = opposite(self.apps[i].slot);
-        if rollover.staged || !self.apps[i].is_online_slot(slot) {
+        if rollover.staged {
             return false;
+        }
+        if !self.apps[i].is_online_slot(slot) {
+            return self.give_up_rising(i, &rollover, now);
         }
         if !rollover.stage {
             self.swap_to(i, rollover, now);
@@ -280,6 +292,22 @@ impl Supervisor {
         self.announce_slot(i, slot, EventKind::Online, message);
         self.apps[i].conclude(rollover.number, Outcome::Staged);
         self.apps[i].other = Other::Rising(Rollover { staged: true, ..rollover });
+        true
+    }
+
+    /// What a slot waits for before its first process has no patience of its own.
+    fn give_up_rising(&mut self, i: usize, rollover: &Rollover, now: Now) -> bool {
+        let app = &self.apps[i];
+        if app.rises_until(rollover) > now.mono {
+            return false;
+        }
+        let slot = opposite(app.slot);
+        let generation = app.cast(slot).generation;
+        let left = |instance: &Instance| instance.live().is_some_and(|live| live.generation < generation);
+        let is_full = app.instances.iter().any(|instance| instance.slot == slot && left(instance));
+        let what = if is_full { "emptied" } else { "started" };
+        let took = seconds(now.mono.saturating_sub(rollover.since));
+        self.fail_rollover(i, &format!("could not be {what} within {took}"), now);
         true
     }
 
@@ -422,7 +450,8 @@ impl Supervisor {
         let app = &self.apps[i];
         let warm = app.retreat().and_then(|retreat| retreat.warm_until);
         let heal = Some(app.retry_at).filter(|at| *at > now.mono && self.is_to_be_healed(i));
-        warm.into_iter().chain(heal).min()
+        let rising = app.rising().filter(|rollover| !rollover.staged).map(|rollover| app.rises_until(rollover));
+        warm.into_iter().chain(heal).chain(rising).min()
     }
 
     /// A rollover of the active slot as it is, if nothing is against it; its number.

@@ -113,6 +113,31 @@ fn a_new_slot_that_fails_is_never_noticed_and_the_reply_says_why() {
 }
 
 #[test]
+fn a_slot_that_cannot_be_emptied_or_started_fails_the_rollover_in_the_end() {
+    let mut world = up();
+    let old = world.run("current");
+    world.rescript(old, |script| (script.obeys, script.survives) = (None, u32::MAX));
+    world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    let second = world.restart("current");
+    let refusal = world.failure(second);
+    assert_eq!(refusal.message, "current is not restarted: the new slot could not be emptied within 85 s");
+    world.rescript(old, |script| script.survives = 0);
+    world.advance(secs(2));
+
+    let hangs = Script { spawn_takes: secs(3600), ..Script::good() };
+    world.script("current", [hangs, Script::good()]);
+    let third = world.restart("current");
+    let refusal = world.failure(third);
+    assert_eq!(refusal.message, "current is not restarted: the new slot could not be started within 85 s");
+    assert_eq!((world.app("current").slot, world.gaps.len()), (Slot::Green, 0));
+    world.advance(secs(3600));
+    assert_eq!((world.living("current"), world.phase("current")), (1, None));
+    let fourth = world.restart("current");
+    world.done(fourth);
+}
+
+#[test]
 fn a_second_restart_before_the_swap_is_refused_with_who_and_since_when() {
     let mut world = up();
     world.script("current", [Script::never_ready()]);
