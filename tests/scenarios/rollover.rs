@@ -341,14 +341,15 @@ fn what_cannot_run_twice_stops_first_behind_the_proxy() {
 }
 
 #[test]
-fn nobody_waits_longer_than_the_hold_for_what_cannot_run_twice() {
+fn what_cannot_run_twice_drains_for_half_the_hold_so_that_who_waits_is_answered() {
     let mut world = World::up([stop_first("current", 3000)]);
     let old = world.run("current");
     world.rescript(old, |script| (script.requests, script.streams) = (secs(60), secs(200)));
     let asked = world.mono;
     let id = world.restart("current");
     world.done(id);
-    assert_eq!(world.cuts, [(asked + secs(10), old, (3, 2))]);
+    assert_eq!(world.cuts, [(asked + secs(5), old, (3, 2))]);
+    assert!(world.mono < asked + secs(10), "its successor has the other half to start in");
 }
 
 #[test]
