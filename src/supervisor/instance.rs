@@ -268,6 +268,16 @@ impl Instance {
         self.run().is_none()
     }
 
+    /// It ended as it may and rests although its app should run.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Resting { done: true })
+    }
+
+    /// It failed, and is started later or not at all.
+    pub(super) fn is_held_back(&self) -> bool {
+        matches!(self.state, State::Backoff { .. } | State::Errored { .. })
+    }
+
     pub(super) fn is_online(&self) -> bool {
         matches!(self.state, State::Online { .. })
     }

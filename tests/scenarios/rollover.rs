@@ -5,7 +5,7 @@ use crate::script::{Script, code, killed_by};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, OtherPhase, RefusalCode, Slot, Status};
 use infissi::config::AppConfig;
-use infissi::supervisor::{Effect, Request, RunId};
+use infissi::supervisor::{Effect, Request, RequestId, RunId};
 use std::collections::BTreeMap;
 
 fn current() -> AppConfig {
@@ -275,6 +275,37 @@ fn a_crash_of_the_new_slot_after_the_swap_is_a_crash() {
     assert!(world.drain_of(old) + secs(16) <= world.mono && world.living("current") == 2);
     world.done(id);
     assert_eq!(world.active("current").len(), 1);
+}
+
+/// A restart has swapped, and the old slot drains for a minute.
+fn swapped_and_draining() -> (World, RequestId) {
+    let mut world = up();
+    world.rescript(world.run("current"), |script| script.requests = secs(60));
+    let id = world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    (world, id)
+}
+
+#[test]
+fn a_restart_is_not_done_while_its_new_slot_crashes_again_and_again() {
+    let (mut world, id) = swapped_and_draining();
+    world.script("current", [Script::crashes(ms(20), code(7))]);
+    world.advance(secs(1));
+    world.crash("current", code(7));
+    let refusal = world.failure(id);
+    assert_eq!(refusal.message, "current is not up: it exited with code 7");
+    assert!(world.status("current") == Status::Backoff && world.living("current") == 0);
+}
+
+#[test]
+fn a_restart_is_done_once_its_new_slot_is_up_again() {
+    let (mut world, id) = swapped_and_draining();
+    world.script("current", [Script { ready: Some(secs(20)), ..Script::good() }]);
+    world.advance(secs(45));
+    world.crash("current", code(7));
+    let message = world.done(id);
+    assert!(message.starts_with("restarted in 66"), "{message}");
+    assert_eq!((world.status("current"), world.active("current").len()), (Status::Online, 1));
 }
 
 #[test]
