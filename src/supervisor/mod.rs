@@ -21,6 +21,7 @@ mod roles;
 mod rollover;
 mod run;
 mod shutdown;
+mod trial;
 mod view;
 
 pub use self::core::Supervisor;

@@ -165,11 +165,11 @@ fn online_outcome(
     if app.removed {
         return Some(overtaken(name, "removed from the configuration".to_owned()));
     }
-    if !app.desired {
-        return Some(overtaken(name, format!("stopped by {}", app.by)));
-    }
     if app.failures > failures {
         return Some(not_up(app));
+    }
+    if !app.desired {
+        return Some(overtaken(name, format!("stopped by {}", app.by)));
     }
     if app.config.is_job() && !app.run_now {
         return job_outcome(app);

@@ -27,7 +27,7 @@ impl Supervisor {
             let mut moved = false;
             for i in 0..self.apps.len() {
                 self.apps[i].size();
-                moved |= self.advance_other(i, now) || self.heal(i, now);
+                moved |= self.advance_trial(i) || self.advance_other(i, now) || self.heal(i, now);
                 for k in 0..self.apps[i].instances.len() {
                     moved |= self.advance((i, k), now);
                 }

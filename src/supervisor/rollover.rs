@@ -17,8 +17,6 @@ use crate::api::{EventKind, ExitReason, Refusal, RefusalCode, Slot};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// Bad releases remembered: far more than are kept on the disk.
-const BAD_KEPT: usize = 50;
 /// Outcomes remembered for those who wait for them.
 const OUTCOMES_KEPT: usize = 8;
 /// A failed rollover cost a whole start: the next one that nobody asked for waits so many times longer than a restart.
@@ -321,6 +319,7 @@ impl Supervisor {
         app.slot = new;
         app.swaps += 1;
         app.retry_streak = 0;
+        app.trial = None;
         if matches!(rollover.reason, ExitReason::Memory | ExitReason::Unhealthy) {
             app.restarts += 1;
         }
@@ -367,11 +366,7 @@ impl Supervisor {
         let Some(retreat) = app.retreat().cloned() else { return };
         let (failed, back) = (app.slot, opposite(app.slot));
         let release = app.cast(failed).release.clone();
-        if let Some(release) = release.as_ref().filter(|release| !app.bad.contains(&release.id)) {
-            app.bad.push(release.id.clone());
-            let oldest = app.bad.len().saturating_sub(BAD_KEPT);
-            app.bad.drain(..oldest);
-        }
+        let marked = app.mark_bad(release.as_ref());
         app.conclude(retreat.number, Outcome::Failed(format!("{why}; {back} has the traffic again")));
         app.cast_mut(failed).replaced_for = ExitReason::Unhealthy;
         app.slot = back;
@@ -385,7 +380,6 @@ impl Supervisor {
             burst: app.burst(failed, now),
         });
         self.desired_changed();
-        let marked = release.map(|release| format!(", release {} is marked bad", release.id)).unwrap_or_default();
         let message = format!("{failed} {why}: {back} has the traffic again{marked}");
         self.announce_slot(i, back, EventKind::FlippedBack, message);
     }
