@@ -182,6 +182,18 @@ fn health_is_asked_of_the_slot_that_has_the_traffic_and_of_no_other() {
     assert_eq!(server.ctl(&["health", "web"]).code, 1);
 }
 
+#[test]
+fn an_apply_whose_new_slot_fails_says_what_it_wrote_last() {
+    let port = free_port();
+    let server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    server.configure(&hanging(port).replace("api/health\"", "api/health\", start_timeout = \"1s\""));
+    let output = server.ctl(&["apply"]);
+    assert_eq!(output.code, 1, "{output:#?}");
+    assert!(output.said().contains("compiling for ever"), "{output:#?}");
+    assert_eq!(get(port, "/").unwrap().0, 200);
+}
+
 /// `releases/ID` with the demo app in it.
 fn release(server: &Server, id: &str) -> String {
     let dir = server.path("site/releases").join(id);
