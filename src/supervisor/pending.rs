@@ -171,10 +171,7 @@ fn online_outcome(
     if !app.desired {
         return Some(overtaken(name, format!("stopped by {}", app.by)));
     }
-    if app.config.is_job() && !app.run_now {
-        return job_outcome(app);
-    }
-    if app.port_held.is_some() && !app.active().all(Instance::is_done) {
+    if app.port_held.is_some() && !app.config.is_job() && !app.active().all(Instance::is_done) {
         return out_of_patience(app, asked, now);
     }
     up_outcome(app, generation, (verb, asked), now)
@@ -184,6 +181,9 @@ fn online_outcome(
 fn up_outcome(app: &App, generation: u64, (verb, asked): (&str, Duration), now: Now) -> Option<ActionResult> {
     let name = &app.config.name;
     let took = seconds(now.mono.saturating_sub(asked));
+    if app.config.is_job() && !app.run_now {
+        return job_outcome(app);
+    }
     if app.active().all(Instance::is_done) {
         return Some(result(name, format!("ran and ended as it may, in {took}"), None));
     }
