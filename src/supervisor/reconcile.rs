@@ -54,7 +54,7 @@ impl Supervisor {
                 continue;
             }
             self.apps[i].rearm(now);
-            if !self.wants((i, 0)) {
+            if !self.wanted(i) {
                 continue;
             }
             let at_rest = self.apps[i].is_at_rest();
@@ -65,11 +65,28 @@ impl Supervisor {
                 let message = "its time came while it still ran: skipped".to_owned();
                 self.announce(Some((i, 0)), EventKind::Skipped, None, message);
             }
-            if cron_restart && self.apps[i].is_ready() {
-                self.announce(Some((i, 0)), EventKind::Requested, None, "restart requested by cron_restart".to_owned());
-                self.restart_one(i, "cron_restart", ExitReason::Restart, now);
+            if cron_restart {
+                self.restart_by_schedule(i, now);
             }
         }
+    }
+
+    /// What was replaced just now need not be again, and who still drains for it is let finish.
+    fn restart_by_schedule(&mut self, i: usize, now: Now) {
+        let app = &self.apps[i];
+        let (slot, name) = (app.slot, &app.config.name);
+        let why_not = if !app.is_ready() {
+            Some(format!("{name} is not up"))
+        } else if app.retreat().is_some() {
+            Some(format!("{name} has just been replaced, and {} is not gone yet", opposite(slot)))
+        } else {
+            None
+        };
+        if let Some(why) = why_not {
+            return self.announce_slot(i, slot, EventKind::Skipped, format!("cron_restart is skipped: {why}"));
+        }
+        self.announce_slot(i, slot, EventKind::Requested, "restart requested by cron_restart".to_owned());
+        self.restart_one(i, "cron_restart", ExitReason::Restart, now);
     }
 
     /// One step of one instance; did it move?

@@ -331,6 +331,39 @@ fn cron_restart_is_skipped_while_a_rollover_is_under_way() {
 }
 
 #[test]
+fn cron_restart_lets_a_drain_finish_and_says_that_it_was_skipped() {
+    for colour in [Slot::Green, Slot::Blue] {
+        let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
+        let mut world = World::at("2026-06-01T03:59:00Z", [app]);
+        world.advance(secs(3));
+        if colour == Slot::Blue {
+            let id = world.restart("current");
+            world.done(id);
+        }
+        world.rescript(world.run("current"), |script| script.streams = secs(200));
+        world.restart("current");
+        world.advance(secs(60));
+        let old = opposite(colour);
+        assert_eq!((world.app("current").slot, world.cuts.len()), (colour, 0), "{}", world.story());
+        let said = format!("cron_restart is skipped: current has just been replaced, and {old} is not gone yet");
+        assert_eq!(world.said("current", EventKind::Skipped), [said]);
+    }
+}
+
+#[test]
+fn cron_restart_of_an_app_that_is_not_up_says_that_it_was_skipped() {
+    let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
+    let mut world = World::at("2026-06-01T03:59:00Z", [app]);
+    world.script("current", [Script::never_ready()]);
+    world.advance(secs(65));
+    assert_eq!(world.said("current", EventKind::Skipped), ["cron_restart is skipped: current is not up"]);
+}
+
+fn opposite(slot: Slot) -> Slot {
+    if slot == Slot::Blue { Slot::Green } else { Slot::Blue }
+}
+
+#[test]
 fn a_spawn_that_was_refused_for_an_interrupted_rollover_is_nobody_elses_failure() {
     let mut world = up();
     world.script("current", [Script { spawn_takes: ms(500), ..Script::refused("no such command") }, Script::good()]);
