@@ -1,6 +1,6 @@
 //! Too large or sick behind the proxy: replaced before it is stopped, unless it endangers the machine.
 
-use crate::configs::{MIB, With, ms, proxied, release, released, secs, stop_first};
+use crate::configs::{MIB, With, ms, proxied, release, released, secs};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, OtherPhase, Slot, Status};
@@ -130,34 +130,6 @@ fn a_successor_over_the_limit_is_not_made_active() {
     assert!(refusal.message.ends_with("the new slot used 400M, over its limit of 300M"), "{refusal}");
     world.advance(secs(5));
     assert_eq!((world.active("current"), world.living("current")), (vec![old], 1));
-}
-
-#[test]
-fn what_cannot_run_twice_drains_before_it_is_ended_for_its_size() {
-    let app = stop_first("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
-    let mut world = World::up([app]);
-    let run = world.run("current");
-    world.rescript(run, |script| script.requests = secs(2));
-    world.sample("current", 320 * MIB);
-    let at = world.mono;
-    world.until("it is asked", |world| !world.stops.is_empty());
-    assert_eq!(world.mono, at + secs(2));
-    world.advance(secs(2));
-    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
-    assert_eq!(last_exit(&world).0, ExitReason::Memory);
-}
-
-#[test]
-fn what_cannot_run_twice_drains_before_it_is_ended_because_it_is_sick() {
-    let mut world = World::up([stop_first("current", 3000)]);
-    let run = world.run("current");
-    world.rescript(run, |script| script.requests = secs(2));
-    sicken(&mut world, run);
-    world.until("it is asked", |world| !world.stops.is_empty());
-    assert_eq!(world.mono, world.drain_of(run) + secs(2));
-    world.advance(secs(2));
-    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
-    assert_eq!((last_exit(&world).0, world.cuts.len()), (ExitReason::Unhealthy, 0));
 }
 
 #[test]

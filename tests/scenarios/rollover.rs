@@ -1,6 +1,6 @@
 //! Rollovers: the new slot is healthy before the old one loses the traffic, and a failed one is never noticed.
 
-use crate::configs::{With, cron, kept, ms, proxied, secs, stop_first};
+use crate::configs::{With, kept, ms, proxied, secs};
 use crate::script::{Script, code, killed_by};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, OtherPhase, RefusalCode, Slot, Status};
@@ -309,61 +309,6 @@ fn a_restart_is_done_once_its_new_slot_is_up_again() {
 }
 
 #[test]
-fn cron_restart_is_a_rollover() {
-    let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
-    let mut world = World::at("2026-06-01T03:59:00Z", [app]);
-    world.advance(secs(120));
-    assert_eq!((world.app("current").slot, world.spawns.len(), world.living("current")), (Slot::Green, 2, 1));
-    assert_eq!(world.gaps, []);
-}
-
-#[test]
-fn cron_restart_is_skipped_while_a_rollover_is_under_way() {
-    let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
-    let mut world = World::at("2026-06-01T03:59:00Z", [app]);
-    world.advance(secs(50));
-    world.script("current", [Script { ready: Some(secs(30)), ..Script::good() }]);
-    let id = world.restart("current");
-    world.done(id);
-    assert_eq!(world.said("current", EventKind::Skipped).len(), 1, "{}", world.story());
-    world.advance(secs(60));
-    assert_eq!(world.spawns.len(), 2);
-}
-
-#[test]
-fn cron_restart_lets_a_drain_finish_and_says_that_it_was_skipped() {
-    for colour in [Slot::Green, Slot::Blue] {
-        let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
-        let mut world = World::at("2026-06-01T03:59:00Z", [app]);
-        world.advance(secs(3));
-        if colour == Slot::Blue {
-            let id = world.restart("current");
-            world.done(id);
-        }
-        world.rescript(world.run("current"), |script| script.streams = secs(200));
-        world.restart("current");
-        world.advance(secs(60));
-        let old = opposite(colour);
-        assert_eq!((world.app("current").slot, world.cuts.len()), (colour, 0), "{}", world.story());
-        let said = format!("cron_restart is skipped: current has just been replaced, and {old} is not gone yet");
-        assert_eq!(world.said("current", EventKind::Skipped), [said]);
-    }
-}
-
-#[test]
-fn cron_restart_of_an_app_that_is_not_up_says_that_it_was_skipped() {
-    let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
-    let mut world = World::at("2026-06-01T03:59:00Z", [app]);
-    world.script("current", [Script::never_ready()]);
-    world.advance(secs(65));
-    assert_eq!(world.said("current", EventKind::Skipped), ["cron_restart is skipped: current is not up"]);
-}
-
-fn opposite(slot: Slot) -> Slot {
-    if slot == Slot::Blue { Slot::Green } else { Slot::Blue }
-}
-
-#[test]
 fn a_spawn_that_was_refused_for_an_interrupted_rollover_is_nobody_elses_failure() {
     let mut world = up();
     world.script("current", [Script { spawn_takes: ms(500), ..Script::refused("no such command") }, Script::good()]);
@@ -372,48 +317,6 @@ fn a_spawn_that_was_refused_for_an_interrupted_rollover_is_nobody_elses_failure(
     let hard = world.restart_hard("current");
     world.failure(rollover);
     assert!(world.done(hard).starts_with("restarted in"));
-}
-
-#[test]
-fn a_hard_restart_stops_first_and_requests_are_held_meanwhile() {
-    let mut world = up();
-    let old = world.run("current");
-    world.rescript(old, |script| script.requests = secs(3));
-    let id = world.restart_hard("current");
-    assert_eq!(world.active("current"), []);
-    assert!(world.is_open("current"));
-    world.advance(secs(2));
-    assert_eq!(world.spawns.len(), 1);
-    assert!(world.done(id).starts_with("restarted in 3"));
-    assert_eq!((world.app("current").slot, world.spawns.len(), world.cuts.len()), (Slot::Blue, 2, 0));
-    assert_eq!(world.active("current"), [world.run("current")]);
-}
-
-#[test]
-fn what_cannot_run_twice_stops_first_behind_the_proxy() {
-    let mut world = World::up([stop_first("current", 3000)]);
-    let old = world.run("current");
-    world.rescript(old, |script| script.requests = secs(3));
-    let id = world.restart("current");
-    assert!(world.active("current").is_empty() && world.is_open("current"));
-    assert_eq!(world.drain_of(old), world.mono);
-    world.advance(secs(2));
-    assert_eq!((world.stops.len(), world.spawns.len()), (0, 1));
-    assert!(world.done(id).starts_with("restarted in 3"));
-    assert_eq!((world.spawns.len(), world.app("current").slot), (2, Slot::Blue));
-    assert_eq!(world.active("current"), [world.run("current")]);
-}
-
-#[test]
-fn what_cannot_run_twice_drains_for_half_the_hold_so_that_who_waits_is_answered() {
-    let mut world = World::up([stop_first("current", 3000)]);
-    let old = world.run("current");
-    world.rescript(old, |script| (script.requests, script.streams) = (secs(60), secs(200)));
-    let asked = world.mono;
-    let id = world.restart("current");
-    world.done(id);
-    assert_eq!(world.cuts, [(asked + secs(5), old, (3, 2))]);
-    assert!(world.mono < asked + secs(10), "its successor has the other half to start in");
 }
 
 #[test]

@@ -1,0 +1,85 @@
+//! What cannot run twice, or is told not to, stops first: requests are held until its successor is there.
+
+use crate::configs::{MIB, With, ms, proxied, secs, stop_first};
+use crate::world::World;
+use infissi::api::{ExitReason, Slot, Status};
+use infissi::supervisor::RunId;
+
+fn last_exit(world: &World) -> ExitReason {
+    world.core.view_app("current", world.now()).unwrap().1[0].reason
+}
+
+/// From now on it fails its probe.
+fn sicken(world: &mut World, run: RunId) {
+    world.rescript(run, |script| script.sick = Some(ms(0)));
+}
+
+#[test]
+fn a_hard_restart_stops_first_and_requests_are_held_meanwhile() {
+    let mut world = World::up([proxied("current", 3000)]);
+    let old = world.run("current");
+    world.rescript(old, |script| script.requests = secs(3));
+    let id = world.restart_hard("current");
+    assert_eq!(world.active("current"), []);
+    assert!(world.is_open("current"));
+    world.advance(secs(2));
+    assert_eq!(world.spawns.len(), 1);
+    assert!(world.done(id).starts_with("restarted in 3"));
+    assert_eq!((world.app("current").slot, world.spawns.len(), world.cuts.len()), (Slot::Blue, 2, 0));
+    assert_eq!(world.active("current"), [world.run("current")]);
+}
+
+#[test]
+fn what_cannot_run_twice_stops_first_behind_the_proxy() {
+    let mut world = World::up([stop_first("current", 3000)]);
+    let old = world.run("current");
+    world.rescript(old, |script| script.requests = secs(3));
+    let id = world.restart("current");
+    assert!(world.active("current").is_empty() && world.is_open("current"));
+    assert_eq!(world.drain_of(old), world.mono);
+    world.advance(secs(2));
+    assert_eq!((world.stops.len(), world.spawns.len()), (0, 1));
+    assert!(world.done(id).starts_with("restarted in 3"));
+    assert_eq!((world.spawns.len(), world.app("current").slot), (2, Slot::Blue));
+    assert_eq!(world.active("current"), [world.run("current")]);
+}
+
+#[test]
+fn what_cannot_run_twice_drains_for_half_the_hold_so_that_who_waits_is_answered() {
+    let mut world = World::up([stop_first("current", 3000)]);
+    let old = world.run("current");
+    world.rescript(old, |script| (script.requests, script.streams) = (secs(60), secs(200)));
+    let asked = world.mono;
+    let id = world.restart("current");
+    world.done(id);
+    assert_eq!(world.cuts, [(asked + secs(5), old, (3, 2))]);
+    assert!(world.mono < asked + secs(10), "its successor has the other half to start in");
+}
+
+#[test]
+fn what_cannot_run_twice_drains_before_it_is_ended_for_its_size() {
+    let app = stop_first("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
+    let mut world = World::up([app]);
+    let run = world.run("current");
+    world.rescript(run, |script| script.requests = secs(2));
+    world.sample("current", 320 * MIB);
+    let at = world.mono;
+    world.until("it is asked", |world| !world.stops.is_empty());
+    assert_eq!(world.mono, at + secs(2));
+    world.advance(secs(2));
+    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
+    assert_eq!(last_exit(&world), ExitReason::Memory);
+}
+
+#[test]
+fn what_cannot_run_twice_drains_before_it_is_ended_because_it_is_sick() {
+    let mut world = World::up([stop_first("current", 3000)]);
+    let run = world.run("current");
+    world.rescript(run, |script| script.requests = secs(2));
+    sicken(&mut world, run);
+    world.until("it is asked", |world| !world.stops.is_empty());
+    assert_eq!(world.mono, world.drain_of(run) + secs(2));
+    world.advance(secs(2));
+    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
+    assert_eq!((last_exit(&world), world.cuts.len()), (ExitReason::Unhealthy, 0));
+}
