@@ -11,6 +11,7 @@ mod core;
 mod drain;
 mod effect;
 mod event;
+mod heal;
 mod health;
 mod instance;
 mod pending;

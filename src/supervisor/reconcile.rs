@@ -11,7 +11,6 @@ use super::roles::Role;
 use super::rollover::opposite;
 use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
-use crate::config::AppConfig;
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -181,6 +180,7 @@ impl Supervisor {
     fn keep_watch(&mut self, place: Place, now: Now) -> bool {
         let app = &self.apps[place.0];
         let config = app.config_of(&app.instances[place.1]).clone();
+        let starting_check = self.starting_check(place);
         match &mut self.instance_mut(place).state {
             State::Starting { live, watch, due: Due::Settles(at) } if *at <= now.mono => {
                 let (live, watch) = (live.clone(), watch.clone());
@@ -200,13 +200,13 @@ impl Supervisor {
             State::Starting { live, watch, .. } => {
                 let run = live.run;
                 let ask = watch.ask(now, STARTING_INTERVAL);
-                self.probe_if(ask, run, &config);
+                self.probe_if(ask, run, starting_check);
                 false
             }
             State::Online { live, watch, .. } => {
                 let run = live.run;
                 let ask = watch.ask(now, config.health.interval);
-                self.probe_if(ask, run, &config);
+                self.probe_if(ask, run, Check::of(&config));
                 false
             }
             State::Resting { .. }
@@ -219,8 +219,8 @@ impl Supervisor {
         }
     }
 
-    fn probe_if(&mut self, ask: bool, run: RunId, config: &AppConfig) {
-        if let Some(check) = Check::of(config).filter(|_| ask) {
+    fn probe_if(&mut self, ask: bool, run: RunId, check: Option<Check>) {
+        if let Some(check) = check.filter(|_| ask) {
             self.push(Effect::Probe { run, check });
         }
     }

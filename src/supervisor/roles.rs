@@ -36,24 +36,6 @@ impl Supervisor {
         }
     }
 
-    /// It was online and fails its probe; `detail` goes on after “it ”.
-    pub(super) fn sick(&mut self, place: Place, detail: String, now: Now) {
-        let i = place.0;
-        match self.role(place) {
-            Role::Active if self.apps[i].is_warm() => self.flip_back(i, &detail, now),
-            // Replaced before it ends, as soon as that may be tried: see `heal`.
-            Role::Active if self.apps[i].config.rolls_over() => {
-                self.announce(Some(place), EventKind::Health, None, detail);
-            }
-            Role::Active => {
-                self.tell_replaced(place, ExitReason::Unhealthy, &detail);
-                self.leave(place, Cause::Replaced(ExitReason::Unhealthy, detail), Patience::WhileHeld, now);
-            }
-            Role::Rising => self.fail_rollover(i, &detail, now),
-            Role::Retiring => self.retire(i),
-        }
-    }
-
     /// Did it change anything?
     pub(super) fn memory_sampled(&mut self, run: RunId, used: u64, available: u64, now: Now) -> bool {
         let Some(place) = self.place_of(run) else { return false };

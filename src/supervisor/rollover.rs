@@ -8,7 +8,6 @@
 
 use super::Now;
 use super::app::{App, Cast};
-use super::backoff::delay;
 use super::core::Supervisor;
 use super::effect::Release;
 use super::instance::{Cause, Instance, State};
@@ -19,8 +18,6 @@ use std::time::Duration;
 
 /// Outcomes remembered for those who wait for them.
 const OUTCOMES_KEPT: usize = 8;
-/// A failed rollover cost a whole start: the next one that nobody asked for waits so many times longer than a restart.
-const DELAY_FACTOR: u32 = 10;
 
 /// A slot is emptied within kill_timeout and ready within start_timeout; its spawn takes a moment more.
 const RISE_MARGIN: Duration = Duration::from_secs(10);
@@ -399,8 +396,7 @@ impl Supervisor {
         app.cast_mut(slot).replaced_for = ExitReason::Unhealthy;
         // That another release fails says nothing of this one.
         if matches!(rollover.reason, ExitReason::Memory | ExitReason::Unhealthy) {
-            app.retry_at = now.mono + delay(app.retry_streak, &app.config).saturating_mul(DELAY_FACTOR);
-            app.retry_streak = app.retry_streak.saturating_add(1);
+            app.retry_later(now);
         }
         let active = app.slot;
         app.conclude(rollover.number, Outcome::Failed(why.to_owned()));
@@ -420,23 +416,6 @@ impl Supervisor {
         if staged {
             self.announce_slot(i, slot, EventKind::RolloverFailed, format!("the staged slot ({slot}) {why}"));
         }
-    }
-
-    /// Rollovers that nobody asks for: the active slot is sick.
-    pub(super) fn heal(&mut self, i: usize, now: Now) -> bool {
-        let app = &self.apps[i];
-        if !self.is_to_be_healed(i) || app.retry_at > now.mono {
-            return false;
-        }
-        let plan = Plan::again(app, ExitReason::Unhealthy, "supervisor");
-        self.begin_rollover(i, plan, now);
-        true
-    }
-
-    fn is_to_be_healed(&self, i: usize) -> bool {
-        let app = &self.apps[i];
-        let sick = |instance: &Instance| instance.is_online() && !instance.is_well();
-        self.wanted(i) && app.config.rolls_over() && app.has_room() && app.active().any(sick)
     }
 
     /// When the next step of the other slot, or the next attempt to heal, is due.
