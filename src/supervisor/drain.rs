@@ -74,7 +74,6 @@ impl Supervisor {
         }
         let (cause, since, left) = (drain.cause.clone(), drain.since, drain.left);
         let took = now.mono.saturating_sub(since);
-        self.apps[place.0].last_drain = Some(took);
         if let Some((requests, streams)) = left.filter(|left| *left != (0, 0)) {
             let message = format!("{requests} requests and {streams} streams are cut off after {}", seconds(took));
             self.announce(Some(place), EventKind::Killed, None, message);

@@ -44,6 +44,14 @@ fn requests_and_streams_have_their_own_times() {
 }
 
 #[test]
+fn the_last_drain_is_as_long_as_it_was_also_when_it_was_cut_short() {
+    let (mut world, _) = swapped(secs(80), secs(0));
+    world.advance(secs(12));
+    world.restart("current");
+    assert_eq!(world.app("current").last_drain_ms, Some(12_000));
+}
+
+#[test]
 fn what_is_cut_off_is_told() {
     let (mut world, _) = swapped(secs(1000), secs(0));
     world.advance(secs(95));
