@@ -59,14 +59,15 @@ impl Supervisor {
     fn breach(&mut self, place: Place, (used, limit, available): (u64, u64, u64), detail: String, now: Now) {
         let i = place.0;
         let online = self.apps[i].instances[place.1].is_online();
+        let serves = online && self.apps[i].config.proxy.is_some();
+        if let Some(danger) = danger(used, limit, available).filter(|_| serves) {
+            let detail = format!("{detail}, {danger}");
+            return self.end_dangerous(place, detail, now);
+        }
         if !self.apps[i].config.rolls_over() || !online {
             self.tell_replaced(place, ExitReason::Memory, &detail);
             let cause = Cause::Replaced(ExitReason::Memory, detail);
             return self.leave(place, cause, Patience::WhileHeld, now);
-        }
-        if let Some(danger) = danger(used, limit, available) {
-            let detail = format!("{detail}, {danger}");
-            return self.end_dangerous(place, detail, now);
         }
         if !self.apps[i].has_room() {
             return self.breach_waits(place, &detail);

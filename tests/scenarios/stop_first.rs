@@ -74,6 +74,19 @@ fn what_cannot_run_twice_drains_before_it_is_ended_for_its_size() {
 }
 
 #[test]
+fn what_cannot_run_twice_and_endangers_the_machine_is_ended_at_once() {
+    let app = stop_first("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
+    let mut world = World::up([app]);
+    let run = world.run("current");
+    world.rescript(run, |script| (script.requests, script.obeys) = (secs(60), None));
+    let breached = world.mono;
+    world.sample("current", 451 * MIB);
+    assert_eq!(world.cuts, [(breached, run, (3, 0))]);
+    world.until("it serves", |world| !world.active("current").is_empty());
+    assert!(world.mono < breached + secs(4), "{}", world.story());
+}
+
+#[test]
 fn what_cannot_run_twice_drains_before_it_is_ended_because_it_is_sick() {
     let mut world = World::up([stop_first("current", 3000)]);
     let run = world.run("current");
