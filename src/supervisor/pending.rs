@@ -133,10 +133,8 @@ fn rollover_outcome(app: &App, (number, verb, asked): (u64, &str, Duration), now
         Outcome::Failed(why) => {
             let message = format!("{name} is not {verb}: the new slot {why}");
             let refusal = Refusal::new(RefusalCode::Failed, message);
-            Some(failed(
-                name,
-                refusal.hint(format!("what served before serves on; infissi-ctl show {name} tells more")),
-            ))
+            let then = if app.serves() { "what served before serves on; " } else { "" };
+            Some(failed(name, refusal.hint(format!("{then}infissi-ctl show {name} tells more"))))
         }
         Outcome::Staged => {
             Some(result(name, format!("staged in {took}: infissi-ctl swap {name} makes it active"), None))

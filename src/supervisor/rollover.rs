@@ -402,7 +402,8 @@ impl Supervisor {
         app.conclude(rollover.number, Outcome::Failed(why.to_owned()));
         app.other = Other::Empty;
         let what = if rollover.staged { "the staged slot" } else { "the new slot" };
-        let message = format!("{what} ({slot}) {why}; {active} goes on untouched");
+        let then = if app.serves() { "goes on untouched" } else { "does not serve either" };
+        let message = format!("{what} ({slot}) {why}; {active} {then}");
         self.announce_slot(i, slot, EventKind::RolloverFailed, message);
     }
 

@@ -262,6 +262,21 @@ fn the_old_slot_comes_back_when_its_successor_fails_too() {
 }
 
 #[test]
+fn nobody_is_told_that_an_old_slot_serves_that_is_down() {
+    let mut world = up();
+    world.script("current", [Script::crashes(secs(2), code(7)), Script::never_ready()]);
+    let id = world.restart("current");
+    world.until("the spawn", |world| world.living("current") == 2);
+    let new = world.other_run("current");
+    world.rescript(new, |script| script.ready = None);
+    world.crash("current", code(1));
+    let refusal = world.failure(id);
+    assert_eq!(refusal.hint.as_deref(), Some("infissi-ctl show current tells more"));
+    let said = "the new slot (green) exited with code 7; blue does not serve either";
+    assert_eq!(world.said("current", EventKind::RolloverFailed), [said]);
+}
+
+#[test]
 fn a_crash_of_the_new_slot_after_the_swap_is_a_crash() {
     let mut world = up();
     let old = world.run("current");
