@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) enum Patience {
     /// Another slot serves meanwhile: requests and streams get their times.
     Full,
-    /// New requests wait for it, and no longer than `hold`: streams are not waited for.
+    /// New requests wait for it and for its successor: it has half of `hold`, and streams are not waited for.
     WhileHeld,
     /// It is stopped: streams are not waited for.
     Requests,
@@ -33,7 +33,7 @@ impl Supervisor {
         };
         let (requests, streams) = match patience {
             Patience::Full => (proxy.drain.requests, proxy.drain.upgrades),
-            Patience::WhileHeld => (proxy.drain.requests.min(proxy.hold), Duration::ZERO),
+            Patience::WhileHeld => (proxy.drain.requests.min(proxy.hold / 2), Duration::ZERO),
             Patience::Requests => (proxy.drain.requests, Duration::ZERO),
         };
         let online_for = now.mono.saturating_sub(since);
@@ -60,7 +60,7 @@ impl Supervisor {
     pub(super) fn advance_draining(&mut self, place: Place, now: Now) -> bool {
         let wanted = self.wanted(place.0);
         let out_of_time = self.is_out_of_time(now);
-        let held_until = self.is_waited_for(place).then(|| now.mono + self.hold(place.0));
+        let held_until = self.is_waited_for(place).then(|| now.mono + self.hold(place.0) / 2);
         let State::Draining { drain, .. } = &mut self.instance_mut(place).state else { return false };
         if !wanted || held_until.is_some() {
             drain.streams_by = drain.streams_by.min(now.mono);
@@ -74,7 +74,6 @@ impl Supervisor {
         }
         let (cause, since, left) = (drain.cause.clone(), drain.since, drain.left);
         let took = now.mono.saturating_sub(since);
-        self.apps[place.0].last_drain = Some(took);
         if let Some((requests, streams)) = left.filter(|left| *left != (0, 0)) {
             let message = format!("{requests} requests and {streams} streams are cut off after {}", seconds(took));
             self.announce(Some(place), EventKind::Killed, None, message);
@@ -90,7 +89,7 @@ impl Supervisor {
         self.wanted(place.0) && !app.serves() && makes_room
     }
 
-    fn hold(&self, i: usize) -> Duration {
+    pub(super) fn hold(&self, i: usize) -> Duration {
         let config = self.apps[i].served_by();
         config.and_then(|config| config.proxy.as_ref()).map(|proxy| proxy.hold).unwrap_or_default()
     }

@@ -162,6 +162,38 @@ fn no_more_private_ports_are_an_answer() {
     assert_eq!(reason, format!("every port of port_range ({range}) is taken; make it larger in [supervisor]"));
 }
 
+/// One that says what it does and never listens.
+fn hanging(port: u16) -> String {
+    let command = r#"["sh", "-c", "echo compiling for ever; exec sleep 600"]"#;
+    web(port, "").replace("\"node server.js\"", command)
+}
+
+#[test]
+fn health_is_asked_of_the_slot_that_has_the_traffic_and_of_no_other() {
+    let port = free_port();
+    let server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    server.configure(&hanging(port));
+    let apply = server.follow(&["apply"]);
+    server.wait_until("two slots", || server.app("web")["instances"][1]["pid"].is_number());
+    server.ctl(&["health", "web"]).ok();
+    server.ctl(&["stop", "web"]).ok();
+    assert_eq!(apply.end().code, 5, "stopped meanwhile");
+    assert_eq!(server.ctl(&["health", "web"]).code, 1);
+}
+
+#[test]
+fn an_apply_whose_new_slot_fails_says_what_it_wrote_last() {
+    let port = free_port();
+    let server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    server.configure(&hanging(port).replace("api/health\"", "api/health\", start_timeout = \"1s\""));
+    let output = server.ctl(&["apply"]);
+    assert_eq!(output.code, 1, "{output:#?}");
+    assert!(output.said().contains("compiling for ever"), "{output:#?}");
+    assert_eq!(get(port, "/").unwrap().0, 200);
+}
+
 /// `releases/ID` with the demo app in it.
 fn release(server: &Server, id: &str) -> String {
     let dir = server.path("site/releases").join(id);

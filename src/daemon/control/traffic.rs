@@ -29,7 +29,11 @@ pub(super) fn exposition(apps: &[AppStatus], worker_restarts: u64) -> String {
     for (app, _) in proxied(apps) {
         text.sample("swaps_total", &[("app", &app.name)], app.swaps);
     }
-    text.family("last_drain_seconds", "gauge", "From the last swap until the old slot had nothing in flight");
+    text.family(
+        "last_drain_seconds",
+        "gauge",
+        "From when the last instance to drain got no more requests until it was asked to end",
+    );
     for (app, _) in proxied(apps) {
         if let Some(millis) = app.last_drain_ms {
             text.sample("last_drain_seconds", &[("app", &app.name)], millis as f64 / 1e3);
