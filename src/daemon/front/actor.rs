@@ -1,6 +1,7 @@
 //! The task between the loop and the proxy: opens the public addresses, keeps a worker at them, tells what it says.
 
 mod keeping;
+mod meeting;
 mod opening;
 
 use super::doors::Doors;
@@ -70,6 +71,13 @@ struct FrontApp {
     unseen: u32,
 }
 
+impl FrontApp {
+    /// Is it to be found at this address?
+    fn wants(&self, address: SocketAddr) -> bool {
+        self.publication.open && self.publication.listen.contains(&address)
+    }
+}
+
 #[derive(PartialEq, Eq)]
 enum Told {
     Open,
@@ -110,6 +118,8 @@ struct Actor {
     serves: Serves,
     /// Workers that others have taken the place of, as long as they have connections.
     leaving: Vec<Worker>,
+    /// Of an earlier supervisor, and without a word so far: nobody waits for what it has in flight.
+    unheard: Option<Worker>,
     next_worker: u64,
     /// Before the next start, after deaths in a row.
     delay: Duration,
@@ -151,6 +161,7 @@ impl Actor {
             doors: Doors::default(),
             serves: Serves::Nobody { from: Duration::ZERO },
             leaving: Vec::new(),
+            unheard: None,
             next_worker: 0,
             delay: Duration::ZERO,
             deaths: 0,
@@ -216,7 +227,7 @@ impl Actor {
         {
             warn!("the proxy worker does not end: it is killed");
             ending.kill_at = None;
-            self.workers().for_each(Worker::kill);
+            self.workers().chain(&self.unheard).for_each(Worker::kill);
         }
     }
 
@@ -236,7 +247,7 @@ impl Actor {
             Wish::End(ended) => {
                 let kill_at = clock::now().mono + END_PATIENCE;
                 self.ending = Some(Ending { ended, kill_at: Some(kill_at), give_up_at: kill_at + KILL_PATIENCE });
-                self.order(&Order::Exit);
+                self.workers().chain(&self.unheard).for_each(|worker| worker.order(Order::Exit));
             }
         }
     }
@@ -315,7 +326,12 @@ impl Actor {
 
     fn heard(&mut self, id: WorkerId, news: News) {
         match news {
-            News::Said(Report::Hello { .. }, _) => self.show_socket(id),
+            News::Said(Report::Hello { listeners, .. }, sockets) => {
+                match self.unheard.take_if(|worker| worker.id == id) {
+                    Some(worker) => self.comes_to_itself(worker, listeners, sockets),
+                    None => self.show_socket(id),
+                }
+            }
             News::Said(Report::InFlight { target, requests, streams }, _) => {
                 let run = RunId(target);
                 if self.is_current(id)
@@ -340,6 +356,7 @@ impl Actor {
     fn is_ended(&self) -> bool {
         let Some(ending) = &self.ending else { return false };
         let all_are_gone = matches!(self.serves, Serves::Nobody { .. }) && self.leaving.is_empty();
+        let all_are_gone = all_are_gone && self.unheard.is_none();
         all_are_gone || ending.give_up_at <= clock::now().mono
     }
 

@@ -75,8 +75,13 @@ impl Doors {
         door
     }
 
-    /// A worker's listener, under the number that it has there. None where it is not what it was said to be.
-    pub(super) fn adopt(&mut self, listener: u64, app: String, address: SocketAddr, socket: OwnedFd) -> Option<()> {
+    /// A number that no listener has.
+    pub(super) fn unused(&self) -> u64 {
+        self.next + 1
+    }
+
+    /// A worker's listener, under this number. None where it is not what it was said to be.
+    pub(super) fn adopt(&mut self, listener: u64, app: String, address: SocketAddr, socket: OwnedFd) -> Option<Door> {
         let socket = TcpListener::from(socket);
         let bound = socket.local_addr().ok()?;
         let wildcard = address.ip().is_unspecified() && bound.ip().is_unspecified() && address.port() == bound.port();
@@ -84,8 +89,9 @@ impl Doors {
             return None;
         }
         self.next = self.next.max(listener);
-        self.open.push(Door { listener, app, address, socket: Arc::new(socket.into()) });
-        Some(())
+        let door = Door { listener, app, address, socket: Arc::new(socket.into()) };
+        self.open.push(door.clone());
+        Some(door)
     }
 
     /// Closes those that `wanted` does not want; they are told to the worker.

@@ -327,6 +327,54 @@ async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_ov
     assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
 }
 
+/// Answers how many requests a run still has, once it is asked.
+async fn retire(worker: &mut Worker, run: u64, requests: u64) {
+    while worker.order().await.0 != (Order::Retire { target: run }) {}
+    worker.say(Report::InFlight { target: run, requests, streams: 0 }).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_before_its_first_word_is_nobody_that_a_drain_waits_for() {
+    let mut stage = Stage::new();
+    let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
+    tokio::spawn(async move { drop(attaching.accept().await.unwrap()) });
+    let (front, met) = stage.front().await;
+    assert_eq!(met, Met::Nobody);
+    front.publish(open("web", &[free_address()], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "web is open");
+    front.drain(RunId(2));
+    retire(&mut worker, 2, 0).await;
+    assert_eq!(stage.notice().await, "2 has 0 and 0");
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_to_itself_late_gives_its_port_over_before_it_leaves() {
+    let mut stage = Stage::new();
+    let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
+    let listener = listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = listener.local_addr().unwrap();
+    let (front, met) = stage.front().await;
+    assert_eq!(met, Met::AWorker, "its runs have numbers that are not to be given again");
+    let mut old = Worker::at(attaching.accept().await.unwrap().0);
+    front.publish(open("web", &[address], &[9]));
+    let mut new = stage.worker().await;
+    assert!(stage.notice().await.starts_with("web: port"), "the silent one has it");
+    front.drain(RunId(9));
+    retire(&mut new, 9, 0).await;
+    assert_eq!(stage.notice().await, "9 has 0 and 0", "nobody waits for the silent one");
+    assert_eq!(old.order().await.0, Order::Attach { protocol: PROTOCOL });
+    let listeners = vec![Listener { listener: 1, app: "web".to_owned(), address }];
+    let hello = Report::Hello { protocol: PROTOCOL, version: "0.9".to_owned(), pid: 4711, listeners };
+    old.outgoing.send(&hello, &[listener.as_fd()]).await.unwrap();
+    let (Order::Listen { listener: 1, app }, mut along) = new.order().await else { panic!("not given over") };
+    assert_eq!((app.as_str(), TcpListener::from(along.pop().unwrap()).local_addr().unwrap()), ("web", address));
+    assert_eq!(old.order().await.0, Order::Route(route("web", &[9])));
+    assert_eq!(old.order().await.0, Order::Leave);
+    assert_eq!(stage.notice().await, "web is open");
+}
+
 #[tokio::test]
 async fn what_nobody_claims_of_an_earlier_supervisors_addresses_is_closed() {
     let mut stage = Stage::new();

@@ -1,12 +1,12 @@
-//! There is a worker as long as somebody has to be at the doors: met, started, replaced when it dies.
+//! There is a worker as long as somebody has to be at the doors: started, replaced when it dies.
 
-use super::{Actor, Found, Met, Serves};
+use super::{Actor, Found, Serves};
 use crate::daemon::clock;
 use crate::daemon::front::figures::Serving;
-use crate::daemon::front::worker::{News, Worker, WorkerId};
+use crate::daemon::front::worker::{Worker, WorkerId};
 use crate::daemon::notice::Notice;
 use crate::linux::spawn::Launched;
-use crate::proxy::channel::{Listener, Order, PROTOCOL, Report};
+use crate::proxy::channel::{Order, PROTOCOL};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -14,13 +14,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Where the next supervisor finds the worker, in the runtime directory.
 const SOCKET: &str = "worker.sock";
-/// A worker of an earlier supervisor answers within this time, or is taken for dead.
-const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 /// A worker that lived less dies in a row.
 const STEADY: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -131,6 +128,10 @@ impl Actor {
             (self.world.notify)(Notice::InFlight { run, requests, streams });
         }
         self.leaving.retain(|worker| worker.id != id);
+        if self.unheard.take_if(|worker| worker.id == id).is_some() {
+            // Nobody has its ports any more.
+            self.retry_all();
+        }
         let born = match &self.serves {
             Serves::Current(worker) if worker.id == id => worker.born,
             Serves::Current(_) | Serves::Starting | Serves::Nobody { .. } => return,
@@ -155,44 +156,6 @@ impl Actor {
             delay => format!("another one takes over in {} ms", delay.as_millis()),
         };
         (self.world.announce)(format!("the proxy worker, pid {pid}, ended{how}; {next}"));
-    }
-
-    /// A worker that outlived its supervisor still serves: it is given orders again, or another one is given its place.
-    pub(super) async fn meet(&mut self) -> Met {
-        let Ok(Ok(stream)) = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(self.socket())).await else {
-            return Met::Nobody;
-        };
-        let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, None)) else {
-            return Met::Nobody;
-        };
-        worker.order(Order::Attach { protocol: PROTOCOL });
-        let hello = timeout(HELLO_PATIENCE, self.news.recv()).await;
-        let Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) = hello else {
-            warn!("a proxy worker of an earlier supervisor is there and says nothing: it is told to leave");
-            // When it comes to itself, it must not go on at ports that it no longer has routes for.
-            worker.order(Order::Leave);
-            self.leaving.push(worker);
-            return Met::Nobody;
-        };
-        self.adopt(listeners, sockets);
-        if protocol == PROTOCOL {
-            info!("the proxy worker of an earlier supervisor, pid {pid}, goes on");
-            self.figures.serves(Some(Serving { pid, version }));
-            self.serves = Serves::Current(worker);
-        } else {
-            info!("the proxy worker of an earlier supervisor, pid {pid}, speaks another language: it leaves");
-            worker.order(Order::Leave);
-            self.leaving.push(worker);
-        }
-        Met::AWorker
-    }
-
-    pub(super) fn adopt(&mut self, listeners: Vec<Listener>, sockets: Vec<OwnedFd>) {
-        for (Listener { listener, app, address }, socket) in listeners.into_iter().zip(sockets) {
-            if self.doors.adopt(listener, app, address, socket).is_none() {
-                debug!("listener {listener} of the proxy worker is not what it says");
-            }
-        }
     }
 
     pub(super) fn socket(&self) -> PathBuf {

@@ -66,14 +66,18 @@ impl Actor {
                 self.doors.open(app, address, now)?
             }
         };
-        if let Serves::Current(worker) = &self.serves {
-            let order = Order::Listen { listener: door.listener, app: door.app };
-            worker.order_with(order, vec![door.socket]);
-        }
+        self.tell_to_listen(door);
         if let Some(unclaimed) = elsewhere {
             self.close(now, |door| door.listener != unclaimed.listener);
         }
         Ok(())
+    }
+
+    pub(super) fn tell_to_listen(&self, door: Door) {
+        if let Serves::Current(worker) = &self.serves {
+            let order = Order::Listen { listener: door.listener, app: door.app };
+            worker.order_with(order, vec![door.socket]);
+        }
     }
 
     pub(super) fn close(&mut self, now: Duration, wanted: impl Fn(&Door) -> bool) {
@@ -124,8 +128,7 @@ impl Actor {
     /// Unless something else was published meanwhile.
     pub(super) fn holder_is(&mut self, name: &str, address: SocketAddr, holder: Option<String>) {
         let Some(app) = self.apps.get_mut(name) else { return };
-        let wanted = app.publication.open && app.publication.listen.contains(&address);
-        if !wanted || app.retry_at.is_some() || self.doors.is_open(name, address) {
+        if !app.wants(address) || app.retry_at.is_some() || self.doors.is_open(name, address) {
             return;
         }
         let now = clock::now().mono;
