@@ -99,6 +99,28 @@ fn the_worker_serves_on_without_a_supervisor_and_obeys_the_next_one() {
 }
 
 #[test]
+fn a_worker_that_is_frozen_is_replaced_and_what_is_reported_done_is_so() {
+    let port = free_port();
+    let mut server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    let frozen = |server: &Server| {
+        let worker = server.worker().unwrap();
+        signal(worker, Signal::SIGSTOP);
+        server.ctl(&["restart", "web"]).ok();
+        assert!(!is_alive(worker), "the drain of the old slot would have waited for it");
+        assert_eq!(get(port, "/").unwrap().0, 200);
+    };
+    frozen(&server);
+    // One that is nobody's child is ended as well.
+    server.kill_supervisor();
+    server.run();
+    server.wait_status("web", "online");
+    frozen(&server);
+    let told = |event: &Value| event["message"] == "the proxy worker obeys no order any more: it is killed";
+    assert!(server.events().iter().any(told), "{:#?}", server.events());
+}
+
+#[test]
 fn roots_worker_has_no_rights() {
     if !is_root() {
         return;

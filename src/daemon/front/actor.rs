@@ -3,10 +3,12 @@
 mod keeping;
 mod meeting;
 mod opening;
+mod watching;
 
 use super::doors::Doors;
 use super::drains::Drains;
 use super::figures::Figures;
+use super::record::Record;
 use super::routes::Publication;
 use super::worker::{News, Worker, WorkerId};
 use super::{Front, Wish};
@@ -41,6 +43,8 @@ pub(in crate::daemon) struct World {
     pub notify: Box<dyn Fn(Notice) + Send + Sync>,
     /// A happening, one sentence.
     pub announce: Box<dyn Fn(String) + Send + Sync>,
+    /// How often it is looked whether the workers still obey.
+    pub look_every: Duration,
 }
 
 /// Whether a worker of an earlier supervisor was there.
@@ -130,6 +134,9 @@ struct Actor {
     runs: HashSet<RunId>,
     /// The new worker's socket before it has said Hello.
     attaching_at: Option<PathBuf>,
+    /// Which process that is.
+    record: Option<Record>,
+    look_at: Duration,
     /// Who waits until the worker has obeyed, by the target that it was asked about.
     obeyed: BTreeMap<u64, oneshot::Sender<()>>,
     /// Counts down from the greatest: no run has such a number.
@@ -155,7 +162,6 @@ impl Actor {
         let (news_to, news) = mpsc::channel(NEWS);
         let (finds_to, finds) = mpsc::unbounded_channel();
         Actor {
-            world: Arc::new(world),
             figures,
             apps: BTreeMap::new(),
             doors: Doors::default(),
@@ -168,6 +174,8 @@ impl Actor {
             drains: Drains::default(),
             runs: HashSet::new(),
             attaching_at: None,
+            record: None,
+            look_at: clock::now().mono + world.look_every,
             obeyed: BTreeMap::new(),
             next_nobody: u64::MAX,
             ending: None,
@@ -175,6 +183,7 @@ impl Actor {
             news_to,
             finds,
             finds_to,
+            world: Arc::new(world),
         }
     }
 
@@ -206,7 +215,7 @@ impl Actor {
         };
         let kill = self.ending.as_ref().map(|ending| ending.kill_at.unwrap_or(ending.give_up_at));
         let retries = self.apps.values().filter_map(|app| app.retry_at);
-        let due = retries.chain(start).chain(kill).min();
+        let due = retries.chain(start).chain(kill).chain(self.next_look()).min();
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(clock::now().mono))
     }
 
@@ -222,6 +231,7 @@ impl Actor {
             Serves::Nobody { from } if self.is_needed() && from <= now => self.start_worker(),
             Serves::Nobody { .. } | Serves::Starting | Serves::Current(_) => {}
         }
+        self.look_after_workers(now);
         if let Some(ending) = &mut self.ending
             && ending.kill_at.is_some_and(|at| at <= now)
         {
@@ -255,17 +265,25 @@ impl Actor {
     /// What a worker answers about a target that nobody is, it answers after all that it was told before.
     fn ask_whether_obeyed(&mut self, obeyed: oneshot::Sender<()>) {
         self.obeyed.retain(|_, obeyed| !obeyed.is_closed());
+        let nobody = self.nobody();
         match &self.serves {
             Serves::Nobody { .. } if !self.is_needed() => {
                 let _nobody_waits = obeyed.send(());
                 return;
             }
+            // It dies again and again.
+            Serves::Nobody { from } if *from > clock::now().mono => return,
             // Asked when it is there.
             Serves::Nobody { .. } | Serves::Starting => {}
-            Serves::Current(worker) => worker.order(Order::Retire { target: self.next_nobody }),
+            Serves::Current(worker) => worker.order(Order::Retire { target: nobody }),
         }
-        self.obeyed.insert(self.next_nobody, obeyed);
+        self.obeyed.insert(nobody, obeyed);
+    }
+
+    /// The number of a target that nobody is.
+    fn nobody(&mut self) -> u64 {
         self.next_nobody -= 1;
+        self.next_nobody + 1
     }
 
     fn publish(&mut self, publication: Publication) {
@@ -334,6 +352,9 @@ impl Actor {
             }
             News::Said(Report::InFlight { target, requests, streams }, _) => {
                 let run = RunId(target);
+                if target > self.next_nobody {
+                    self.has_answered(id);
+                }
                 if self.is_current(id)
                     && let Some(obeyed) = self.obeyed.remove(&target)
                 {
@@ -362,6 +383,7 @@ impl Actor {
 
     fn ended(self) {
         let _not_there = std::fs::remove_file(self.socket());
+        Record::remove(&self.world.runtime_dir);
         if let Some(Ending { ended, .. }) = self.ending {
             let _nobody_waits = ended.send(());
         }

@@ -1,7 +1,9 @@
 use super::actor::{Met, World, start};
+use super::record::Record;
 use super::{Front, Publication};
 use crate::daemon::notice::Notice;
-use crate::linux::spawn::{Launch, launch};
+use crate::linux::proc::ProcessId;
+use crate::linux::spawn::{Launch, Launched, launch};
 use crate::linux::{descriptors, listener};
 use crate::proxy::channel::{AppFigures, Limits, Listener, Order, PROTOCOL, Report, Route, TargetFigures, TargetPlace};
 use crate::proxy::channel_stream::{Frame, Incoming, Outgoing, both_ways};
@@ -44,21 +46,8 @@ impl Stage {
         let (spawned, workers) = mpsc::unbounded_channel();
         // Somebody has to be the child; the story speaks for it.
         let launch = move |stdin: OwnedFd| {
-            let null = || OwnedFd::from(File::options().write(true).open("/dev/null").unwrap());
             drop(spawned.send(stdin));
-            let sleep = Launch {
-                command: vec!["/bin/sleep".into(), "600".into()],
-                cwd: "/".into(),
-                env: Vec::new(),
-                identity: None,
-                called: None,
-                stdin: None,
-                stdout: null(),
-                stderr: null(),
-                cgroup: None,
-                nofile: None,
-            };
-            launch(sleep, |_| {}).map_err(|error| error.to_string())
+            Ok(process())
         };
         let world = World {
             runtime_dir: dir.path().to_owned(),
@@ -66,8 +55,14 @@ impl Stage {
             reaped: Box::new(|_| {}),
             notify: Box::new(move |told| drop(notice.send(told))),
             announce: Box::new(move |told| drop(say.send(told))),
+            look_every: Duration::from_secs(600),
         };
         Stage { dir, notices, said, workers, world: Some(world) }
+    }
+
+    fn looks_every(mut self, span: Duration) -> Stage {
+        self.world.as_mut().unwrap().look_every = span;
+        self
     }
 
     async fn front(&mut self) -> (Front, Met) {
@@ -122,6 +117,24 @@ impl Worker {
     }
 }
 
+/// Stands for a worker's process that an earlier supervisor started.
+fn process() -> Launched {
+    let null = || OwnedFd::from(File::options().write(true).open("/dev/null").unwrap());
+    let sleep = Launch {
+        command: vec!["/bin/sleep".into(), "600".into()],
+        cwd: "/".into(),
+        env: Vec::new(),
+        identity: None,
+        called: None,
+        stdin: None,
+        stdout: null(),
+        stderr: null(),
+        cgroup: None,
+        nofile: None,
+    };
+    launch(sleep, |_| {}).unwrap()
+}
+
 fn told(notice: Notice) -> String {
     match notice {
         Notice::PortHeld { app, holder } => format!("{app}: {holder}"),
@@ -167,7 +180,7 @@ async fn no_worker_is_started_before_an_app_is_open_and_then_it_gets_routes_and_
     let mut stage = Stage::new();
     let (front, met) = stage.front().await;
     assert_eq!(met, Met::Nobody);
-    assert!(front.is_obeyed().await, "nobody has to be there");
+    assert!(front.is_obeyed(PATIENCE).await, "nobody has to be there");
     let address = free_address();
     front.publish(Publication { open: false, listen: vec![address], route: route("web", &[]) });
     front.drain(RunId(1));
@@ -322,7 +335,7 @@ async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_ov
         let (Order::Retire { target }, _) = worker.order().await else { panic!("not asked") };
         worker.say(Report::InFlight { target, requests: 0, streams: 0 }).await;
     };
-    assert!(tokio::join!(front.is_obeyed(), obeying).0);
+    assert!(tokio::join!(front.is_obeyed(PATIENCE), obeying).0);
     front.publish(Publication { open: false, listen: vec![address], route: route("web", &[9]) });
     assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
 }
@@ -373,6 +386,48 @@ async fn a_worker_that_comes_to_itself_late_gives_its_port_over_before_it_leaves
     assert_eq!(old.order().await.0, Order::Route(route("web", &[9])));
     assert_eq!(old.order().await.0, Order::Leave);
     assert_eq!(stage.notice().await, "web is open");
+}
+
+#[tokio::test]
+async fn a_worker_that_obeys_no_more_is_killed_and_replaced_and_no_drain_waits_for_it() {
+    let mut stage = Stage::new().looks_every(Duration::from_millis(100));
+    let (front, _) = stage.front().await;
+    let address = free_address();
+    front.publish(open("web", &[address], &[2]));
+    let mut first = stage.worker().await;
+    first.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "web is open");
+    for _ in 0..5 {
+        let (Order::Retire { target }, _) = first.order().await else { panic!("not asked") };
+        first.say(Report::InFlight { target, requests: 0, streams: 0 }).await;
+    }
+    front.publish(open("web", &[address], &[3]));
+    front.drain(RunId(2));
+    assert_eq!(stage.happening().await, "the proxy worker obeys no order any more: it is killed");
+    // The kernel closes what a killed one has.
+    drop(first);
+    assert!(stage.happening().await.contains("ended (SIGKILL); another one takes over"));
+    assert_eq!(stage.notice().await, "2 has 0 and 0");
+    assert_eq!(stage.worker().await.is_put_to_work().await.0, route("web", &[3]));
+}
+
+#[tokio::test]
+async fn a_met_worker_that_says_no_more_is_ended_before_another_one_takes_its_ports() {
+    let mut stage = Stage::new();
+    let child = process();
+    let earlier = ProcessId { pid: child.pid, start_time: child.start_time };
+    Record::new(earlier).write(stage.dir.path()).unwrap();
+    let (front, worker, address) = meet(&mut stage, PROTOCOL).await;
+    front.publish(open("web", &[address], &[9]));
+    assert_eq!(stage.notice().await, "web is open");
+    drop(worker);
+    let mut next = stage.worker().await;
+    assert!(!earlier.is_alive(), "two would serve, one of them with routes of yesterday");
+    next.is_put_to_work().await;
+    next.hello().await;
+    while Record::read(stage.dir.path()) == Some(Record::new(earlier)) {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 use super::{Actor, Found, Serves};
 use crate::daemon::clock;
 use crate::daemon::front::figures::Serving;
-use crate::daemon::front::worker::{Worker, WorkerId};
+use crate::daemon::front::record::Record;
+use crate::daemon::front::worker::{Process, Worker, WorkerId};
 use crate::daemon::notice::Notice;
+use crate::linux::proc::ProcessId;
 use crate::linux::spawn::Launched;
 use crate::proxy::channel::{Order, PROTOCOL};
 use std::io;
@@ -70,8 +72,9 @@ impl Actor {
     }
 
     pub(super) fn started(&mut self, child: Launched, channel: UnixStream, attaching: Option<UnixListener>) {
+        let process = ProcessId { pid: child.pid, start_time: child.start_time };
         let pid = child.pid;
-        let Some(worker) = self.speak_to(channel, Some(child)) else { return self.later() };
+        let Some(worker) = self.speak_to(channel, Process::Child(child)) else { return self.later() };
         let along = attaching.map(|listener| Arc::new(OwnedFd::from(listener)));
         worker.order_with(Order::Attach { protocol: PROTOCOL }, along.into_iter().collect());
         if self.ending.is_some() {
@@ -90,15 +93,16 @@ impl Actor {
         info!("the proxy worker runs as pid {pid}");
         self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
         self.serves = Serves::Current(worker);
+        self.record = Some(Record::new(process));
     }
 
     /// None where the channel cannot be used; the worker at its other end ends by itself then.
-    pub(super) fn speak_to(&mut self, channel: UnixStream, child: Option<Launched>) -> Option<Worker> {
+    pub(super) fn speak_to(&mut self, channel: UnixStream, process: Process) -> Option<Worker> {
         let stream = channel.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(channel));
         let stream = stream.inspect_err(|error| warn!("no channel to the proxy worker: {error}")).ok()?;
         self.next_worker += 1;
         let world = self.world.clone();
-        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news_to.clone(), move |pid| {
+        Some(Worker::over(WorkerId(self.next_worker), stream, process, self.news_to.clone(), move |pid| {
             (world.reaped)(pid);
         }))
     }
@@ -107,16 +111,22 @@ impl Actor {
     pub(super) fn later(&mut self) {
         self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
         self.serves = Serves::Nobody { from: clock::now().mono + self.delay };
+        // Who waits for it would wait too long.
+        self.obeyed.clear();
     }
 
     pub(super) fn is_current(&self, id: WorkerId) -> bool {
         matches!(&self.serves, Serves::Current(worker) if worker.id == id)
     }
 
-    /// It can be attached to from now on.
+    /// It can be attached to from now on, and found where it does not answer.
     pub(super) fn show_socket(&mut self, id: WorkerId) {
         let is_current = self.is_current(id);
         let Some(hidden) = self.attaching_at.take_if(|_| is_current) else { return };
+        let noted = self.record.take().map_or(Ok(()), |record| record.write(&self.world.runtime_dir));
+        if let Err(error) = noted {
+            warn!("the next supervisor will not know which process the proxy worker is: {error}");
+        }
         if let Err(error) = std::fs::rename(&hidden, self.socket()) {
             warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
         }

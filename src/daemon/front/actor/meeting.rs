@@ -9,7 +9,8 @@
 use super::{Actor, Met, Serves, Told};
 use crate::daemon::clock;
 use crate::daemon::front::figures::Serving;
-use crate::daemon::front::worker::{News, Worker};
+use crate::daemon::front::record::Record;
+use crate::daemon::front::worker::{News, Process, Worker};
 use crate::proxy::channel::{Listener, Order, PROTOCOL, Report};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -25,7 +26,9 @@ impl Actor {
         let Ok(Ok(stream)) = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(self.socket())).await else {
             return Met::Nobody;
         };
-        let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, None)) else {
+        let pidfd = Record::read(&self.world.runtime_dir).and_then(Record::open);
+        let process = pidfd.map_or(Process::Unknown, Process::Met);
+        let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, process)) else {
             return Met::Nobody;
         };
         worker.order(Order::Attach { protocol: PROTOCOL });
