@@ -69,7 +69,7 @@ struct FrontApp {
     publication: Publication,
     /// What the loop was told last.
     told: Option<Told>,
-    /// Not all its addresses are ours: when to try again. None while it is looked who has one.
+    /// Not all its addresses are ours, or it has some to give up: when to see to it. None while it is looked who has one.
     retry_at: Option<Duration>,
     /// How often in a row nobody was seen to have an address that is held.
     unseen: u32,
@@ -193,7 +193,13 @@ impl Actor {
             let wake = self.sleep();
             tokio::select! {
                 wish = wishes.recv() => match wish {
-                    Some(wish) => self.wished(wish),
+                    Some(wish) => {
+                        self.wished(wish);
+                        // Of apps that are changed together each finds what the others have given up.
+                        while let Ok(wish) = wishes.try_recv() {
+                            self.wished(wish);
+                        }
+                    }
                     None => return,
                 },
                 Some((worker, news)) = self.news.recv() => self.heard(worker, news),
@@ -222,11 +228,7 @@ impl Actor {
     /// Does what is due.
     fn press_on(&mut self) {
         let now = clock::now().mono;
-        let due = |app: &FrontApp| app.retry_at.is_some_and(|at| at <= now);
-        let retries: Vec<String> = self.apps.iter().filter(|(_, app)| due(app)).map(|(name, _)| name.clone()).collect();
-        for app in retries {
-            self.open_doors(&app, now);
-        }
+        self.open_what_is_due(now);
         match self.serves {
             Serves::Nobody { from } if self.is_needed() && from <= now => self.start_worker(),
             Serves::Nobody { .. } | Serves::Starting | Serves::Current(_) => {}
@@ -253,7 +255,10 @@ impl Actor {
             }
             Wish::Remove(app) => self.remove(&app),
             Wish::CloseUnclaimed => self.close_unclaimed(clock::now().mono),
-            Wish::Obeyed(obeyed) => self.ask_whether_obeyed(obeyed),
+            Wish::Obeyed(obeyed) => {
+                self.open_what_is_due(clock::now().mono);
+                self.ask_whether_obeyed(obeyed);
+            }
             Wish::End(ended) => {
                 let kill_at = clock::now().mono + END_PATIENCE;
                 self.ending = Some(Ending { ended, kill_at: Some(kill_at), give_up_at: kill_at + KILL_PATIENCE });
@@ -300,10 +305,10 @@ impl Actor {
         if before.is_none_or(|before| before.publication.route != *route) {
             self.order(&Order::Route(route.clone()));
         }
-        let told = self.apps.remove(&name).and_then(|before| before.told).filter(|_| publication.open);
-        let app = FrontApp { publication, told, retry_at: None, unseen: 0 };
-        self.apps.insert(name.clone(), app);
-        self.open_doors(&name, now);
+        let before = self.apps.remove(&name);
+        let same_place = |before: &FrontApp| publication.open && before.publication.listen == publication.listen;
+        let told = before.filter(same_place).and_then(|before| before.told);
+        self.apps.insert(name, FrontApp { publication, told, retry_at: Some(now), unseen: 0 });
     }
 
     fn drain(&mut self, run: RunId) {

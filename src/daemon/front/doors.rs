@@ -12,6 +12,9 @@ use std::time::Duration;
 /// A worker closes what it was told to within this time, be it busy: until then an address is not held by a stranger.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// The worker takes one more: where an address changes hands, both have it for a moment.
+const MOST: usize = MOST_DESCRIPTORS - 1;
+
 /// A public address that we listen on.
 #[derive(Debug, Clone)]
 pub(super) struct Door {
@@ -59,8 +62,8 @@ impl Doors {
     /// Somebody has it, or the machine is against it.
     pub(super) fn open(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<Door, Trouble> {
         self.closing.retain(|(_, since)| now.saturating_sub(*since) < CLOSING);
-        if self.open.len() >= MOST_DESCRIPTORS {
-            let why = format!("{MOST_DESCRIPTORS} public addresses are open already, and the worker takes no more");
+        if self.open.len() >= MOST {
+            let why = format!("{MOST} public addresses are open already, and the worker takes no more");
             return Err(Trouble::Refused(why));
         }
         let socket = listener::open(address).map_err(|error| self.trouble(address, &error))?;

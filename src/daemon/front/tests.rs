@@ -8,6 +8,7 @@ use crate::linux::{descriptors, listener};
 use crate::proxy::channel::{AppFigures, Limits, Listener, Order, PROTOCOL, Report, Route, TargetFigures, TargetPlace};
 use crate::proxy::channel_stream::{Frame, Incoming, Outgoing, both_ways};
 use crate::supervisor::RunId;
+use std::collections::HashMap;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
@@ -293,6 +294,59 @@ async fn another_address_is_open_before_the_old_one_is_closed() {
 }
 
 #[tokio::test]
+async fn two_apps_that_exchange_their_ports_are_found_at_one_or_the_other_throughout() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let (one, other) = (free_address(), free_address());
+    front.publish(open("api", &[one], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    front.publish(open("web", &[other], &[3]));
+    assert!(matches!(worker.order().await.0, Order::Route(_)));
+    let (Order::Listen { listener: 2, .. }, _) = worker.order().await else { panic!("not opened") };
+    for open in ["api is open", "web is open"] {
+        assert_eq!(stage.notice().await, open);
+    }
+    front.publish(open("api", &[other], &[2]));
+    front.publish(open("web", &[one], &[3]));
+    let mut at = HashMap::from([(1, ("api".to_owned(), one)), (2, ("web".to_owned(), other))]);
+    let exchanged = [("api".to_owned(), other), ("web".to_owned(), one)];
+    while at.len() > 2 || !exchanged.iter().all(|place| at.values().any(|have| have == place)) {
+        match worker.order().await {
+            (Order::Listen { listener, app }, mut along) => {
+                let address = TcpListener::from(along.pop().unwrap()).local_addr().unwrap();
+                at.insert(listener, (app, address));
+            }
+            (Order::Unlisten { listener }, _) => drop(at.remove(&listener)),
+            (order, _) => panic!("{order:?}"),
+        }
+        assert!([one, other].iter().all(|address| at.values().any(|(_, open)| open == address)), "{at:?}");
+    }
+    for _ in 0..2 {
+        assert!(stage.notice().await.ends_with(" is open"), "neither is held by a stranger");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_another_app_has_until_it_is_gone_is_handed_over_then() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let address = free_address();
+    front.publish(open("old", &[address], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "old is open");
+    front.publish(open("new", &[address], &[3]));
+    assert!(matches!(worker.order().await.0, Order::Route(_)));
+    assert_eq!(stage.notice().await, format!("new: port {} is still that of old", address.port()));
+    front.remove("old".to_owned());
+    let (Order::Listen { app, .. }, _) = worker.order().await else { panic!("closed first") };
+    assert_eq!(app, "new");
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
+    assert_eq!(stage.notice().await, "new is open");
+}
+
+#[tokio::test]
 async fn an_app_that_is_gone_is_removed_with_its_addresses() {
     let mut stage = Stage::new();
     let (front, _) = stage.front().await;
@@ -373,6 +427,7 @@ async fn a_worker_that_comes_to_itself_late_gives_its_port_over_before_it_leaves
     let mut old = Worker::at(attaching.accept().await.unwrap().0);
     front.publish(open("web", &[address], &[9]));
     let mut new = stage.worker().await;
+    assert!(matches!(new.order().await.0, Order::Attach { .. }));
     assert!(stage.notice().await.starts_with("web: port"), "the silent one has it");
     front.drain(RunId(9));
     retire(&mut new, 9, 0).await;

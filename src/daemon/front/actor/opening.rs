@@ -1,6 +1,6 @@
 //! An app's public addresses as they were published: opened, retried while somebody else has one, closed.
 
-use super::{Actor, Found, Serves, Told};
+use super::{Actor, Found, FrontApp, Serves, Told};
 use crate::daemon::clock;
 use crate::daemon::front::doors::{Door, Trouble, collide, held};
 use crate::daemon::notice::Notice;
@@ -16,6 +16,14 @@ const SOON: Duration = Duration::from_millis(20);
 const MOST_UNSEEN: u32 = 10;
 
 impl Actor {
+    pub(super) fn open_what_is_due(&mut self, now: Duration) {
+        let due = |app: &FrontApp| app.retry_at.is_some_and(|at| at <= now);
+        let due: Vec<String> = self.apps.iter().filter(|(_, app)| due(app)).map(|(name, _)| name.clone()).collect();
+        for app in due {
+            self.open_doors(&app, now);
+        }
+    }
+
     /// Brings an app's public addresses to what was published: new ones are open before old ones are closed.
     pub(super) fn open_doors(&mut self, name: &str, now: Duration) {
         let Some(app) = self.apps.get_mut(name) else { return };
@@ -24,7 +32,7 @@ impl Actor {
         let mut trouble = None;
         for address in &wanted {
             if !self.doors.is_open(name, *address)
-                && let Err(found) = self.open_door(name, *address, &wanted, now)
+                && let Err(found) = self.open_door(name, *address, now)
             {
                 trouble.get_or_insert((*address, found));
             }
@@ -41,36 +49,45 @@ impl Actor {
                 self.tell(name, Told::Held(why));
                 self.retry(name, now + RETRY);
             }
-            Some((address, Trouble::Held)) => self.ask_who_holds(name, address),
+            Some((address, Trouble::Held)) => match self.app_at(address) {
+                Some(other) => {
+                    self.tell(name, Told::Held(format!("port {} is still that of {other}", address.port())));
+                    self.retry(name, now + RETRY);
+                }
+                None => self.ask_who_holds(name, address),
+            },
         }
     }
 
-    pub(super) fn open_door(
-        &mut self,
-        app: &str,
-        address: SocketAddr,
-        wanted: &[SocketAddr],
-        now: Duration,
-    ) -> Result<(), Trouble> {
-        let elsewhere =
-            self.doors.all().iter().find(|door| door.address == address && !self.apps.contains_key(&door.app));
-        let elsewhere = elsewhere.cloned();
-        let door = match &elsewhere {
-            // An earlier supervisor had it open for an app of another name.
-            Some(unclaimed) => self.doors.add(app, address, unclaimed.socket.clone()),
+    pub(super) fn open_door(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<(), Trouble> {
+        let given_up = self.doors.all().iter().find(|door| door.address == address && !self.is_wanted(door)).cloned();
+        let door = match &given_up {
+            Some(given_up) => self.doors.add(app, address, given_up.socket.clone()),
             None => {
-                // An address of its own that it has no more use for can be in the way.
-                self.close(now, |door| {
-                    door.app != app || wanted.contains(&door.address) || !collide(door.address, address)
-                });
+                // What nobody has any more use for can be in the way.
+                let in_the_way = |door: &&Door| !self.is_wanted(door) && collide(door.address, address);
+                let in_the_way: Vec<u64> =
+                    self.doors.all().iter().filter(in_the_way).map(|door| door.listener).collect();
+                self.close(now, |door| !in_the_way.contains(&door.listener));
                 self.doors.open(app, address, now)?
             }
         };
         self.tell_to_listen(door);
-        if let Some(unclaimed) = elsewhere {
-            self.close(now, |door| door.listener != unclaimed.listener);
+        if let Some(given_up) = given_up {
+            self.close(now, |door| door.listener != given_up.listener);
         }
         Ok(())
+    }
+
+    /// By the app that has it. One of an app that was not published is an earlier supervisor's.
+    fn is_wanted(&self, door: &Door) -> bool {
+        self.apps.get(&door.app).is_some_and(|app| app.wants(door.address))
+    }
+
+    /// Who of ours is in the way of this address.
+    fn app_at(&self, address: SocketAddr) -> Option<String> {
+        let door = self.doors.all().iter().find(|door| collide(door.address, address));
+        door.map(|door| door.app.clone())
     }
 
     pub(super) fn tell_to_listen(&self, door: Door) {
@@ -80,10 +97,31 @@ impl Actor {
         }
     }
 
+    /// What another app wants is handed over first.
     pub(super) fn close(&mut self, now: Duration, wanted: impl Fn(&Door) -> bool) {
         for door in self.doors.close(now, wanted) {
+            let lacks = |name: &str, app: &FrontApp, address: SocketAddr| {
+                app.wants(address) && !self.doors.is_open(name, address)
+            };
+            let heir = self.apps.iter().find(|(name, app)| lacks(name, app, door.address));
+            if let Some(heir) = heir.map(|(name, _)| name.clone()) {
+                let handed = self.doors.add(&heir, door.address, door.socket.clone());
+                self.tell_to_listen(handed);
+                self.retry(&heir, now);
+            }
             if let Serves::Current(worker) = &self.serves {
                 worker.order(Order::Unlisten { listener: door.listener });
+            }
+            self.retry_who_waits_for(door.address, now);
+        }
+    }
+
+    fn retry_who_waits_for(&mut self, freed: SocketAddr, now: Duration) {
+        let doors = &self.doors;
+        for (name, app) in &mut self.apps {
+            let waits = |at: &SocketAddr| collide(*at, freed) && !doors.is_open(name, *at);
+            if app.publication.open && app.publication.listen.iter().any(waits) {
+                app.retry_at = Some(now);
             }
         }
     }
