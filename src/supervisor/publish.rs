@@ -61,8 +61,7 @@ impl Supervisor {
     }
 
     pub(super) fn port_held_by(&mut self, name: &str, holder: String, now: Now) {
-        let is_open = |app: &App| app.published.as_ref().is_some_and(|published| published.open);
-        let Some(i) = self.apps.iter().position(|app| app.config.name == name && is_open(app)) else { return };
+        let Some(i) = self.apps.iter().position(|app| app.config.name == name && app.is_open()) else { return };
         let since = self.apps[i].port_held.as_ref().map_or(now.mono, |held| held.since);
         let news = self.apps[i].port_held.as_ref().is_none_or(|held| held.holder != holder);
         self.apps[i].port_held = Some(Held { holder: holder.clone(), since });
@@ -92,6 +91,11 @@ impl App {
     pub(super) fn served_by(&self) -> Option<&Arc<AppConfig>> {
         let now = Some(&self.config).filter(|config| config.proxy.is_some());
         now.or_else(|| self.published.as_ref().map(|published| &published.config))
+    }
+
+    /// Its public addresses are listened on, as far as they are ours.
+    pub(super) fn is_open(&self) -> bool {
+        self.published.as_ref().is_some_and(|published| published.open)
     }
 
     fn serves_by_proxy(&self) -> bool {
