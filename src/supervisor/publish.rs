@@ -37,6 +37,11 @@ impl Supervisor {
 
     pub(super) fn publish_app(&mut self, i: usize) {
         let app = &self.apps[i];
+        if app.has_left_the_proxy() {
+            let (app, none) = (app.config.clone(), Vec::new());
+            (self.apps[i].published, self.apps[i].port_held) = (None, None);
+            return self.push(Effect::Publish { app, open: false, active: none.clone(), warm: none });
+        }
         let Some(config) = app.served_by().cloned() else { return };
         // What is to end serves until those who need it have ended.
         let needed = app.serves_by_proxy() || (self.wanted(i) && app.config.proxy.is_some());
@@ -101,6 +106,12 @@ impl App {
     fn serves_by_proxy(&self) -> bool {
         let online = |state: &State| matches!(state, State::Online { live, .. } if live.proxied);
         self.active().any(|instance| online(&instance.state))
+    }
+
+    /// It was behind the proxy, and neither is nor will be.
+    fn has_left_the_proxy(&self) -> bool {
+        let proxied = self.instances.iter().filter_map(Instance::live).any(|live| live.proxied);
+        self.published.is_some() && self.config.proxy.is_none() && !proxied
     }
 
     /// A tree of it has the public port: from when it was not behind the proxy.

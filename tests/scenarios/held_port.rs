@@ -184,6 +184,13 @@ fn an_app_behind_the_proxy_binds_its_port_itself_from_now_on() {
     world.done(apply);
     assert_eq!((world.status("current"), world.living("current"), world.cuts.len()), (Status::Online, 1, 0));
     assert_eq!(world.active("current"), []);
+    assert_eq!(world.published["current"].app.proxy, None, "its clients at the proxy are told to come again");
+    let publishes = world.publishes.len();
+    world.advance(secs(60));
+    assert_eq!(world.publishes.len(), publishes);
+    let apply = world.apply([current()]);
+    world.done(apply);
+    assert_eq!(world.active("current"), [world.run("current")]);
 }
 
 #[test]
