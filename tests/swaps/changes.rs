@@ -53,6 +53,22 @@ fn two_apps_exchange_their_ports_and_nobody_is_refused() {
 }
 
 #[test]
+fn an_address_takes_in_the_old_one_and_gives_it_back_without_a_gap() {
+    let story = Story::start("listen = [\"127.0.0.1\"]\n");
+    let load = Load::start(story.plan().span(Duration::from_millis(500)));
+    after_some(&load, 150);
+    for listen in ["[::]", "127.0.0.1", "0.0.0.0", "[::]", "127.0.0.1"] {
+        story.apply(&format!("listen = [\"{listen}\"]\n"));
+        after_some(&load, 80);
+    }
+    load.wait_for_each(3);
+    let ledger = load.end();
+    tell("addresses that overlap", &ledger);
+    ledger.assert_nothing_lost(ALL_KINDS);
+    assert_eq!(ledger.answers().len(), 1, "{ledger}");
+}
+
+#[test]
 fn instances_are_added_and_taken_away_without_a_loss() {
     let story = Story::start(LONG_DRAIN);
     let load = Load::start(story.plan().span(Duration::from_millis(500)));

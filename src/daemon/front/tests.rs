@@ -10,7 +10,7 @@ use crate::proxy::channel_stream::{Frame, Incoming, Outgoing, both_ways};
 use crate::supervisor::RunId;
 use std::collections::HashMap;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
@@ -291,6 +291,34 @@ async fn another_address_is_open_before_the_old_one_is_closed() {
     assert_eq!(worker.order().await.0, Order::Unlisten { listener: 2 });
     drop(along);
     TcpListener::bind(new).unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_takes_in_the_old_one_is_open_before_that_is_closed() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let old = free_address();
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, old.port()));
+    front.publish(open("web", &[old], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "web is open");
+    // A stranger at a part of it: the old one stays.
+    let stranger = listener::open((Ipv4Addr::new(127, 0, 0, 2), old.port()).into()).unwrap();
+    front.publish(open("web", &[everywhere], &[2]));
+    let held = format!("web: port {} is held by pid {} ", old.port(), std::process::id());
+    assert!(stage.notice().await.starts_with(&held));
+    TcpStream::connect(old).unwrap();
+    drop(stranger);
+    let (Order::Listen { listener: 2, .. }, along) = worker.order().await else { panic!("not opened first") };
+    assert_eq!(along.len(), 1);
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
+    let mut told = stage.notice().await;
+    while told.starts_with(&held) {
+        told = stage.notice().await;
+    }
+    assert_eq!(told, "web is open");
+    TcpStream::connect(old).unwrap();
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use super::{Actor, Found, FrontApp, Serves, Told};
 use crate::daemon::clock;
 use crate::daemon::front::doors::{Door, Trouble, collide, held};
 use crate::daemon::notice::Notice;
+use crate::linux::listener::is_without_ipv6;
 use crate::proxy::channel::Order;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ impl Actor {
         let wanted = if app.publication.open { app.publication.listen.clone() } else { Vec::new() };
         let mut trouble = None;
         for address in &wanted {
-            if !self.doors.is_open(name, *address)
+            if !self.is_open(name, *address)
                 && let Err(found) = self.open_door(name, *address, now)
             {
                 trouble.get_or_insert((*address, found));
@@ -59,24 +60,21 @@ impl Actor {
         }
     }
 
-    pub(super) fn open_door(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<(), Trouble> {
-        let given_up = self.doors.all().iter().find(|door| door.address == address && !self.is_wanted(door)).cloned();
-        let door = match &given_up {
+    fn open_door(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<(), Trouble> {
+        let no_more: Vec<Door> = self.doors.all().iter().filter(|door| !self.is_wanted(door)).cloned().collect();
+        let in_the_way = |door: &&Door| collide(door.address, address);
+        let in_the_way: Vec<u64> = no_more.iter().filter(in_the_way).map(|door| door.listener).collect();
+        let door = match no_more.iter().find(|door| door.address == address) {
             Some(given_up) => self.doors.add(app, address, given_up.socket.clone()),
-            None => {
-                // What nobody has any more use for can be in the way.
-                let in_the_way = |door: &&Door| !self.is_wanted(door) && collide(door.address, address);
-                let in_the_way: Vec<u64> =
-                    self.doors.all().iter().filter(in_the_way).map(|door| door.listener).collect();
-                self.close(now, |door| !in_the_way.contains(&door.listener));
-                self.doors.open(app, address, now)?
-            }
+            None => self.doors.open(app, address, &in_the_way, now)?,
         };
         self.tell_to_listen(door);
-        if let Some(given_up) = given_up {
-            self.close(now, |door| door.listener != given_up.listener);
-        }
+        self.close(now, |door| !in_the_way.contains(&door.listener));
         Ok(())
+    }
+
+    fn is_open(&mut self, app: &str, address: SocketAddr) -> bool {
+        self.doors.is_open(app, address) || is_without_ipv6() && self.doors.is_open_as_ipv4(app, address)
     }
 
     /// By the app that has it. One of an app that was not published is an earlier supervisor's.
@@ -86,7 +84,8 @@ impl Actor {
 
     /// Who of ours is in the way of this address.
     fn app_at(&self, address: SocketAddr) -> Option<String> {
-        let door = self.doors.all().iter().find(|door| collide(door.address, address));
+        let in_the_way = |door: &&Door| self.is_wanted(door) && collide(door.address, address);
+        let door = self.doors.all().iter().find(in_the_way);
         door.map(|door| door.app.clone())
     }
 
@@ -138,8 +137,9 @@ impl Actor {
     /// Every process is looked at for that: on another thread.
     pub(super) fn ask_who_holds(&self, app: &str, address: SocketAddr) {
         let (found, app) = (self.finds_to.clone(), app.to_owned());
+        let ours: Vec<SocketAddr> = self.doors.all().iter().map(|door| door.address).collect();
         tokio::task::spawn_blocking(move || {
-            let _task_is_gone = found.send(Found::Holder { app, address, holder: held(address) });
+            let _task_is_gone = found.send(Found::Holder { app, address, holder: held(address, &ours) });
         });
     }
 
