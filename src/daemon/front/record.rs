@@ -1,4 +1,5 @@
-//! Which process the worker is: noted in the runtime directory for the next supervisor, whose child it is not.
+//! Which process the worker is, and of which program: noted in the runtime directory for the next supervisor, whose child
+//! it is not.
 //!
 //! `worker.sock` does not tell: the kernel names whoever began to listen there, an earlier supervisor.
 
@@ -8,6 +9,7 @@ use crate::linux::proc::ProcessId;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "worker.json";
@@ -16,11 +18,28 @@ const FILE: &str = "worker.json";
 pub(super) struct Record {
     pid: i32,
     start_time: u64,
+    program: Option<Program>,
+}
+
+/// The file that is executed. As long as somebody executes it, no other file has its inode: a version alone would not
+/// tell one build from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Program {
+    device: u64,
+    inode: u64,
+}
+
+impl Program {
+    fn own() -> Option<Program> {
+        let file = std::fs::metadata("/proc/self/exe").ok()?;
+        Some(Program { device: file.dev(), inode: file.ino() })
+    }
 }
 
 impl Record {
+    /// Of a process that executes the same program as we do.
     pub(super) fn new(process: ProcessId) -> Record {
-        Record { pid: process.pid, start_time: process.start_time }
+        Record { pid: process.pid, start_time: process.start_time, program: Program::own() }
     }
 
     /// What an earlier supervisor noted, if anything.
@@ -43,6 +62,11 @@ impl Record {
 
     pub(super) fn remove(runtime_dir: &Path) {
         let _not_there = std::fs::remove_file(file(runtime_dir));
+    }
+
+    /// Is it executing what we are executing?
+    pub(super) fn is_of_our_program(self) -> bool {
+        self.program.is_some() && self.program == Program::own()
     }
 
     /// The process, if it is still the same.

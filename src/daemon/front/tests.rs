@@ -389,11 +389,16 @@ async fn an_app_that_is_gone_is_removed_with_its_addresses() {
 
 /// Begins where an earlier supervisor left a worker with one listener, of an app `web`.
 async fn meet(stage: &mut Stage, protocol: u32) -> (Front, Worker, SocketAddr) {
+    if Record::read(stage.dir.path()).is_none() {
+        let own = ProcessId { pid: 0, start_time: 0 };
+        Record::new(own).write(stage.dir.path()).unwrap();
+    }
     let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
     let listener = listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = listener.local_addr().unwrap();
     let listeners = vec![Listener { listener: 5, app: "web".to_owned(), address }];
-    let hello = Report::Hello { protocol, version: "0.9".to_owned(), pid: 4711, listeners };
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let hello = Report::Hello { protocol, version, pid: 4711, listeners };
     let meeting = tokio::spawn(async move {
         let mut worker = Worker::at(attaching.accept().await.unwrap().0);
         assert_eq!(worker.order().await.0, Order::Attach { protocol: PROTOCOL });

@@ -1,7 +1,7 @@
 //! The worker of an earlier supervisor: met at the start, given orders again or sent away.
 //!
 //! ```text
-//! connect ──Hello in time──▶ goes on with our orders, or leaves to another one
+//! connect ──Hello in time──▶ goes on with our orders, or leaves to another one where it is of another build than we are
 //!         ──it ends────────▶ nobody was there
 //!         ──silent─────────▶ unheard ──Hello──▶ gives its ports to who wants them, and leaves
 //! ```
@@ -26,8 +26,8 @@ impl Actor {
         let Ok(Ok(stream)) = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(self.socket())).await else {
             return Met::Nobody;
         };
-        let pidfd = Record::read(&self.world.runtime_dir).and_then(Record::open);
-        let process = pidfd.map_or(Process::Unknown, Process::Met);
+        let record = Record::read(&self.world.runtime_dir);
+        let process = record.and_then(Record::open).map_or(Process::Unknown, Process::Met);
         let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, process)) else {
             return Met::Nobody;
         };
@@ -35,7 +35,8 @@ impl Actor {
         match timeout(HELLO_PATIENCE, self.news.recv()).await {
             Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) => {
                 self.adopt(listeners, sockets);
-                self.met(worker, protocol, Serving { pid, version });
+                let is_ours = record.is_some_and(Record::is_of_our_program) && version == env!("CARGO_PKG_VERSION");
+                self.met(worker, is_ours && protocol == PROTOCOL, Serving { pid, version });
                 Met::AWorker
             }
             Ok(None | Some((_, News::Gone(_)))) => Met::Nobody,
@@ -47,14 +48,14 @@ impl Actor {
         }
     }
 
-    fn met(&mut self, worker: Worker, protocol: u32, serving: Serving) {
+    fn met(&mut self, worker: Worker, is_ours: bool, serving: Serving) {
         let pid = serving.pid;
-        if protocol == PROTOCOL {
+        if is_ours {
             info!("the proxy worker of an earlier supervisor, pid {pid}, goes on");
             self.figures.serves(Some(serving));
             self.serves = Serves::Current(worker);
         } else {
-            info!("the proxy worker of an earlier supervisor, pid {pid}, speaks another language: it leaves");
+            info!("the proxy worker of an earlier supervisor, pid {pid}, is of another build: it leaves");
             worker.order(Order::Leave);
             self.leaving.push(worker);
         }
