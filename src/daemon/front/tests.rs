@@ -1,21 +1,21 @@
+mod addresses;
+mod meeting;
+
 use super::actor::{Met, World, start};
-use super::record::Record;
 use super::{Front, Publication};
 use crate::daemon::notice::Notice;
-use crate::linux::proc::ProcessId;
+use crate::linux::descriptors;
 use crate::linux::spawn::{Launch, Launched, launch};
-use crate::linux::{descriptors, listener};
-use crate::proxy::channel::{AppFigures, Limits, Listener, Order, PROTOCOL, Report, Route, TargetFigures, TargetPlace};
+use crate::proxy::channel::{AppFigures, Limits, Order, PROTOCOL, Report, Route, TargetFigures, TargetPlace};
 use crate::proxy::channel_stream::{Frame, Incoming, Outgoing, both_ways};
 use crate::supervisor::RunId;
-use std::collections::HashMap;
 use std::fs::File;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -252,231 +252,6 @@ async fn a_drained_run_is_told_of_as_the_worker_tells() {
 }
 
 #[tokio::test]
-async fn a_held_address_is_told_and_taken_when_it_is_free() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = holder.local_addr().unwrap();
-    // Whoever is being forked in another test has it too, for a moment.
-    let sentence = format!("web: port {} is held by ", address.port());
-    front.publish(open("web", &[address], &[]));
-    let told = stage.notice().await;
-    assert!(told.starts_with(&sentence), "{told}");
-    front.publish(open("web", &[address], &[2]));
-    let mut worker = stage.worker().await;
-    while !matches!(worker.order().await.0, Order::Route(route) if !route.active.is_empty()) {}
-    drop(holder);
-    let mut told = stage.notice().await;
-    while told.starts_with(&sentence) {
-        told = stage.notice().await;
-    }
-    assert_eq!(told, "web is open");
-    assert!(matches!(worker.order().await.0, Order::Listen { .. }));
-}
-
-#[tokio::test]
-async fn another_address_is_open_before_the_old_one_is_closed() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let (old, new) = (free_address(), free_address());
-    front.publish(open("web", &[old], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "web is open");
-    front.publish(open("web", &[new], &[2]));
-    let (Order::Listen { listener, .. }, along) = worker.order().await else { panic!("not opened first") };
-    assert_eq!((listener, along.len()), (2, 1));
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
-    front.publish(Publication { open: false, listen: vec![new], route: route("web", &[2]) });
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 2 });
-    drop(along);
-    TcpListener::bind(new).unwrap();
-}
-
-#[tokio::test]
-async fn an_address_that_takes_in_the_old_one_is_open_before_that_is_closed() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let old = free_address();
-    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, old.port()));
-    front.publish(open("web", &[old], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "web is open");
-    // A stranger at a part of it: the old one stays.
-    let stranger = listener::open((Ipv4Addr::new(127, 0, 0, 2), old.port()).into()).unwrap();
-    front.publish(open("web", &[everywhere], &[2]));
-    let held = format!("web: port {} is held by pid {} ", old.port(), std::process::id());
-    assert!(stage.notice().await.starts_with(&held));
-    TcpStream::connect(old).unwrap();
-    drop(stranger);
-    let (Order::Listen { listener: 2, .. }, along) = worker.order().await else { panic!("not opened first") };
-    assert_eq!(along.len(), 1);
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
-    let mut told = stage.notice().await;
-    while told.starts_with(&held) {
-        told = stage.notice().await;
-    }
-    assert_eq!(told, "web is open");
-    TcpStream::connect(old).unwrap();
-}
-
-#[tokio::test]
-async fn two_apps_that_exchange_their_ports_are_found_at_one_or_the_other_throughout() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let (one, other) = (free_address(), free_address());
-    front.publish(open("api", &[one], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    front.publish(open("web", &[other], &[3]));
-    assert!(matches!(worker.order().await.0, Order::Route(_)));
-    let (Order::Listen { listener: 2, .. }, _) = worker.order().await else { panic!("not opened") };
-    for open in ["api is open", "web is open"] {
-        assert_eq!(stage.notice().await, open);
-    }
-    front.publish(open("api", &[other], &[2]));
-    front.publish(open("web", &[one], &[3]));
-    let mut at = HashMap::from([(1, ("api".to_owned(), one)), (2, ("web".to_owned(), other))]);
-    let exchanged = [("api".to_owned(), other), ("web".to_owned(), one)];
-    while at.len() > 2 || !exchanged.iter().all(|place| at.values().any(|have| have == place)) {
-        match worker.order().await {
-            (Order::Listen { listener, app }, mut along) => {
-                let address = TcpListener::from(along.pop().unwrap()).local_addr().unwrap();
-                at.insert(listener, (app, address));
-            }
-            (Order::Unlisten { listener }, _) => drop(at.remove(&listener)),
-            (order, _) => panic!("{order:?}"),
-        }
-        assert!([one, other].iter().all(|address| at.values().any(|(_, open)| open == address)), "{at:?}");
-    }
-    for _ in 0..2 {
-        assert!(stage.notice().await.ends_with(" is open"), "neither is held by a stranger");
-    }
-}
-
-#[tokio::test]
-async fn an_address_that_another_app_has_until_it_is_gone_is_handed_over_then() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let address = free_address();
-    front.publish(open("old", &[address], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "old is open");
-    front.publish(open("new", &[address], &[3]));
-    assert!(matches!(worker.order().await.0, Order::Route(_)));
-    assert_eq!(stage.notice().await, format!("new: port {} is still that of old", address.port()));
-    front.remove("old".to_owned());
-    let (Order::Listen { app, .. }, _) = worker.order().await else { panic!("closed first") };
-    assert_eq!(app, "new");
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
-    assert_eq!(stage.notice().await, "new is open");
-}
-
-#[tokio::test]
-async fn an_app_that_is_gone_is_removed_with_its_addresses() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let address = free_address();
-    front.publish(open("web", &[address], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    front.remove("web".to_owned());
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
-    assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
-}
-
-/// Begins where an earlier supervisor left a worker with one listener, of an app `web`.
-async fn meet(stage: &mut Stage, protocol: u32) -> (Front, Worker, SocketAddr) {
-    if Record::read(stage.dir.path()).is_none() {
-        let own = ProcessId { pid: 0, start_time: 0 };
-        Record::new(own).write(stage.dir.path()).unwrap();
-    }
-    let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
-    let listener = listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let listeners = vec![Listener { listener: 5, app: "web".to_owned(), address }];
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let hello = Report::Hello { protocol, version, pid: 4711, listeners };
-    let meeting = tokio::spawn(async move {
-        let mut worker = Worker::at(attaching.accept().await.unwrap().0);
-        assert_eq!(worker.order().await.0, Order::Attach { protocol: PROTOCOL });
-        worker.outgoing.send(&hello, &[listener.as_fd()]).await.unwrap();
-        worker
-    });
-    let (front, met) = stage.front().await;
-    assert_eq!(met, Met::AWorker);
-    (front, meeting.await.unwrap(), address)
-}
-
-#[tokio::test]
-async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_over() {
-    let mut stage = Stage::new();
-    let (front, mut worker, address) = meet(&mut stage, PROTOCOL).await;
-    assert_eq!(front.figures().serving().unwrap().pid, 4711);
-    front.publish(open("web", &[address], &[9]));
-    assert_eq!(stage.notice().await, "web is open");
-    assert_eq!(worker.order().await.0, Order::Route(route("web", &[9])), "nothing is opened anew");
-    let obeying = async {
-        let (Order::Retire { target }, _) = worker.order().await else { panic!("not asked") };
-        worker.say(Report::InFlight { target, requests: 0, streams: 0 }).await;
-    };
-    assert!(tokio::join!(front.is_obeyed(PATIENCE), obeying).0);
-    front.publish(Publication { open: false, listen: vec![address], route: route("web", &[9]) });
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
-}
-
-/// Answers how many requests a run still has, once it is asked.
-async fn retire(worker: &mut Worker, run: u64, requests: u64) {
-    while worker.order().await.0 != (Order::Retire { target: run }) {}
-    worker.say(Report::InFlight { target: run, requests, streams: 0 }).await;
-}
-
-#[tokio::test]
-async fn a_worker_that_ends_before_its_first_word_is_nobody_that_a_drain_waits_for() {
-    let mut stage = Stage::new();
-    let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
-    tokio::spawn(async move { drop(attaching.accept().await.unwrap()) });
-    let (front, met) = stage.front().await;
-    assert_eq!(met, Met::Nobody);
-    front.publish(open("web", &[free_address()], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "web is open");
-    front.drain(RunId(2));
-    retire(&mut worker, 2, 0).await;
-    assert_eq!(stage.notice().await, "2 has 0 and 0");
-}
-
-#[tokio::test]
-async fn a_worker_that_comes_to_itself_late_gives_its_port_over_before_it_leaves() {
-    let mut stage = Stage::new();
-    let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
-    let listener = listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let (front, met) = stage.front().await;
-    assert_eq!(met, Met::AWorker, "its runs have numbers that are not to be given again");
-    let mut old = Worker::at(attaching.accept().await.unwrap().0);
-    front.publish(open("web", &[address], &[9]));
-    let mut new = stage.worker().await;
-    assert!(matches!(new.order().await.0, Order::Attach { .. }));
-    assert!(stage.notice().await.starts_with("web: port"), "the silent one has it");
-    front.drain(RunId(9));
-    retire(&mut new, 9, 0).await;
-    assert_eq!(stage.notice().await, "9 has 0 and 0", "nobody waits for the silent one");
-    assert_eq!(old.order().await.0, Order::Attach { protocol: PROTOCOL });
-    let listeners = vec![Listener { listener: 1, app: "web".to_owned(), address }];
-    let hello = Report::Hello { protocol: PROTOCOL, version: "0.9".to_owned(), pid: 4711, listeners };
-    old.outgoing.send(&hello, &[listener.as_fd()]).await.unwrap();
-    let (Order::Listen { listener: 1, app }, mut along) = new.order().await else { panic!("not given over") };
-    assert_eq!((app.as_str(), TcpListener::from(along.pop().unwrap()).local_addr().unwrap()), ("web", address));
-    assert_eq!(old.order().await.0, Order::Route(route("web", &[9])));
-    assert_eq!(old.order().await.0, Order::Leave);
-    assert_eq!(stage.notice().await, "web is open");
-}
-
-#[tokio::test]
 async fn a_worker_that_obeys_no_more_is_killed_and_replaced_and_no_drain_waits_for_it() {
     let mut stage = Stage::new().looks_every(Duration::from_millis(100));
     let (front, _) = stage.front().await;
@@ -497,72 +272,6 @@ async fn a_worker_that_obeys_no_more_is_killed_and_replaced_and_no_drain_waits_f
     assert!(stage.happening().await.contains("ended (SIGKILL); another one takes over"));
     assert_eq!(stage.notice().await, "2 has 0 and 0");
     assert_eq!(stage.worker().await.is_put_to_work().await.0, route("web", &[3]));
-}
-
-#[tokio::test]
-async fn a_met_worker_that_says_no_more_is_ended_before_another_one_takes_its_ports() {
-    let mut stage = Stage::new();
-    let child = process();
-    let earlier = ProcessId { pid: child.pid, start_time: child.start_time };
-    Record::new(earlier).write(stage.dir.path()).unwrap();
-    let (front, worker, address) = meet(&mut stage, PROTOCOL).await;
-    front.publish(open("web", &[address], &[9]));
-    assert_eq!(stage.notice().await, "web is open");
-    drop(worker);
-    let mut next = stage.worker().await;
-    assert!(!earlier.is_alive(), "two would serve, one of them with routes of yesterday");
-    next.is_put_to_work().await;
-    next.hello().await;
-    while Record::read(stage.dir.path()) == Some(Record::new(earlier)) {
-        tokio::task::yield_now().await;
-    }
-}
-
-#[tokio::test]
-async fn what_nobody_claims_of_an_earlier_supervisors_addresses_is_closed() {
-    let mut stage = Stage::new();
-    let (front, mut worker, address) = meet(&mut stage, PROTOCOL).await;
-    front.publish(open("site", &[address], &[]));
-    assert_eq!(worker.order().await.0, Order::Route(route("site", &[])));
-    let (Order::Listen { listener: 6, app }, along) = worker.order().await else { panic!("not taken over") };
-    assert_eq!((app.as_str(), along.len()), ("site", 1), "the address goes to an app of another name without a gap");
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
-    assert_eq!(stage.notice().await, "site is open");
-    front.remove("site".to_owned());
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 6 });
-    assert_eq!(worker.order().await.0, Order::Remove { app: "site".to_owned() });
-
-    let mut stage = Stage::new();
-    let (front, mut worker, _) = meet(&mut stage, PROTOCOL).await;
-    front.close_unclaimed();
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
-    assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
-}
-
-#[tokio::test]
-async fn a_worker_of_another_language_leaves_and_another_one_gets_its_listeners() {
-    let mut stage = Stage::new();
-    let (front, mut old, address) = meet(&mut stage, PROTOCOL + 1).await;
-    assert_eq!(old.order().await.0, Order::Leave);
-    let mut new = stage.worker().await;
-    assert!(matches!(new.order().await.0, Order::Attach { .. }));
-    let (Order::Listen { listener: 5, .. }, mut along) = new.order().await else { panic!("no listener") };
-    assert_eq!(TcpListener::from(along.pop().unwrap()).local_addr().unwrap(), address);
-    front.publish(open("web", &[address], &[9]));
-    for worker in [&mut old, &mut new] {
-        assert_eq!(worker.order().await.0, Order::Route(route("web", &[9])));
-    }
-    front.publish(open("web", &[address], &[]));
-    front.drain(RunId(9));
-    for (worker, requests) in [(&mut old, 2), (&mut new, 1)] {
-        assert!(matches!(worker.order().await.0, Order::Route(_)));
-        assert_eq!(worker.order().await.0, Order::Retire { target: 9 });
-        worker.say(Report::InFlight { target: 9, requests, streams: 0 }).await;
-    }
-    assert_eq!(stage.notice().await, "web is open");
-    assert_eq!(stage.notice().await, "9 has 3 and 0");
-    drop(old);
-    assert_eq!(stage.notice().await, "9 has 1 and 0");
 }
 
 #[tokio::test]
