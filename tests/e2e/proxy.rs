@@ -6,8 +6,10 @@ use infissi::linux::proc;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{chown, symlink};
+use std::time::Duration;
 
 /// The demo app behind the proxy, without npm for the sake of time.
 fn web(port: u16, more: &str) -> String {
@@ -96,6 +98,43 @@ fn the_worker_serves_on_without_a_supervisor_and_obeys_the_next_one() {
     if is_root() {
         story(Setup::default().by_nobody());
     }
+}
+
+#[test]
+fn a_worker_that_is_frozen_is_replaced_and_what_is_reported_done_is_so() {
+    let port = free_port();
+    let mut server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    let frozen = |server: &Server| {
+        let worker = server.worker().unwrap();
+        signal(worker, Signal::SIGSTOP);
+        server.ctl(&["restart", "web"]).ok();
+        assert!(!is_alive(worker), "the drain of the old slot would have waited for it");
+        assert_eq!(get(port, "/").unwrap().0, 200);
+    };
+    frozen(&server);
+    // One that is nobody's child is ended as well.
+    server.kill_supervisor();
+    server.run();
+    server.wait_status("web", "online");
+    frozen(&server);
+    let told = |event: &Value| event["message"] == "the proxy worker obeys no order any more: it is killed";
+    assert!(server.events().iter().any(told), "{:#?}", server.events());
+}
+
+#[test]
+fn clients_of_an_app_that_leaves_the_proxy_are_not_kept_from_it() {
+    let port = free_port();
+    let server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    let mut kept = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    kept.write_all(b"GET /api/health HTTP/1.1\r\nHost: web\r\n\r\n").unwrap();
+    assert!(kept.read(&mut [0; 1024]).unwrap() > 0);
+    server.configure(&web(port, "proxy = \"off\""));
+    server.ctl(&["apply"]).ok();
+    kept.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert!(kept.read_to_end(&mut Vec::new()).is_ok(), "it would be told for ever that nobody is there");
+    assert_eq!(get(port, "/").unwrap().0, 200);
 }
 
 #[test]
