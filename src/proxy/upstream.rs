@@ -8,6 +8,7 @@ mod answer_head;
 mod decoder;
 mod request_head;
 mod sending;
+mod spare;
 
 pub(super) use answer_head::AnswerHead;
 pub(super) use request_head::Question;
@@ -191,9 +192,10 @@ impl Upstream {
         if is_through {
             self.is_reused = true;
             self.sending.rest();
-            if self.read_size > READ {
-                (self.came, self.read_size) = (BytesMut::new(), READ);
+            if self.read_size == READ {
+                spare::put(std::mem::take(&mut self.came));
             }
+            (self.came, self.read_size) = (BytesMut::new(), READ);
         }
         is_through
     }
@@ -226,6 +228,9 @@ impl Upstream {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.came.capacity() == 0 {
+            self.came = spare::take();
+        }
         self.came.reserve(self.read_size);
         let room = self.came.capacity() - self.came.len();
         let read = pin!(self.stream.read_buf(&mut self.came)).poll(cx);
