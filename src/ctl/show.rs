@@ -9,7 +9,7 @@ use super::session::Session;
 use super::slots;
 use super::table::{boxed, health_color, status_color};
 use super::traffic;
-use super::units::{distance, local_time, percent, printable, size, uptime};
+use super::units::{distance, local_time, percent, printable, size, uptime, wrapped};
 use crate::api::{AppDetail, AppStatus, OutputLine, ProcessRow, RefusalCode, Stream, routes};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use jiff::Timestamp;
@@ -75,7 +75,8 @@ fn text(app: &AppDetail, now: Timestamp, look: &Look) -> String {
     }
     if !app.next_steps.is_empty() {
         text.push_str(&format!("{}\n", look.paint(BOLD, "next steps")));
-        text.extend(app.next_steps.iter().map(|step| format!("  {} {step}\n", look.sign("→", "->"))));
+        let arrow = look.sign("→", "->");
+        text.extend(app.next_steps.iter().map(|step| wrapped(&format!("  {arrow} {step}"), look.width) + "\n"));
     }
     text
 }
