@@ -89,6 +89,17 @@ fn web() -> Value {
     })
 }
 
+fn detail() -> Value {
+    let mut detail = web();
+    let more = json!({
+        "command": ["npm"], "cwd": "/", "user": null, "env_names": [], "depends_on": [], "probe": "its port",
+        "log_files": { "combined": "c", "out": "o", "error": "e" }, "schedule": null, "probe_failure": null,
+        "exits": [], "last_lines": [], "processes": [], "log_lines_dropped": 0, "next_steps": [],
+    });
+    detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    detail
+}
+
 fn itself() -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"), "pid": 1, "uptime_ms": 1, "memory_bytes": 1, "socket": "s",
@@ -177,16 +188,9 @@ fn a_failed_restart_shows_the_last_lines_and_how_it_ended() {
         json!({ "code": "failed", "message": "web is not up: it exited with code 1", "hint": "infissi-ctl show web" });
     let lines = json!([{ "stream": "err", "line": "Error: \u{1b}[2Jout of luck" }]);
     let results = json!([{ "app": "web", "message": "failed", "error": error, "last_lines": lines }]);
-    let mut detail = web();
-    let more = json!({
-        "command": ["npm"], "cwd": "/", "user": null, "env_names": [], "depends_on": [], "probe": "its port",
-        "log_files": { "combined": "c", "out": "o", "error": "e" }, "schedule": null, "probe_failure": null,
-        "exits": [], "last_lines": [], "processes": [], "log_lines_dropped": 0, "next_steps": [],
-    });
-    detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     let supervisor = Supervisor::answering(&[
         ("POST /v1/apps/web/restart?wait=true", 500, json!({ "error": error, "results": results })),
-        ("GET /v1/apps/web", 200, detail),
+        ("GET /v1/apps/web", 200, detail()),
     ]);
     let said = supervisor.ctl("restart web");
     assert_eq!(said.code, 1);
@@ -197,6 +201,19 @@ fn a_failed_restart_shows_the_last_lines_and_how_it_ended() {
     );
     let said = supervisor.ctl("restart web --json");
     assert_eq!((said.code, &said.json()["results"]), (1, &results));
+}
+
+#[test]
+fn what_was_refused_says_nothing_of_how_the_app_ended_once() {
+    let error = json!({ "code": "busy", "message": "web has no staged or warm slot to swap to", "hint": "do that" });
+    let results = json!([{ "app": "web", "message": "refused", "error": error }]);
+    let supervisor = Supervisor::answering(&[
+        ("POST /v1/apps/web/swap?wait=true", 409, json!({ "error": error, "results": results })),
+        ("GET /v1/apps/web", 200, detail()),
+    ]);
+    let said = supervisor.ctl("swap web");
+    assert_eq!((said.code, said.out.as_str()), (5, ""));
+    assert_eq!(said.err, "✗ web has no staged or warm slot to swap to\n  next: do that\n");
 }
 
 #[test]

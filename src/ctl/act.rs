@@ -109,7 +109,10 @@ pub(crate) fn print_results(session: &mut Session, results: &[ActionResult]) -> 
                 session.out.flush()?;
                 // A failure's message names its app: it also stands alone, as the error of a single request.
                 writeln!(session.err, "{} {}", session.look.failed(), printable(&error.message))?;
-                print_last_exit(session, &result.app)?;
+                // What was refused was not tried: how the app ended last has nothing to do with it.
+                if error.code == RefusalCode::Failed {
+                    print_last_exit(session, &result.app)?;
+                }
                 print_last_lines(session, &result.last_lines)?;
                 if let Some(hint) = &error.hint {
                     writeln!(session.err, "  next: {hint}")?;
