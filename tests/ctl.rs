@@ -217,6 +217,18 @@ fn what_was_refused_says_nothing_of_how_the_app_ended_once() {
 }
 
 #[test]
+fn doctor_is_not_content_with_an_app_that_keeps_failing() {
+    let mut failing = detail();
+    failing["status"] = json!("backoff");
+    failing["reason"] = json!("exited with 1; starts again after 12 s");
+    let supervisor = Supervisor::answering(&[("GET /v1/apps/web", 200, failing)]);
+    let said = supervisor.ctl("doctor");
+    assert_eq!(said.code, 1, "{said:?}");
+    let found = "✗ web backs off: exited with 1; starts again after 12 s\n  next: infissi-ctl show web";
+    assert!(said.out.contains(found), "{}", said.out);
+}
+
+#[test]
 fn an_action_says_what_happened() {
     let done = json!({ "results": [{ "app": "web", "message": "restarted in 1.2 s, pid 4712", "error": null }] });
     let supervisor = Supervisor::answering(&[
