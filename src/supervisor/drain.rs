@@ -1,6 +1,7 @@
 //! An instance behind the proxy ends gently: out of the routes first, then what it has claimed, then the signal.
 
 use super::Now;
+use super::app::App;
 use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::RunId;
@@ -72,13 +73,9 @@ impl Supervisor {
         if !is_through && !out_of_time {
             return false;
         }
-        let (cause, since, left) = (drain.cause.clone(), drain.since, drain.left);
+        let (cause, since) = (drain.cause.clone(), drain.since);
         let took = now.mono.saturating_sub(since);
         self.apps[place.0].last_drain = Some(took);
-        if let Some((requests, streams)) = left.filter(|left| *left != (0, 0)) {
-            let message = format!("{requests} requests and {streams} streams are cut off after {}", seconds(took));
-            self.announce(Some(place), EventKind::Killed, None, message);
-        }
         self.cut_and_end(place, cause, now);
         true
     }
@@ -95,13 +92,41 @@ impl Supervisor {
         config.and_then(|config| config.proxy.as_ref()).map(|proxy| proxy.hold).unwrap_or_default()
     }
 
-    /// What the proxy still has with it is closed, then it is asked to end.
+    /// What the proxy still has with it is closed, and told where it is known, then it is asked to end.
     pub(super) fn cut_and_end(&mut self, place: Place, cause: Cause, now: Now) {
+        if let State::Draining { drain, .. } = &self.instance_mut(place).state
+            && let Some((requests, streams)) = drain.left.filter(|left| *left != (0, 0))
+        {
+            let after = seconds(now.mono.saturating_sub(drain.since));
+            let message = format!("{requests} requests and {streams} streams are cut off after {after}");
+            self.announce(Some(place), EventKind::Killed, None, message);
+        }
         if let Some(live) = self.instance_mut(place).live().filter(|live| live.proxied) {
             let run = live.run;
             self.push(Effect::Cut { run });
         }
         self.end(place, cause, None, now);
+    }
+}
+
+impl App {
+    /// What a rollover that begins now cuts off, in words: the slot it needs still drains.
+    pub(super) fn would_be_cut(&self) -> Option<String> {
+        let of_old = self.instances.iter().filter(|instance| instance.slot != self.slot);
+        let left = of_old.filter_map(|instance| match &instance.state {
+            State::Draining { drain, .. } => drain.left,
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Online { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => None,
+        });
+        let (requests, streams) = left.fold((0, 0), |sum, left| (sum.0 + left.0, sum.1 + left.1));
+        let some = (requests, streams) != (0, 0);
+        some.then(|| format!("{requests} requests and {streams} streams of the slot before were cut off"))
     }
 }
 

@@ -51,6 +51,19 @@ fn what_is_cut_off_is_told() {
 }
 
 #[test]
+fn a_restart_that_needs_the_slot_that_drains_says_what_it_cuts_off() {
+    let (mut world, old) = swapped(secs(1000), secs(1000));
+    world.advance(secs(12));
+    let id = world.restart("current");
+    assert_eq!(world.cuts.last().map(|(_, run, left)| (*run, *left)), Some((old, (3, 2))));
+    assert_eq!(world.said("current", EventKind::Killed), ["3 requests and 2 streams are cut off after 12 s"]);
+    let message = world.done(id);
+    assert!(message.ends_with("; 3 requests and 2 streams of the slot before were cut off"), "{message}");
+    let id = world.restart("current");
+    assert!(!world.done(id).contains("cut off"), "nothing was in flight any more");
+}
+
+#[test]
 fn a_proxy_that_says_nothing_does_not_keep_the_old_slot_for_ever() {
     let mut world = World::up([proxied("current", 3000)]);
     let old = world.run("current");
