@@ -37,7 +37,7 @@ pub struct AppStatus {
     /// Swaps of the active slot since the supervisor's start.
     #[serde(default)]
     pub swaps: u64,
-    /// From the last swap until the old slot had nothing in flight, milliseconds.
+    /// From when the last instance to drain got no more requests until it was asked to end, milliseconds.
     #[serde(default)]
     pub last_drain_ms: Option<u64>,
     /// Why it is in this status, where the status alone does not say it: who holds its port, what it waits

@@ -2,7 +2,7 @@
 
 use super::clock;
 use super::endings::Endings;
-use super::front::Publication;
+use super::front::{Publication, REPLACED_WITHIN};
 use super::launch::{Landing, Order};
 use super::notice::{AppView, Ask, Notice};
 use super::runs::Run;
@@ -322,7 +322,9 @@ impl Shell {
                 let shared = self.shared.clone();
                 tokio::spawn(async move {
                     // What is reported done is what the next request finds.
-                    shared.front.is_obeyed().await;
+                    if !shared.front.is_obeyed(REPLACED_WITHIN).await {
+                        warn!("the proxy worker has not obeyed yet what is reported as done");
+                    }
                     drop(waiting.send(reply));
                 });
             }

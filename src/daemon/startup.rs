@@ -37,6 +37,8 @@ use tracing::{debug, info, warn};
 const ASKS: usize = 256;
 /// What is left in the pipes at the end is written in this time, or a disk that hangs has it.
 const LOGS_PATIENCE: Duration = Duration::from_secs(2);
+/// The worker of an earlier supervisor takes its first orders within this time, or the start does not wait for it.
+const OBEY_PATIENCE: Duration = Duration::from_secs(2);
 /// A thread that has nothing to do goes away after this.
 const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// Launches, probes and searches at one time.
@@ -228,7 +230,7 @@ async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, K
         }
     }
     front.close_unclaimed();
-    if !front.is_obeyed().await {
+    if !front.is_obeyed(OBEY_PATIENCE).await {
         warn!("the proxy worker of an earlier supervisor does not obey yet");
     }
 }

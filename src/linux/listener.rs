@@ -1,4 +1,4 @@
-//! An app's public port: opened once, then shared by descriptor, never bound a second time.
+//! An app's public port: opened once, then shared by descriptor, and bound a second time only beside itself.
 
 use nix::errno::Errno;
 use nix::sys::socket::{
@@ -6,8 +6,8 @@ use nix::sys::socket::{
     sockopt,
 };
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Connections that wait to be accepted; the kernel lowers it to `net.core.somaxconn` (4096 since Linux 5.4).
 const BACKLOG: i32 = 4096;
@@ -28,12 +28,7 @@ const PROBES: u32 = 4;
 /// EADDRINUSE when somebody else has it, EACCES for a port that only root may open, EADDRNOTAVAIL for an address that
 /// this machine does not have.
 pub fn open(address: SocketAddr) -> io::Result<TcpListener> {
-    match open_exactly(address) {
-        Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) if address.is_ipv6() && address.ip().is_unspecified() => {
-            Ok(open_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))?)
-        }
-        opened => Ok(opened?),
-    }
+    open_beside(address, &[])
 }
 
 /// Nothing waits for more to be sent along (TCP_NODELAY, tcp(7)): neither here nor on the connections of a listener.
@@ -44,11 +39,43 @@ pub fn send_at_once(socket: impl AsFd) -> io::Result<()> {
     Ok(setsockopt(&socket.as_fd(), sockopt::TcpNoDelay, &true)?)
 }
 
-fn open_exactly(address: SocketAddr) -> nix::Result<TcpListener> {
+/// The same, over addresses that these listening sockets of ours have: so that `127.0.0.1` becomes `[::]`, or the other
+/// way, with somebody listening throughout. The more exact address gets the connections until it is closed;
+/// who is in the middle of a handshake with it then, as one over a network can be, is reset.
+///
+/// SO_REUSEPORT is on for the time of one bind(2) and listen(2). Whatever anyone else has is in the way as ever, except that which a
+/// process of our own user opened with SO_REUSEPORT as well.
+///
+/// # Errors
+/// As those of [`open`].
+pub fn open_beside(address: SocketAddr, ours: &[BorrowedFd<'_>]) -> io::Result<TcpListener> {
+    let share = |shared: bool| ours.iter().try_for_each(|own| setsockopt(own, sockopt::ReusePort, &shared));
+    share(true)?;
+    let opened = match open_exactly(address, !ours.is_empty()) {
+        Err(error) if says_no_ipv6(error) && address.is_ipv6() && address.ip().is_unspecified() => {
+            open_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), !ours.is_empty())
+        }
+        opened => opened,
+    };
+    share(false)?;
+    Ok(opened?)
+}
+
+/// Whether `[::]` is opened as `0.0.0.0` here.
+pub fn is_without_ipv6() -> bool {
+    open_exactly(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0), false).is_err_and(says_no_ipv6)
+}
+
+fn says_no_ipv6(error: Errno) -> bool {
+    matches!(error, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)
+}
+
+fn open_exactly(address: SocketAddr, beside: bool) -> nix::Result<TcpListener> {
     let family = if address.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(family, SockType::Stream, flags, SockProtocol::Tcp)?;
     setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    setsockopt(&socket, sockopt::ReusePort, &beside)?;
     if address.is_ipv6() {
         setsockopt(&socket, sockopt::Ipv6V6Only, &!address.ip().is_unspecified())?;
     }
@@ -57,7 +84,9 @@ fn open_exactly(address: SocketAddr) -> nix::Result<TcpListener> {
     setsockopt(&socket, sockopt::TcpKeepInterval, &PROBE_SECONDS)?;
     setsockopt(&socket, sockopt::TcpKeepCount, &PROBES)?;
     bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
+    // It looks for others once more.
     listen(&socket, Backlog::new(BACKLOG)?)?;
+    setsockopt(&socket, sockopt::ReusePort, &false)?;
     Ok(TcpListener::from(socket))
 }
 
@@ -94,6 +123,22 @@ mod tests {
         assert_eq!(open(address).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         drop(holder);
         open(address).unwrap();
+    }
+
+    #[test]
+    fn an_address_is_opened_over_another_one_of_ours_and_over_nobody_elses() {
+        let stranger = open("127.0.0.2:0".parse().unwrap()).unwrap();
+        let port = stranger.local_addr().unwrap().port();
+        let ours = open((Ipv4Addr::LOCALHOST, port).into()).unwrap();
+        let everywhere = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+        assert_eq!(open_beside(everywhere, &[ours.as_fd()]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(stranger);
+        let both = std::iter::repeat_with(|| open_beside(everywhere, &[ours.as_fd()]).ok()).flatten().next().unwrap();
+        let _to_ours = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert!(both.accept().is_err(), "the more exact one has it");
+        drop(ours);
+        let _to_both = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        assert_eq!(open(everywhere).unwrap_err().kind(), io::ErrorKind::AddrInUse);
     }
 
     #[test]

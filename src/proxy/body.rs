@@ -6,6 +6,7 @@ use super::upstream::{Incomplete, Upstream};
 use super::wire::Wire;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use std::cell::RefCell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -90,7 +91,12 @@ impl AnswerBody {
         if let Some(claim) = &answering.claim {
             answering.wire.answers_for(claim.target().clone());
         }
-        let stream = Stream { first, upstream: Some(upstream) };
+        let is_asked = upstream.is_asked();
+        let upstream = Rc::new(RefCell::new(Some(upstream)));
+        if !is_asked {
+            answering.wire.asks_on(upstream.clone());
+        }
+        let stream = Stream { first, upstream };
         AnswerBody { content: Content::Stream(Box::new(stream)), answering }
     }
 }
@@ -122,12 +128,14 @@ impl Body for AnswerBody {
     }
 }
 
+/// The connection that a body comes on, until the body is complete or has broken off.
+pub(super) type Coming = Rc<RefCell<Option<Box<Upstream>>>>;
+
 /// A body that is still coming.
 struct Stream {
     /// What came along with the head.
     first: Option<Result<Frame<Bytes>, BrokeOff>>,
-    /// Until the body is complete, or has broken off.
-    upstream: Option<Box<Upstream>>,
+    upstream: Coming,
 }
 
 impl Stream {
@@ -135,11 +143,12 @@ impl Stream {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(first));
         }
-        let Some(upstream) = &mut self.upstream else { return Poll::Ready(None) };
+        let mut coming = self.upstream.borrow_mut();
+        let Some(upstream) = &mut *coming else { return Poll::Ready(None) };
         let next = std::task::ready!(upstream.poll_frame(cx));
         let has_broken = matches!(next, Some(Err(Incomplete)));
         if (has_broken || upstream.is_complete())
-            && let Some(upstream) = self.upstream.take()
+            && let Some(upstream) = coming.take()
             && !has_broken
         {
             answering.frees(upstream);
@@ -148,14 +157,21 @@ impl Stream {
     }
 
     fn is_over(&self) -> bool {
-        self.first.is_none() && self.upstream.as_ref().is_none_or(|upstream| upstream.is_complete())
+        self.first.is_none() && self.upstream.borrow().as_ref().is_none_or(|upstream| upstream.is_complete())
     }
 
     fn size_hint(&self) -> SizeHint {
         let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
         let first = first.map_or(0, |data| data.len() as u64);
-        let rest = self.upstream.as_ref().map_or(Some(0), |upstream| upstream.left());
+        let rest = self.upstream.borrow().as_ref().map_or(Some(0), |upstream| upstream.left());
         rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + first))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // Before the claim is given up, whoever else knows the connection.
+        self.upstream.take();
     }
 }
 

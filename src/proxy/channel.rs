@@ -29,7 +29,8 @@ pub enum Order {
     Unlisten { listener: u64 },
     /// From the next request on, this is where the app's requests go. Connections and counts stay.
     Route(Route),
-    /// The app is gone: what is held for it is answered 503, its figures are forgotten.
+    /// The app is gone, or has its port itself: what is held for it is answered 503, its idle connections end and each
+    /// other one with its next answer, its figures are forgotten.
     Remove { app: String },
     /// This target is in no route any more: report its `InFlight` now and whenever one of the two becomes zero. When
     /// both are, close its pooled connections before the report. An unknown target has nothing in flight.

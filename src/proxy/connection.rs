@@ -72,6 +72,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
                 settled @ (Settled::Waits | Settled::HeadBegins) => break settled,
             }
         };
+        wire.ask(cx);
         if wire.is_dismissed() {
             return Poll::Ready(End::Dismissed);
         }

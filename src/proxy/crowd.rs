@@ -47,6 +47,11 @@ impl Crowd {
         self.present.borrow().iter().for_each(|wire| wire.wake());
     }
 
+    /// Ends the connections that are idle: there is nobody left to answer here.
+    pub(super) fn dismiss(&self) {
+        self.present.borrow().iter().for_each(|wire| wire.dismiss());
+    }
+
     pub(super) fn enter(&self, wire: &Rc<Wire>) {
         let mut present = self.present.borrow_mut();
         wire.place.set(present.len());

@@ -164,10 +164,9 @@ pub(super) fn deployment(request: &request::Parts, seen: Seen) -> Option<String>
     of_header.or_else(of_query).map(str::to_owned)
 }
 
-/// Does the client ask for the end of its connection?
+/// Does the client say that it asks for nothing more?
 pub(super) fn is_last(request: &request::Parts, seen: Seen) -> bool {
-    let says = |token| seen.has(Seen::CONNECTION) && names(&request.headers, token);
-    says("close") || request.version == Version::HTTP_10 && !says("keep-alive")
+    seen.has(Seen::CONNECTION) && names(&request.headers, "close")
 }
 
 /// Does the client ask for another protocol? Not with a body, and not for HTTP/2, whose requests would pass unseen.

@@ -3,7 +3,6 @@
 use super::upstream::Upstream;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
@@ -25,15 +24,10 @@ struct Shelf {
     is_swept: Cell<bool>,
 }
 
+#[derive(Debug)]
 struct Idle {
     upstream: Box<Upstream>,
     until: Instant,
-}
-
-impl fmt::Debug for Idle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Idle").field("until", &self.until).finish_non_exhaustive()
-    }
 }
 
 impl Pool {

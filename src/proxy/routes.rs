@@ -224,10 +224,12 @@ impl Routes {
         self.forget_what_is_over();
     }
 
-    /// `Order::Remove`. Connections of the app that are open end with their next answer.
+    /// `Order::Remove`. Connections of the app end now where they are idle, else with their next answer: whoever comes
+    /// again finds on a new one who has the port by then.
     pub(crate) fn remove(&self, name: &str) {
         let Some(app) = self.apps.borrow_mut().remove(name) else { return };
         app.is_removed.set(true);
+        app.crowd.dismiss();
         app.publish(Published::nothing_yet());
         let mut removed = self.removed.borrow_mut();
         removed.retain(|app| app.strong_count() > 0);

@@ -30,11 +30,14 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// The most that is kept of one message in memory, in each direction, bytes.
-pub(super) const BUFFER: usize = 64 * 1024;
+/// The most that is read at a time, bytes. A client that does not read what it is sent costs about three of these.
+pub(super) const BUFFER: usize = 32 * 1024;
+/// A longer head of an answer is a mistake, bytes.
+const LONGEST_HEAD: usize = 64 * 1024;
 /// What is read at a time at first, bytes; as much again when that was too little, up to [`BUFFER`].
 const READ: usize = 8 * 1024;
 
+#[derive(Debug)]
 pub(super) struct Upstream {
     stream: TcpStream,
     /// What the instance has sent and nobody has taken.
@@ -123,7 +126,7 @@ impl Upstream {
                 self.keep_alive = head.keep_alive;
                 return Poll::Ready(Ok(head));
             }
-            if self.came.len() > BUFFER {
+            if self.came.len() > LONGEST_HEAD {
                 return Poll::Ready(Err(Broken::Sent));
             }
             if !matches!(ready!(self.poll_read(cx)), Ok(1..)) {
@@ -150,6 +153,17 @@ impl Upstream {
                 Ok(0) | Err(_) => return Poll::Ready(Some(Err(Incomplete))),
             }
         }
+    }
+
+    /// Nothing of the request is left to be sent.
+    pub(super) fn is_asked(&self) -> bool {
+        self.sending.is_over() || self.sending.has_stopped()
+    }
+
+    /// Sends on while the client takes nothing of the answer: it may want to be rid of its request first. What fails is
+    /// told by the answer.
+    pub(super) fn asks_on(&mut self, cx: &mut Context<'_>) {
+        let _is_told_by_the_answer = self.poll_send(cx);
     }
 
     /// What has come of the answer's body already.

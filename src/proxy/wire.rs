@@ -1,5 +1,6 @@
 //! A client's socket, watched: what the connection waits for and since when, so that one timer can judge it.
 
+use super::body::Coming;
 use super::channel::Limits;
 use super::framing::Framing;
 use super::gather;
@@ -45,6 +46,8 @@ pub(super) struct Wire {
     tunnel: RefCell<Option<Tunnel>>,
     /// The instance whose answer is being sent: when it is cut the answer ends, whether or not its client takes any of it.
     answering: RefCell<Option<Rc<Target>>>,
+    /// Where the rest of the request goes while it is answered.
+    asking: RefCell<Option<Coming>>,
     /// Somebody else needs the place.
     is_dismissed: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -95,6 +98,7 @@ impl Wire {
             framing: RefCell::default(),
             tunnel: RefCell::default(),
             answering: RefCell::default(),
+            asking: RefCell::default(),
             is_dismissed: Cell::default(),
             task: RefCell::default(),
             place: Cell::default(),
@@ -153,10 +157,25 @@ impl Wire {
         self.since.set(now);
         self.body_awaited.set(None);
         self.answering.take();
+        self.asking.take();
     }
 
     pub(super) fn answers_for(&self, target: Rc<Target>) {
         self.answering.replace(Some(target));
+    }
+
+    pub(super) fn asks_on(&self, coming: Coming) {
+        self.asking.replace(Some(coming));
+    }
+
+    /// Moves the rest of the request on when nobody else does, for the client takes nothing of the answer.
+    pub(super) fn ask(&self, cx: &mut Context<'_>) {
+        if self.is_full.get().is_some()
+            && let Some(coming) = &*self.asking.borrow()
+            && let Some(upstream) = &mut *coming.borrow_mut()
+        {
+            upstream.asks_on(cx);
+        }
     }
 
     /// The instance of the answer that is being sent was cut.
@@ -258,6 +277,11 @@ impl Wire {
         self.framing.borrow_mut().read(bytes);
     }
 
+    fn ends(&self) {
+        self.has_ended.set(true);
+        self.unseen.set(Some(Instant::now()));
+    }
+
     /// A client that has sent its request and shuts down its side still wants the answer; of an event stream it would
     /// have seen enough.
     fn keeps_end_back(&self) -> bool {
@@ -316,8 +340,7 @@ impl AsyncRead for ClientStream {
                 self.wire.read(bytes);
                 return Poll::Ready(Ok(()));
             }
-            self.wire.has_ended.set(true);
-            self.wire.unseen.set(Some(Instant::now()));
+            self.wire.ends();
         }
         // Its task is woken by the answer, and looks again once that is out.
         if self.wire.keeps_end_back() { Poll::Pending } else { Poll::Ready(Ok(())) }
@@ -352,5 +375,41 @@ impl AsyncWrite for ClientStream {
     /// Whoever has the socket next decides how it ends.
     fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { connections: 1, header_timeout_ms: 100, head: 4096, idle_ms: 1000 };
+
+    fn late(wire: &Wire) -> Option<Late> {
+        wire.due(&LIMITS).map(|(_, late)| late)
+    }
+
+    #[test]
+    fn the_time_for_a_head_runs_once_the_answer_before_it_has_left() {
+        let wire = Wire::new(Instant::now());
+        wire.read(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire.request_begins(Version::HTTP_11, false, false);
+        wire.answer_is_over(Instant::now());
+        wire.wrote(&Poll::Pending);
+        wire.read(b"GET / HT");
+        assert_eq!((wire.settle(), late(&wire)), (Settled::Waits, Some(Late::Reading)));
+        wire.wrote(&Poll::Ready(Ok(1)));
+        assert_eq!((wire.settle(), late(&wire)), (Settled::HeadBegins, Some(Late::Head)));
+    }
+
+    #[test]
+    fn a_client_that_sends_no_more_is_seen_by_what_it_takes() {
+        let wire = Wire::new(Instant::now());
+        wire.read(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        wire.request_begins(Version::HTTP_11, false, false);
+        assert_eq!(late(&wire), None);
+        wire.ends();
+        let (due, _) = wire.due(&LIMITS).unwrap();
+        wire.wrote(&Poll::Ready(Ok(1)));
+        assert!(wire.due(&LIMITS).is_some_and(|(again, late)| again > due && late == Late::Idle));
     }
 }

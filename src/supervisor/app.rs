@@ -7,6 +7,7 @@ use super::event::RunId;
 use super::instance::{Held, Instance, State};
 use super::publish::Published;
 use super::rollover::{Other, Outcome, opposite};
+use super::trial::Trial;
 use crate::api::{ExitReason, LastExit, Slot};
 use crate::config::{AppConfig, Cron};
 use jiff::Timestamp;
@@ -14,6 +15,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bad releases remembered: far more than are kept on the disk.
+const BAD_KEPT: usize = 50;
 /// Exits remembered for `show`.
 const EXITS_KEPT: usize = 10;
 
@@ -42,6 +45,8 @@ pub(super) struct App {
     /// Rollovers that failed in a row, and when the next one that nobody asked for may begin.
     pub(super) retry_streak: u32,
     pub(super) retry_at: Duration,
+    /// A release whose start nobody serves beside.
+    pub(super) trial: Option<Trial>,
     /// Releases that failed after they went live.
     pub(super) bad: Vec<String>,
     pub(super) swaps: u64,
@@ -94,6 +99,7 @@ impl App {
             outcomes: VecDeque::new(),
             retry_streak: 0,
             retry_at: Duration::ZERO,
+            trial: None,
             bad: kept.map(|kept| kept.bad.clone()).unwrap_or_default(),
             swaps: 0,
             last_drain: None,
@@ -124,7 +130,8 @@ impl App {
 
     /// From now on this configuration is that of both slots, of what runs in them too.
     pub(super) fn follow(&mut self, config: &Arc<AppConfig>, now: Now) {
-        for cast in &mut self.casts {
+        let tried = self.trial.iter_mut().map(|trial| &mut trial.before);
+        for cast in self.casts.iter_mut().chain(tried) {
             cast.config = config.clone();
         }
         for instance in &mut self.instances {
@@ -258,6 +265,17 @@ impl App {
         // What ran as a service before it became a job has no timeout.
         let newest = self.cast(self.slot).generation;
         running.filter(|live| live.generation >= newest).map(|live| live.spawned + timeout).min()
+    }
+
+    /// It failed while it was live; what to add where that is told.
+    pub(super) fn mark_bad(&mut self, release: Option<&Release>) -> String {
+        let Some(Release { id, .. }) = release else { return String::new() };
+        if !self.bad.contains(id) {
+            self.bad.push(id.clone());
+            let oldest = self.bad.len().saturating_sub(BAD_KEPT);
+            self.bad.drain(..oldest);
+        }
+        format!(", release {id} is marked bad")
     }
 
     pub(super) fn remember(&mut self, exit: LastExit) {

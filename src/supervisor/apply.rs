@@ -5,6 +5,7 @@ use super::app::App;
 use super::core::Supervisor;
 use super::effect::{Effect, Reply};
 use super::event::RequestId;
+use super::instance::Held;
 use super::pending::{Goal, Item, Pending};
 use super::rollover;
 use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep};
@@ -113,6 +114,9 @@ impl Supervisor {
             if before.instances != config.instances {
                 return Item::waiting(name, self.online_goal(i, "resized", now));
             }
+            if self.moves_its_port(i, &before, now) {
+                return Item::waiting(name, self.online_goal(i, "changed in place", now));
+            }
             return Item::done(name, "changed in place".to_owned());
         }
         if self.rolls_over_now(i) {
@@ -124,6 +128,17 @@ impl Supervisor {
         self.renew(i, ExitReason::Restart);
         self.apps[i].run_now = false;
         Item::waiting(name, self.online_goal(i, verb, now))
+    }
+
+    /// Whether the public finds it elsewhere from now on: until that is told to be open, it is not.
+    fn moves_its_port(&mut self, i: usize, before: &AppConfig, now: Now) -> bool {
+        let app = &mut self.apps[i];
+        let listen = |config: &AppConfig| config.proxy.as_ref().map(|proxy| proxy.listen.clone());
+        let moves = app.is_open() && listen(before) != listen(&app.config);
+        if moves {
+            app.port_held = Some(Held { holder: "its public port is not open yet".to_owned(), since: now.mono });
+        }
+        moves
     }
 
     /// It was on its way out and is in the configuration again.

@@ -188,6 +188,10 @@ impl Supervisor {
     pub(super) fn end(&mut self, place: Place, cause: Cause, leader: Option<LeaderExit>, now: Now) {
         let app = &self.apps[place.0];
         let config = app.config_of(&app.instances[place.1]).clone();
+        if let State::Draining { drain, .. } = &app.instances[place.1].state {
+            let took = now.mono.saturating_sub(drain.since);
+            self.apps[place.0].last_drain = Some(took);
+        }
         let instance = self.instance_mut(place);
         let Some(live) = instance.live().cloned() else { return };
         let ending = Ending {

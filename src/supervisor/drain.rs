@@ -16,7 +16,7 @@ use std::time::Duration;
 pub(super) enum Patience {
     /// Another slot serves meanwhile: requests and streams get their times.
     Full,
-    /// New requests wait for it, and no longer than `hold`: streams are not waited for.
+    /// New requests wait for it and for its successor: it has half of `hold`, and streams are not waited for.
     WhileHeld,
     /// It is stopped: streams are not waited for.
     Requests,
@@ -34,7 +34,7 @@ impl Supervisor {
         };
         let (requests, streams) = match patience {
             Patience::Full => (proxy.drain.requests, proxy.drain.upgrades),
-            Patience::WhileHeld => (proxy.drain.requests.min(proxy.hold), Duration::ZERO),
+            Patience::WhileHeld => (proxy.drain.requests.min(proxy.hold / 2), Duration::ZERO),
             Patience::Requests => (proxy.drain.requests, Duration::ZERO),
         };
         let online_for = now.mono.saturating_sub(since);
@@ -61,7 +61,7 @@ impl Supervisor {
     pub(super) fn advance_draining(&mut self, place: Place, now: Now) -> bool {
         let wanted = self.wanted(place.0);
         let out_of_time = self.is_out_of_time(now);
-        let held_until = self.is_waited_for(place).then(|| now.mono + self.hold(place.0));
+        let held_until = self.is_waited_for(place).then(|| now.mono + self.hold(place.0) / 2);
         let State::Draining { drain, .. } = &mut self.instance_mut(place).state else { return false };
         if !wanted || held_until.is_some() {
             drain.streams_by = drain.streams_by.min(now.mono);
@@ -73,9 +73,7 @@ impl Supervisor {
         if !is_through && !out_of_time {
             return false;
         }
-        let (cause, since) = (drain.cause.clone(), drain.since);
-        let took = now.mono.saturating_sub(since);
-        self.apps[place.0].last_drain = Some(took);
+        let cause = drain.cause.clone();
         self.cut_and_end(place, cause, now);
         true
     }
@@ -87,7 +85,7 @@ impl Supervisor {
         self.wanted(place.0) && !app.serves() && makes_room
     }
 
-    fn hold(&self, i: usize) -> Duration {
+    pub(super) fn hold(&self, i: usize) -> Duration {
         let config = self.apps[i].served_by();
         config.and_then(|config| config.proxy.as_ref()).map(|proxy| proxy.hold).unwrap_or_default()
     }

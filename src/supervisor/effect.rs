@@ -23,7 +23,7 @@ pub enum Effect {
     },
     /// What the public finds from now on at an app behind the proxy. `open`: its public addresses are listened on, and
     /// answered by `PortOpen` or, as long as somebody else has one, `PortHeld`. `active` gets the requests, which are
-    /// held while it is empty; `warm` those that carry its deployment id.
+    /// held while it is empty; `warm` those that carry its deployment id. An app without `proxy` leaves the proxy.
     Publish {
         app: Arc<AppConfig>,
         open: bool,

@@ -66,12 +66,13 @@ impl Watch {
         Watch { ask_at, asking: false, good: 0, bad: 0, health: Health::Unknown, last_failure: None }
     }
 
-    /// For the same instance once it is online: a built-in check has said what it can, a probe goes on.
-    pub(super) fn online(mut self, app: &AppConfig, now: Now) -> Watch {
+    /// For the same instance once it is online: a built-in check has said what it can, a probe goes on. `proven`: it is
+    /// online because its check was good.
+    pub(super) fn online(mut self, app: &AppConfig, proven: bool, now: Now) -> Watch {
         self.asking = false;
         self.good = 0;
         self.bad = 0;
-        self.health = if Check::of(app).is_some() { Health::Healthy } else { Health::Unknown };
+        self.health = if proven && Check::of(app).is_some() { Health::Healthy } else { Health::Unknown };
         self.rearm(app, now);
         self
     }

@@ -268,6 +268,25 @@ impl Instance {
         self.run().is_none()
     }
 
+    /// It ended as it may and rests although its app should run.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Resting { done: true })
+    }
+
+    /// It failed, and is started later or not at all.
+    pub(super) fn is_held_back(&self) -> bool {
+        matches!(self.state, State::Backoff { .. } | State::Errored { .. })
+    }
+
+    pub(super) fn is_online(&self) -> bool {
+        matches!(self.state, State::Online { .. })
+    }
+
+    /// Online, and its probe does not say otherwise.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_online() && self.health() != Health::Unhealthy
+    }
+
     pub(super) fn is_online_in(&self, wanted: u64) -> bool {
         matches!(&self.state, State::Online { live, .. } if live.generation >= wanted)
     }

@@ -11,6 +11,7 @@ mod core;
 mod drain;
 mod effect;
 mod event;
+mod heal;
 mod health;
 mod instance;
 mod pending;
@@ -21,6 +22,7 @@ mod roles;
 mod rollover;
 mod run;
 mod shutdown;
+mod trial;
 mod view;
 
 pub use self::core::Supervisor;

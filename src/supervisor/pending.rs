@@ -78,7 +78,10 @@ impl Pending {
         let open = self.items.iter().filter(|item| item.done.is_none());
         let ends = |item: &Item| {
             let app = apps.iter().find(|app| app.config.name == item.app)?;
-            patience_ends(app, item.goal.as_ref()?)
+            match item.goal.as_ref()? {
+                Goal::Online { asked, .. } | Goal::RolledOver { asked, .. } => patience_ends(app, *asked),
+                Goal::Stopped { .. } => None,
+            }
         };
         open.filter_map(ends).min()
     }
@@ -127,7 +130,9 @@ impl Supervisor {
             (Goal::RolledOver { number, verb, asked }, Some(app)) => {
                 rollover_outcome(app, (*number, verb, *asked), now)
             }
-            (Goal::Online { .. }, Some(app)) => online_outcome(app, goal, now),
+            (Goal::Online { generation, failures, verb, asked }, Some(app)) => {
+                online_outcome(app, (*generation, *failures), (verb, *asked), now)
+            }
         }
     }
 }
@@ -149,10 +154,8 @@ fn rollover_outcome(app: &App, (number, verb, asked): (u64, &str, Duration), now
         Outcome::Failed(why) => {
             let message = format!("{name} is not {verb}: the new slot {why}");
             let refusal = Refusal::new(RefusalCode::Failed, message);
-            Some(failed(
-                name,
-                refusal.hint(format!("what served before serves on; infissi-ctl show {name} tells more")),
-            ))
+            let then = if app.serves() { "what served before serves on; " } else { "" };
+            Some(failed(name, refusal.hint(format!("{then}infissi-ctl show {name} tells more"))))
         }
         Outcome::Staged => {
             Some(result(name, format!("staged in {took}: infissi-ctl swap {name} makes it active"), None))
@@ -162,47 +165,68 @@ fn rollover_outcome(app: &App, (number, verb, asked): (u64, &str, Duration), now
             if app.instances.iter().any(is_old) {
                 return None;
             }
-            let pid = app.active().find_map(|instance| instance.live()).map(|live| live.pid);
-            let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-            Some(result(name, format!("{verb} in {took}{pid}"), None))
+            // It may have crashed since, and is up again or on its way.
+            if app.active().any(Instance::is_held_back) {
+                return Some(not_up(app));
+            }
+            up_outcome(app, app.cast(app.slot).generation, (verb, asked), now)
         }
     }
 }
 
-fn online_outcome(app: &App, goal: &Goal, now: Now) -> Option<ActionResult> {
-    let Goal::Online { generation, failures, verb, asked } = goal else { return None };
+fn online_outcome(
+    app: &App,
+    (generation, failures): (u64, u64),
+    (verb, asked): (&str, Duration),
+    now: Now,
+) -> Option<ActionResult> {
     let name = &app.config.name;
-    let took = seconds(now.mono.saturating_sub(*asked));
     if app.removed {
         return Some(overtaken(name, "removed from the configuration".to_owned()));
+    }
+    if app.failures > failures {
+        return Some(not_up(app));
     }
     if !app.desired {
         return Some(overtaken(name, format!("stopped by {}", app.by)));
     }
-    if app.failures > *failures {
-        let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up: it {}", app.last_failure));
-        return Some(failed(name, refusal.hint(format!("infissi-ctl show {name}"))));
+    if app.port_held.is_some() && !app.config.is_job() && !app.active().all(Instance::is_done) {
+        return out_of_patience(app, asked, now);
     }
+    up_outcome(app, generation, (verb, asked), now)
+}
+
+/// All of the active slot are online in this generation, or need not be.
+fn up_outcome(app: &App, generation: u64, (verb, asked): (&str, Duration), now: Now) -> Option<ActionResult> {
+    let name = &app.config.name;
+    let took = seconds(now.mono.saturating_sub(asked));
     if app.config.is_job() && !app.run_now {
         return job_outcome(app);
     }
-    let done = |instance: &Instance| matches!(instance.state, State::Resting { done: true });
-    if app.active().all(done) {
+    if app.active().all(Instance::is_done) {
         return Some(result(name, format!("ran and ended as it may, in {took}"), None));
     }
-    let up = |instance: &Instance| instance.is_online_in(*generation) || done(instance);
-    if app.port_held.is_none() && app.active().all(up) {
+    if app.active().all(|instance| instance.is_online_in(generation) || instance.is_done()) {
         let pid = app.active().find_map(|instance| instance.live()).map(|live| live.pid);
         let pid = pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
         return Some(result(name, format!("{verb} in {took}{pid}"), None));
     }
-    if patience_ends(app, goal).is_some_and(|at| at <= now.mono) {
-        let held = app.port_held.as_ref().map(|held| held.holder.clone());
-        let why = app.active().find_map(Instance::obstacle).or(held).unwrap_or_default();
-        let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"));
-        return Some(failed(name, refusal.hint("it starts by itself as soon as that is over")));
-    }
-    None
+    out_of_patience(app, asked, now)
+}
+
+fn out_of_patience(app: &App, asked: Duration, now: Now) -> Option<ActionResult> {
+    patience_ends(app, asked).filter(|at| *at <= now.mono)?;
+    let name = &app.config.name;
+    let held = app.port_held.as_ref().map(|held| held.holder.clone());
+    let why = app.active().find_map(Instance::obstacle).or(held).unwrap_or_default();
+    let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"));
+    Some(failed(name, refusal.hint("it starts by itself as soon as that is over")))
+}
+
+fn not_up(app: &App) -> ActionResult {
+    let name = &app.config.name;
+    let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up: it {}", app.last_failure));
+    failed(name, refusal.hint(format!("infissi-ctl show {name}")))
 }
 
 /// A job was asked to run: it does, or it is armed for its next time.
@@ -222,8 +246,7 @@ fn job_outcome(app: &App) -> Option<ActionResult> {
 }
 
 /// How long somebody waits for an app that itself waits for a port or a dependency.
-fn patience_ends(app: &App, goal: &Goal) -> Option<Duration> {
-    let Goal::Online { asked, .. } = goal else { return None };
+fn patience_ends(app: &App, asked: Duration) -> Option<Duration> {
     let patience = app.config.health.start_timeout;
     let public = app.port_held.as_ref().map(|held| held.since);
     let since = app.active().filter_map(|instance| match (&instance.state, &instance.held) {
@@ -231,7 +254,7 @@ fn patience_ends(app: &App, goal: &Goal) -> Option<Duration> {
         (_, Some(held)) => Some(held.since),
         (_, None) => None,
     });
-    since.chain(public).min().map(|since| since.max(*asked) + patience)
+    since.chain(public).min().map(|since| since.max(asked) + patience)
 }
 
 pub(super) fn no_such_app(name: &str) -> Refusal {

@@ -37,6 +37,11 @@ impl Supervisor {
 
     pub(super) fn publish_app(&mut self, i: usize) {
         let app = &self.apps[i];
+        if app.has_left_the_proxy() {
+            let (app, none) = (app.config.clone(), Vec::new());
+            (self.apps[i].published, self.apps[i].port_held) = (None, None);
+            return self.push(Effect::Publish { app, open: false, active: none.clone(), warm: none });
+        }
         let Some(config) = app.served_by().cloned() else { return };
         // What is to end serves until those who need it have ended.
         let needed = app.serves_by_proxy() || (self.wanted(i) && app.config.proxy.is_some());
@@ -61,8 +66,7 @@ impl Supervisor {
     }
 
     pub(super) fn port_held_by(&mut self, name: &str, holder: String, now: Now) {
-        let is_open = |app: &App| app.published.as_ref().is_some_and(|published| published.open);
-        let Some(i) = self.apps.iter().position(|app| app.config.name == name && is_open(app)) else { return };
+        let Some(i) = self.apps.iter().position(|app| app.config.name == name && app.is_open()) else { return };
         let since = self.apps[i].port_held.as_ref().map_or(now.mono, |held| held.since);
         let news = self.apps[i].port_held.as_ref().is_none_or(|held| held.holder != holder);
         self.apps[i].port_held = Some(Held { holder: holder.clone(), since });
@@ -94,9 +98,20 @@ impl App {
         now.or_else(|| self.published.as_ref().map(|published| &published.config))
     }
 
+    /// Its public addresses are listened on, as far as they are ours.
+    pub(super) fn is_open(&self) -> bool {
+        self.published.as_ref().is_some_and(|published| published.open)
+    }
+
     fn serves_by_proxy(&self) -> bool {
         let online = |state: &State| matches!(state, State::Online { live, .. } if live.proxied);
         self.active().any(|instance| online(&instance.state))
+    }
+
+    /// It was behind the proxy, and neither is nor will be.
+    fn has_left_the_proxy(&self) -> bool {
+        let proxied = self.instances.iter().filter_map(Instance::live).any(|live| live.proxied);
+        self.published.is_some() && self.config.proxy.is_none() && !proxied
     }
 
     /// A tree of it has the public port: from when it was not behind the proxy.

@@ -11,7 +11,6 @@ use super::roles::Role;
 use super::rollover::opposite;
 use super::view::seconds;
 use crate::api::{EventKind, ExitReason};
-use crate::config::AppConfig;
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -27,7 +26,7 @@ impl Supervisor {
             let mut moved = false;
             for i in 0..self.apps.len() {
                 self.apps[i].size();
-                moved |= self.advance_other(i, now) || self.heal(i, now);
+                moved |= self.advance_trial(i) || self.advance_other(i, now) || self.heal(i, now);
                 for k in 0..self.apps[i].instances.len() {
                     moved |= self.advance((i, k), now);
                 }
@@ -54,7 +53,7 @@ impl Supervisor {
                 continue;
             }
             self.apps[i].rearm(now);
-            if !self.wants((i, 0)) {
+            if !self.wanted(i) {
                 continue;
             }
             let at_rest = self.apps[i].is_at_rest();
@@ -65,11 +64,28 @@ impl Supervisor {
                 let message = "its time came while it still ran: skipped".to_owned();
                 self.announce(Some((i, 0)), EventKind::Skipped, None, message);
             }
-            if cron_restart && self.apps[i].is_ready() {
-                self.announce(Some((i, 0)), EventKind::Requested, None, "restart requested by cron_restart".to_owned());
-                self.restart_one(i, "cron_restart", ExitReason::Restart, now);
+            if cron_restart {
+                self.restart_by_schedule(i, now);
             }
         }
+    }
+
+    /// What was replaced just now need not be again, and who still drains for it is let finish.
+    fn restart_by_schedule(&mut self, i: usize, now: Now) {
+        let app = &self.apps[i];
+        let (slot, name) = (app.slot, &app.config.name);
+        let why_not = if !app.is_ready() {
+            Some(format!("{name} is not up"))
+        } else if app.retreat().is_some() {
+            Some(format!("{name} has just been replaced, and {} is not gone yet", opposite(slot)))
+        } else {
+            None
+        };
+        if let Some(why) = why_not {
+            return self.announce_slot(i, slot, EventKind::Skipped, format!("cron_restart is skipped: {why}"));
+        }
+        self.announce_slot(i, slot, EventKind::Requested, "restart requested by cron_restart".to_owned());
+        self.restart_one(i, "cron_restart", ExitReason::Restart, now);
     }
 
     /// One step of one instance; did it move?
@@ -81,7 +97,7 @@ impl Supervisor {
             State::Ending { .. } => self.advance_ending(place, now),
             State::Starting { .. } | State::Online { .. } => self.advance_running(place, wanted, now),
             State::Resting { done: true } if wanted => false,
-            State::Resting { .. } if wanted && (self.is_superseded(place) || self.has_no_room(place)) => false,
+            State::Resting { .. } if wanted && self.has_no_room(place) => false,
             State::Resting { .. } if wanted => self.try_spawn(place, now),
             State::Resting { .. } => false,
             State::Waiting { .. } | State::Backoff { .. } | State::Errored { .. } if !wanted => {
@@ -164,6 +180,7 @@ impl Supervisor {
     fn keep_watch(&mut self, place: Place, now: Now) -> bool {
         let app = &self.apps[place.0];
         let config = app.config_of(&app.instances[place.1]).clone();
+        let starting_check = self.starting_check(place);
         match &mut self.instance_mut(place).state {
             State::Starting { live, watch, due: Due::Settles(at) } if *at <= now.mono => {
                 let (live, watch) = (live.clone(), watch.clone());
@@ -183,13 +200,13 @@ impl Supervisor {
             State::Starting { live, watch, .. } => {
                 let run = live.run;
                 let ask = watch.ask(now, STARTING_INTERVAL);
-                self.probe_if(ask, run, &config);
+                self.probe_if(ask, run, starting_check);
                 false
             }
             State::Online { live, watch, .. } => {
                 let run = live.run;
                 let ask = watch.ask(now, config.health.interval);
-                self.probe_if(ask, run, &config);
+                self.probe_if(ask, run, Check::of(&config));
                 false
             }
             State::Resting { .. }
@@ -202,8 +219,8 @@ impl Supervisor {
         }
     }
 
-    fn probe_if(&mut self, ask: bool, run: RunId, config: &AppConfig) {
-        if let Some(check) = Check::of(config).filter(|_| ask) {
+    fn probe_if(&mut self, ask: bool, run: RunId, check: Option<Check>) {
+        if let Some(check) = check.filter(|_| ask) {
             self.push(Effect::Probe { run, check });
         }
     }
@@ -225,12 +242,6 @@ impl Supervisor {
         }
         self.push(Effect::Kill { run });
         true
-    }
-
-    /// It ended by itself while its successor is on its way: that one is waited for.
-    fn is_superseded(&self, place: Place) -> bool {
-        let rising = self.apps[place.0].rising().is_some_and(|rollover| !rollover.stage);
-        rising && self.role(place) == Role::Active
     }
 
     /// What cannot run twice waits until the other slot is empty.

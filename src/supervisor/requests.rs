@@ -5,7 +5,7 @@ use super::backoff::Streak;
 use super::core::Supervisor;
 use super::effect::{Effect, Release, Reply};
 use super::event::{RequestId, RunId};
-use super::instance::{State, Wait};
+use super::instance::{Instance, State, Wait};
 use super::pending::{Goal, Item, Pending, no_such_app};
 use super::rollover::{Plan, Rollover, opposite};
 use super::view::seconds;
@@ -89,6 +89,13 @@ impl Supervisor {
         stays && self.apps[i].config.rolls_over() && self.apps[i].serves()
     }
 
+    /// Nobody serves, but what ran before is going to: it goes on beside what is started.
+    fn is_about_to_serve(&self, i: usize) -> bool {
+        let app = &self.apps[i];
+        let waits = |instance: &Instance| matches!(instance.state, State::Resting { .. } | State::Waiting { .. });
+        self.wanted(i) && app.config.rolls_over() && !app.active().any(waits)
+    }
+
     pub(super) fn swap(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
         let items = self.for_each(apps, |core, i| {
             let name = core.apps[i].config.name.clone();
@@ -132,7 +139,7 @@ impl Supervisor {
             let what = if stage { "staging" } else { "activation" };
             let message = format!("{what} of release {} requested", release.id);
             core.announce(Some((i, 0)), EventKind::Requested, Some(by), message);
-            if core.rolls_over_now(i) {
+            if core.rolls_over_now(i) || core.is_about_to_serve(i) {
                 let warm = core.apps[i].config.deploy.as_ref().map_or(Duration::ZERO, |deploy| deploy.warm);
                 let (release, cut) = (Some(release.clone()), core.apps[i].would_be_cut());
                 let plan = Plan { reason: ExitReason::Deploy, by: by.to_owned(), release, stage, warm };
@@ -141,12 +148,8 @@ impl Supervisor {
                 let verb = if stage { "staged" } else { "activated" };
                 return Item::waiting(&name, Goal::RolledOver { number, verb, asked: now.mono }).noting(cut);
             }
-            core.want(i, true, by);
+            core.begin_trial(i, &release, by);
             core.pull_in_dependencies(i, by);
-            let slot = core.apps[i].slot;
-            core.apps[i].cast_mut(slot).release = Some(release.clone());
-            core.desired_changed();
-            core.renew(i, ExitReason::Deploy);
             Item::waiting(&name, core.online_goal(i, "activated", now))
         });
         self.reply_when_done(id, items, wait);
@@ -187,6 +190,7 @@ impl Supervisor {
     pub(super) fn renew(&mut self, i: usize, reason: ExitReason) {
         self.drop_rising(i, "was overtaken by a restart");
         let app = &mut self.apps[i];
+        app.trial = None;
         app.run_now = app.config.is_job();
         let (slot, config) = (app.slot, app.config.clone());
         let newest = (!app.is_at_rest()).then(|| app.next_generation());

@@ -6,9 +6,13 @@ use super::core::{Place, Supervisor};
 use super::drain::Patience;
 use super::event::RunId;
 use super::instance::{Cause, State};
-use super::rollover::{Other, Plan};
+use super::rollover::{Other, Plan, opposite};
 use super::view::bytes;
 use crate::api::{EventKind, ExitReason};
+use std::time::Duration;
+
+/// What endangers the machine has so long to end by itself.
+const DANGER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an instance's slot is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,24 +33,6 @@ impl Supervisor {
         match &app.other {
             Other::Rising(_) => Role::Rising,
             Other::Empty | Other::Retiring(_) => Role::Retiring,
-        }
-    }
-
-    /// It was online and fails its probe; `detail` goes on after “it ”.
-    pub(super) fn sick(&mut self, place: Place, detail: String, now: Now) {
-        let i = place.0;
-        match self.role(place) {
-            Role::Active if self.apps[i].is_warm() => self.flip_back(i, &detail, now),
-            // Replaced before it ends, as soon as that may be tried: see `heal`.
-            Role::Active if self.apps[i].config.rolls_over() => {
-                self.announce(Some(place), EventKind::Health, None, detail);
-            }
-            Role::Active => {
-                self.tell_replaced(place, ExitReason::Unhealthy, &detail);
-                self.leave(place, Cause::Replaced(ExitReason::Unhealthy, detail), Patience::WhileHeld, now);
-            }
-            Role::Rising => self.fail_rollover(i, &detail, now),
-            Role::Retiring => self.retire(i),
         }
     }
 
@@ -72,17 +58,21 @@ impl Supervisor {
 
     fn breach(&mut self, place: Place, (used, limit, available): (u64, u64, u64), detail: String, now: Now) {
         let i = place.0;
-        let online = matches!(self.apps[i].instances[place.1].state, State::Online { .. });
+        let online = self.apps[i].instances[place.1].is_online();
+        let serves = online && self.apps[i].config.proxy.is_some();
+        if let Some(danger) = danger(used, limit, available).filter(|_| serves) {
+            let detail = format!("{detail}, {danger}");
+            return self.end_dangerous(place, detail, now);
+        }
         if !self.apps[i].config.rolls_over() || !online {
             self.tell_replaced(place, ExitReason::Memory, &detail);
             let cause = Cause::Replaced(ExitReason::Memory, detail);
             return self.leave(place, cause, Patience::WhileHeld, now);
         }
-        if let Some(danger) = danger(used, limit, available) {
-            let detail = format!("{detail}, {danger}");
-            return self.end_dangerous(place, detail, now);
+        if !self.apps[i].has_room() {
+            return self.breach_waits(place, &detail);
         }
-        if !self.apps[i].has_room() || self.apps[i].retry_at > now.mono {
+        if self.apps[i].retry_at > now.mono {
             return;
         }
         self.announce(Some(place), EventKind::Breach, None, format!("{detail}: it is replaced while it goes on"));
@@ -91,24 +81,45 @@ impl Supervisor {
         self.begin_rollover(i, plan, now);
     }
 
+    /// It is sampled again each second, until there is room: told once.
+    fn breach_waits(&mut self, place: Place, detail: &str) {
+        let app = &mut self.apps[place.0];
+        let slot = opposite(app.slot);
+        let Other::Retiring(retreat) = &mut app.other else { return };
+        if !std::mem::replace(&mut retreat.awaited, true) {
+            let message = format!("{detail}: it is replaced once {slot} makes room");
+            self.announce(Some(place), EventKind::Breach, None, message);
+        }
+    }
+
     /// It is on its way out and may finish, unless it endangers the machine.
     fn breach_while_draining(&mut self, place: Place, danger: Option<String>, detail: String, now: Now) -> bool {
         let Some(danger) = danger else { return false };
         let detail = format!("{detail}, {danger}");
         self.announce(Some(place), EventKind::Breach, None, format!("{detail}: its drain is over"));
-        self.cut_and_end(place, Cause::Replaced(ExitReason::Memory, detail), now);
+        self.end_at_once(place, detail, now);
         true
     }
 
-    /// It is ended at once, whatever it has in flight.
+    /// Its successor, or the warm one, takes over from it.
     fn end_dangerous(&mut self, place: Place, detail: String, now: Now) {
         if !self.apps[place.0].is_warm() {
             let detail = format!("{detail}: ended at once, requests are held");
-            return self.replace(place, ExitReason::Memory, detail, now);
+            self.tell_replaced(place, ExitReason::Memory, &detail);
+            return self.end_at_once(place, detail, now);
         }
         self.announce(Some(place), EventKind::Breach, None, format!("{detail}: ended at once"));
         self.flip_back(place.0, &detail, now);
-        self.end(place, Cause::Replaced(ExitReason::Memory, detail), None, now);
+        self.end_at_once(place, detail, now);
+    }
+
+    /// Whatever it has in flight, and though it does not obey: requests are held, and are to be answered in time.
+    fn end_at_once(&mut self, place: Place, detail: String, now: Now) {
+        let patience = DANGER_PATIENCE.min(self.hold(place.0) / 4);
+        self.cut_and_end(place, Cause::Replaced(ExitReason::Memory, detail), now);
+        if let State::Ending { ending, .. } = &mut self.instance_mut(place).state {
+            ending.kill_at = ending.kill_at.min(now.mono + patience);
+        }
     }
 
     /// What a run has answered so far; does something follow from it?

@@ -8,21 +8,19 @@
 
 use super::Now;
 use super::app::{App, Cast};
-use super::backoff::delay;
 use super::core::Supervisor;
 use super::effect::Release;
-use super::instance::{Cause, State};
+use super::instance::{Cause, Instance, State};
 use super::view::seconds;
-use crate::api::{EventKind, ExitReason, Health, Refusal, RefusalCode, Slot};
+use crate::api::{EventKind, ExitReason, Refusal, RefusalCode, Slot};
 use jiff::Timestamp;
 use std::time::Duration;
 
-/// Bad releases remembered: far more than are kept on the disk.
-const BAD_KEPT: usize = 50;
 /// Outcomes remembered for those who wait for them.
 const OUTCOMES_KEPT: usize = 8;
-/// A failed rollover cost a whole start: the next one that nobody asked for waits so many times longer than a restart.
-const DELAY_FACTOR: u32 = 10;
+
+/// A slot is emptied within kill_timeout and ready within start_timeout; its spawn takes a moment more.
+const RISE_MARGIN: Duration = Duration::from_secs(10);
 
 /// The slot that is not active.
 #[derive(Debug, Clone)]
@@ -61,6 +59,8 @@ pub(super) struct Retreat {
     pub(super) at: Timestamp,
     /// None: it is not kept.
     pub(super) warm_until: Option<Duration>,
+    /// A breach of the active slot waits for it, and that was told.
+    pub(super) awaited: bool,
     pub(super) burst: super::burst::Burst,
 }
 
@@ -129,19 +129,39 @@ impl App {
         of_slot().next().is_some() && counted.into_iter().all(|instance| instance.is_online_in(generation))
     }
 
-    /// Is the other slot free for a rollover that nobody asked for? What still drains there is let finish.
+    /// Is the other slot free for a rollover that nobody asked for? Requests that drain there are let finish while
+    /// anybody is well; streams are opened again elsewhere.
     pub(super) fn has_room(&self) -> bool {
         match &self.other {
             Other::Empty => true,
             Other::Rising(rollover) => rollover.staged,
-            Other::Retiring(_) => false,
+            Other::Retiring(_) => self.is_other_idle() || !self.active().any(Instance::is_well),
         }
+    }
+
+    /// Has the other slot no request, and none to come?
+    fn is_other_idle(&self) -> bool {
+        let idle = |instance: &Instance| match &instance.state {
+            State::Spawning { .. } | State::Starting { .. } | State::Online { .. } => false,
+            State::Draining { drain, .. } => drain.left.is_some_and(|(requests, _)| requests == 0),
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => true,
+        };
+        self.instances.iter().filter(|instance| instance.slot != self.slot).all(idle)
+    }
+
+    /// When the other slot is not waited for any longer.
+    fn rises_until(&self, rollover: &Rollover) -> Duration {
+        let config = &self.cast(opposite(self.slot)).config;
+        rollover.since + config.kill_timeout + config.health.start_timeout + RISE_MARGIN
     }
 
     /// Somebody answers requests.
     pub(super) fn serves(&self) -> bool {
-        let online = |state: &State| matches!(state, State::Online { .. });
-        self.instances.iter().any(|instance| instance.slot == self.slot && online(&instance.state))
+        self.active().any(Instance::is_online)
     }
 
     pub(super) fn outcome(&self, number: u64) -> Option<&Outcome> {
@@ -252,8 +272,11 @@ impl Supervisor {
 
     fn advance_rising(&mut self, i: usize, rollover: Rollover, now: Now) -> bool {
         let slot = opposite(self.apps[i].slot);
-        if rollover.staged || !self.apps[i].is_online_slot(slot) {
+        if rollover.staged {
             return false;
+        }
+        if !self.apps[i].is_online_slot(slot) {
+            return self.give_up_rising(i, &rollover, now);
         }
         if !rollover.stage {
             self.swap_to(i, rollover, now);
@@ -267,6 +290,22 @@ impl Supervisor {
         true
     }
 
+    /// What a slot waits for before its first process has no patience of its own.
+    fn give_up_rising(&mut self, i: usize, rollover: &Rollover, now: Now) -> bool {
+        let app = &self.apps[i];
+        if app.rises_until(rollover) > now.mono {
+            return false;
+        }
+        let slot = opposite(app.slot);
+        let generation = app.cast(slot).generation;
+        let left = |instance: &Instance| instance.live().is_some_and(|live| live.generation < generation);
+        let is_full = app.instances.iter().any(|instance| instance.slot == slot && left(instance));
+        let what = if is_full { "emptied" } else { "started" };
+        let took = seconds(now.mono.saturating_sub(rollover.since));
+        self.fail_rollover(i, &format!("could not be {what} within {took}"), now);
+        true
+    }
+
     /// The other slot gets the traffic.
     pub(super) fn swap_to(&mut self, i: usize, rollover: Rollover, now: Now) {
         let app = &mut self.apps[i];
@@ -277,6 +316,7 @@ impl Supervisor {
         app.slot = new;
         app.swaps += 1;
         app.retry_streak = 0;
+        app.trial = None;
         if matches!(rollover.reason, ExitReason::Memory | ExitReason::Unhealthy) {
             app.restarts += 1;
         }
@@ -286,6 +326,7 @@ impl Supervisor {
             by: rollover.by,
             at: now.wall,
             warm_until: (!warm.is_zero()).then_some(now.mono + warm),
+            awaited: false,
             burst: app.burst(old, now),
         });
         self.desired_changed();
@@ -322,11 +363,7 @@ impl Supervisor {
         let Some(retreat) = app.retreat().cloned() else { return };
         let (failed, back) = (app.slot, opposite(app.slot));
         let release = app.cast(failed).release.clone();
-        if let Some(release) = release.as_ref().filter(|release| !app.bad.contains(&release.id)) {
-            app.bad.push(release.id.clone());
-            let oldest = app.bad.len().saturating_sub(BAD_KEPT);
-            app.bad.drain(..oldest);
-        }
+        let marked = app.mark_bad(release.as_ref());
         app.conclude(retreat.number, Outcome::Failed(format!("{why}; {back} has the traffic again")));
         app.cast_mut(failed).replaced_for = ExitReason::Unhealthy;
         app.slot = back;
@@ -336,10 +373,10 @@ impl Supervisor {
             by: "supervisor".to_owned(),
             at: now.wall,
             warm_until: None,
+            awaited: false,
             burst: app.burst(failed, now),
         });
         self.desired_changed();
-        let marked = release.map(|release| format!(", release {} is marked bad", release.id)).unwrap_or_default();
         let message = format!("{failed} {why}: {back} has the traffic again{marked}");
         self.announce_slot(i, back, EventKind::FlippedBack, message);
     }
@@ -359,14 +396,14 @@ impl Supervisor {
         app.cast_mut(slot).replaced_for = ExitReason::Unhealthy;
         // That another release fails says nothing of this one.
         if matches!(rollover.reason, ExitReason::Memory | ExitReason::Unhealthy) {
-            app.retry_at = now.mono + delay(app.retry_streak, &app.config).saturating_mul(DELAY_FACTOR);
-            app.retry_streak = app.retry_streak.saturating_add(1);
+            app.retry_later(now);
         }
         let active = app.slot;
         app.conclude(rollover.number, Outcome::Failed(why.to_owned()));
         app.other = Other::Empty;
         let what = if rollover.staged { "the staged slot" } else { "the new slot" };
-        let message = format!("{what} ({slot}) {why}; {active} goes on untouched");
+        let then = if app.serves() { "goes on untouched" } else { "does not serve either" };
+        let message = format!("{what} ({slot}) {why}; {active} {then}");
         self.announce_slot(i, slot, EventKind::RolloverFailed, message);
     }
 
@@ -382,32 +419,13 @@ impl Supervisor {
         }
     }
 
-    /// Rollovers that nobody asks for: the active slot is sick.
-    pub(super) fn heal(&mut self, i: usize, now: Now) -> bool {
-        let app = &self.apps[i];
-        if !self.is_to_be_healed(i) || app.retry_at > now.mono {
-            return false;
-        }
-        let plan = Plan::again(app, ExitReason::Unhealthy, "supervisor");
-        self.begin_rollover(i, plan, now);
-        true
-    }
-
-    fn is_to_be_healed(&self, i: usize) -> bool {
-        let app = &self.apps[i];
-        let sick = |instance: &super::instance::Instance| {
-            let online = matches!(instance.state, State::Online { .. });
-            instance.slot == app.slot && online && instance.health() == Health::Unhealthy
-        };
-        self.wanted(i) && app.config.rolls_over() && app.has_room() && app.instances.iter().any(sick)
-    }
-
     /// When the next step of the other slot, or the next attempt to heal, is due.
     pub(super) fn other_deadline(&self, i: usize, now: Now) -> Option<Duration> {
         let app = &self.apps[i];
         let warm = app.retreat().and_then(|retreat| retreat.warm_until);
         let heal = Some(app.retry_at).filter(|at| *at > now.mono && self.is_to_be_healed(i));
-        warm.into_iter().chain(heal).min()
+        let rising = app.rising().filter(|rollover| !rollover.staged).map(|rollover| app.rises_until(rollover));
+        warm.into_iter().chain(heal).chain(rising).min()
     }
 
     /// A rollover of the active slot as it is, if nothing is against it; its number.

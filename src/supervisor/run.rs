@@ -5,6 +5,7 @@ use super::backoff::{End, Next, Streak, may_rest};
 use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::{LeaderExit, RunId, SpawnRefusal};
+use super::heal::complaint;
 use super::health::{Verdict, Watch, good_needed};
 use super::instance::{Cause, Due, Ending, Held, Live, State, Wait};
 use super::roles::Role;
@@ -106,7 +107,8 @@ impl Supervisor {
                 self.end(place, Cause::Itself, Some(exit), now);
                 self.announce(Some(place), EventKind::Exited, None, said.clone());
                 match role {
-                    Role::Active if failed && self.apps[place.0].is_warm() => self.flip_back(place.0, &said, now),
+                    // Also one that may rest: its predecessor serves, and it does not.
+                    Role::Active if self.apps[place.0].is_warm() => self.flip_back(place.0, &said, now),
                     Role::Active => {}
                     Role::Rising => self.fail_rollover(place.0, &said, now),
                     Role::Retiring => self.retire(place.0),
@@ -144,11 +146,11 @@ impl Supervisor {
             State::Online { watch, .. } => match watch.answer(outcome, (good, bad)) {
                 Verdict::Unchanged => {}
                 Verdict::BecameHealthy => {
+                    self.recovered(place);
                     self.announce(Some(place), EventKind::Health, None, "is healthy".to_owned());
                 }
                 Verdict::BecameUnhealthy => {
-                    let failure = watch.last_failure.clone().unwrap_or_default();
-                    let detail = format!("failed {bad} probes in a row: {failure}");
+                    let detail = complaint(&config, instance);
                     self.sick(place, detail, now);
                 }
             },
@@ -218,8 +220,7 @@ impl Supervisor {
             }
             Next::Restart { after } => {
                 self.apps[place.0].restarts += 1;
-                let succeeded = self.apps[place.0].rising().is_some_and(|rollover| !rollover.stage);
-                if after.is_zero() || succeeded {
+                if after.is_zero() {
                     self.instance_mut(place).state = State::Resting { done: false };
                     return;
                 }
@@ -236,9 +237,10 @@ impl Supervisor {
         let app = &self.apps[place.0];
         let config = app.config_of(&app.instances[place.1]).clone();
         let took = seconds(now.mono.saturating_sub(live.spawned));
+        let proven = !app.is_beyond_help();
         let instance = self.instance_mut(place);
         instance.probe_failure = None;
-        instance.state = State::Online { live, watch: watch.online(&config, now), since: now.mono };
+        instance.state = State::Online { live, watch: watch.online(&config, proven, now), since: now.mono };
         if !config.is_job() {
             self.announce(Some(place), EventKind::Online, None, format!("online after {took}"));
         }

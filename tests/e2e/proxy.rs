@@ -6,8 +6,10 @@ use infissi::linux::proc;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{chown, symlink};
+use std::time::Duration;
 
 /// The demo app behind the proxy, without npm for the sake of time.
 fn web(port: u16, more: &str) -> String {
@@ -100,6 +102,43 @@ fn the_worker_serves_on_without_a_supervisor_and_obeys_the_next_one() {
 }
 
 #[test]
+fn a_worker_that_is_frozen_is_replaced_and_what_is_reported_done_is_so() {
+    let port = free_port();
+    let mut server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    let frozen = |server: &Server| {
+        let worker = server.worker().unwrap();
+        signal(worker, Signal::SIGSTOP);
+        server.ctl(&["restart", "web"]).ok();
+        assert!(!is_alive(worker), "the drain of the old slot would have waited for it");
+        assert_eq!(get(port, "/").unwrap().0, 200);
+    };
+    frozen(&server);
+    // One that is nobody's child is ended as well.
+    server.kill_supervisor();
+    server.run();
+    server.wait_status("web", "online");
+    frozen(&server);
+    let told = |event: &Value| event["message"] == "the proxy worker obeys no order any more: it is killed";
+    assert!(server.events().iter().any(told), "{:#?}", server.events());
+}
+
+#[test]
+fn clients_of_an_app_that_leaves_the_proxy_are_not_kept_from_it() {
+    let port = free_port();
+    let server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    let mut kept = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    kept.write_all(b"GET /api/health HTTP/1.1\r\nHost: web\r\n\r\n").unwrap();
+    assert!(kept.read(&mut [0; 1024]).unwrap() > 0);
+    server.configure(&web(port, "proxy = \"off\""));
+    server.ctl(&["apply"]).ok();
+    kept.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    assert!(kept.read_to_end(&mut Vec::new()).is_ok(), "it would be told for ever that nobody is there");
+    assert_eq!(get(port, "/").unwrap().0, 200);
+}
+
+#[test]
 fn roots_worker_has_no_rights() {
     if !is_root() {
         return;
@@ -162,6 +201,38 @@ fn no_more_private_ports_are_an_answer() {
     let server = Setup::default().keys(&format!("port_range = \"{range}\"")).start(&web(free_port(), ""));
     let reason = server.wait_reason("web", "errored");
     assert_eq!(reason, format!("every port of port_range ({range}) is taken; make it larger in [supervisor]"));
+}
+
+/// One that says what it does and never listens.
+fn hanging(port: u16) -> String {
+    let command = r#"["sh", "-c", "echo compiling for ever; exec sleep 600"]"#;
+    web(port, "").replace("\"node server.js\"", command)
+}
+
+#[test]
+fn health_is_asked_of_the_slot_that_has_the_traffic_and_of_no_other() {
+    let port = free_port();
+    let server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    server.configure(&hanging(port));
+    let apply = server.follow(&["apply"]);
+    server.wait_until("two slots", || server.app("web")["instances"][1]["pid"].is_number());
+    server.ctl(&["health", "web"]).ok();
+    server.ctl(&["stop", "web"]).ok();
+    assert_eq!(apply.end().code, 5, "stopped meanwhile");
+    assert_eq!(server.ctl(&["health", "web"]).code, 1);
+}
+
+#[test]
+fn an_apply_whose_new_slot_fails_says_what_it_wrote_last() {
+    let port = free_port();
+    let server = Server::start(&web(port, ""));
+    server.wait_status("web", "online");
+    server.configure(&hanging(port).replace("api/health\"", "api/health\", start_timeout = \"1s\""));
+    let output = server.ctl(&["apply"]);
+    assert_eq!(output.code, 1, "{output:#?}");
+    assert!(output.said().contains("compiling for ever"), "{output:#?}");
+    assert_eq!(get(port, "/").unwrap().0, 200);
 }
 
 /// `releases/ID` with the demo app in it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(crate) struct Server {
     setup: Setup,
     private_ports: PrivatePorts,
     child: Option<Child>,
+    /// Where it is not the one that was built.
+    program: Option<PathBuf>,
     /// The proxy worker of a supervisor that was killed.
     worker: Option<i32>,
 }
@@ -90,7 +92,8 @@ impl Setup {
     pub(crate) fn prepare(self, apps: &str) -> Server {
         let dir = tempfile::Builder::new().prefix("infissi-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let server = Server { dir, setup: self, private_ports: PrivatePorts::take(), child: None, worker: None };
+        let private_ports = PrivatePorts::take();
+        let mut server = Server { dir, setup: self, private_ports, child: None, program: None, worker: None };
         let demo = server.path("demo");
         fs::create_dir(&demo).unwrap();
         for file in fs::read_dir(DEMO).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
@@ -102,7 +105,7 @@ impl Setup {
         server.configure(apps);
         if let Some(uid) = server.setup.uid {
             // The checkout may be where this user cannot go.
-            copy_program(SUPERVISOR, &server.path("infissi-supervisord"));
+            server.update();
             for path in [server.path(""), demo.clone(), server.path("supervisor.toml")] {
                 chown(path, Some(uid), Some(uid)).unwrap();
             }
@@ -153,6 +156,13 @@ impl Server {
         fs::write(path, text).unwrap();
     }
 
+    /// The next supervisor is another file of the same version.
+    pub(crate) fn update(&mut self) {
+        let program = self.path("infissi-supervisord");
+        copy_program(SUPERVISOR, &program);
+        self.program = Some(program);
+    }
+
     /// Starts a supervisor on what is there and waits until it answers.
     #[track_caller]
     pub(crate) fn run(&mut self) {
@@ -175,21 +185,18 @@ impl Server {
     }
 
     fn supervisor_command(&self) -> Command {
-        let mut supervisor = match self.setup.uid {
-            Some(uid) => {
-                let mut supervisor = command(self.path("infissi-supervisord"));
-                supervisor.uid(uid).gid(uid);
-                supervisor
+        let program = self.program.as_deref().unwrap_or(Path::new(SUPERVISOR));
+        let mut supervisor = match &self.setup.shell {
+            Some(before) => {
+                let mut shell = command("sh");
+                shell.args(["-c", &format!("{before}\nexec \"$0\" \"$@\"")]).arg(program);
+                shell
             }
-            None => match &self.setup.shell {
-                Some(before) => {
-                    let mut shell = command("sh");
-                    shell.args(["-c", &format!("{before}\nexec \"$0\" \"$@\""), SUPERVISOR]);
-                    shell
-                }
-                None => command(SUPERVISOR),
-            },
+            None => command(program),
         };
+        if let Some(uid) = self.setup.uid {
+            supervisor.uid(uid).gid(uid);
+        }
         supervisor.arg("--config").arg(self.path("supervisor.toml")).current_dir(self.dir.path());
         for name in ["INFISSI_CONFIG", "INFISSI_SOCKET", "NOTIFY_SOCKET", "NO_COLOR"] {
             supervisor.env_remove(name);

@@ -1,6 +1,6 @@
 //! Too large or sick behind the proxy: replaced before it is stopped, unless it endangers the machine.
 
-use crate::configs::{MIB, With, ms, proxied, release, released, secs, stop_first};
+use crate::configs::{MIB, With, ms, proxied, release, released, secs};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, OtherPhase, Slot, Status};
@@ -79,6 +79,18 @@ fn one_far_over_its_limit_is_ended_at_once() {
 }
 
 #[test]
+fn one_far_over_its_limit_that_does_not_obey_is_gone_before_who_waits_is_refused() {
+    let mut world = up();
+    let run = world.run("current");
+    world.rescript(run, |script| (script.streams, script.obeys) = (secs(200), None));
+    let breached = world.mono;
+    world.sample("current", 451 * MIB);
+    assert_eq!(world.cuts, [(breached, run, (0, 2))], "a server may wait for its streams for ever");
+    world.until("it serves", |world| !world.active("current").is_empty());
+    assert!(world.mono < breached + secs(4), "{}", world.story());
+}
+
+#[test]
 fn without_memory_for_a_second_copy_it_is_ended_at_once() {
     let mut world = up();
     let run = world.run("current");
@@ -93,14 +105,16 @@ fn without_memory_for_a_second_copy_it_is_ended_at_once() {
 #[test]
 fn one_that_endangers_the_machine_while_it_is_replaced_does_not_wait_for_its_successor() {
     let mut world = up();
-    world.script("current", [Script { ready: Some(secs(5)), ..Script::good() }]);
+    world.script("current", [Script { ready: Some(secs(5)), ..Script::good() }, Script::good()]);
     world.sample("current", 320 * MIB);
     world.advance(secs(1));
     world.sample("current", 500 * MIB);
     assert_eq!((world.active("current"), world.stops.len()), (vec![], 1));
-    world.advance(secs(10));
-    assert_eq!((world.spawns.len(), world.app("current").slot), (2, Slot::Green), "{}", world.story());
-    assert_eq!(world.active("current"), [world.run("current")]);
+    world.advance(secs(2));
+    assert_eq!(world.active("current").len(), 1, "a fresh copy of it serves until its successor is ready");
+    world.advance(secs(8));
+    assert_eq!((world.spawns.len(), world.app("current").slot), (3, Slot::Green), "{}", world.story());
+    assert_eq!((world.active("current"), world.living("current")), (vec![world.run("current")], 1));
 }
 
 #[test]
@@ -119,34 +133,6 @@ fn a_successor_over_the_limit_is_not_made_active() {
 }
 
 #[test]
-fn what_cannot_run_twice_drains_before_it_is_ended_for_its_size() {
-    let app = stop_first("current", 3000).with(|app| app.max_memory_restart = Some(300 * MIB));
-    let mut world = World::up([app]);
-    let run = world.run("current");
-    world.rescript(run, |script| script.requests = secs(2));
-    world.sample("current", 320 * MIB);
-    let at = world.mono;
-    world.until("it is asked", |world| !world.stops.is_empty());
-    assert_eq!(world.mono, at + secs(2));
-    world.advance(secs(2));
-    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
-    assert_eq!(last_exit(&world).0, ExitReason::Memory);
-}
-
-#[test]
-fn what_cannot_run_twice_drains_before_it_is_ended_because_it_is_sick() {
-    let mut world = World::up([stop_first("current", 3000)]);
-    let run = world.run("current");
-    world.rescript(run, |script| script.requests = secs(2));
-    sicken(&mut world, run);
-    world.until("it is asked", |world| !world.stops.is_empty());
-    assert_eq!(world.mono, world.drain_of(run) + secs(2));
-    world.advance(secs(2));
-    assert_eq!((world.spawns.len(), world.status("current"), world.app("current").restarts), (2, Status::Online, 1));
-    assert_eq!((last_exit(&world).0, world.cuts.len()), (ExitReason::Unhealthy, 0));
-}
-
-#[test]
 fn a_sick_app_is_replaced_and_serves_meanwhile() {
     let mut world = up();
     let old = world.run("current");
@@ -160,6 +146,50 @@ fn a_sick_app_is_replaced_and_serves_meanwhile() {
     assert_eq!((world.gaps.len(), world.app("current").restarts, world.living("current")), (0, 1, 1));
     assert_eq!(last_exit(&world).0, ExitReason::Unhealthy);
     assert_eq!(world.app("current").health, Health::Healthy);
+}
+
+/// A restart has just swapped, and the old slot drains this.
+fn draining(requests: Duration, streams: Duration) -> (World, RunId) {
+    let mut world = up();
+    let old = world.run("current");
+    world.rescript(old, |script| (script.requests, script.streams) = (requests, streams));
+    world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    (world, old)
+}
+
+#[test]
+fn a_sick_app_is_not_kept_by_what_its_predecessor_still_drains() {
+    for (requests, streams) in [(secs(80), secs(0)), (secs(0), secs(250))] {
+        let (mut world, old) = draining(requests, streams);
+        let hung = world.run("current");
+        sicken(&mut world, hung);
+        world.until("sick", |world| world.app("current").health == Health::Unhealthy);
+        assert_eq!(world.cuts.iter().map(|(_, run, _)| *run).collect::<Vec<_>>(), [old]);
+        world.advance(secs(2));
+        assert_eq!((world.app("current").slot, world.gaps.len()), (Slot::Blue, 0), "{}", world.story());
+        assert_ne!(world.active("current"), [hung]);
+    }
+}
+
+#[test]
+fn a_breach_waits_for_requests_that_drain_and_says_so_once() {
+    let (mut world, old) = draining(secs(30), secs(250));
+    let swapped = world.mono;
+    while world.app("current").slot == Slot::Green {
+        world.sample("current", 320 * MIB);
+        world.advance(secs(1));
+    }
+    world.advance(secs(1));
+    assert_eq!(world.cuts, [(swapped + secs(30), old, (0, 2))], "streams are opened again elsewhere");
+    assert_eq!((world.app("current").slot, world.living("current"), world.gaps.len()), (Slot::Blue, 1, 0));
+    assert_eq!(
+        world.said("current", EventKind::Breach),
+        [
+            "used 320M, over its limit of 300M: it is replaced once blue makes room",
+            "used 320M, over its limit of 300M: it is replaced while it goes on"
+        ]
+    );
 }
 
 #[test]

@@ -184,6 +184,13 @@ fn an_app_behind_the_proxy_binds_its_port_itself_from_now_on() {
     world.done(apply);
     assert_eq!((world.status("current"), world.living("current"), world.cuts.len()), (Status::Online, 1, 0));
     assert_eq!(world.active("current"), []);
+    assert_eq!(world.published["current"].app.proxy, None, "its clients at the proxy are told to come again");
+    let publishes = world.publishes.len();
+    world.advance(secs(60));
+    assert_eq!(world.publishes.len(), publishes);
+    let apply = world.apply([current()]);
+    world.done(apply);
+    assert_eq!(world.active("current"), [world.run("current")]);
 }
 
 #[test]
@@ -203,6 +210,7 @@ fn another_public_port_needs_no_other_process() {
     let mut world = World::up([current()]);
     let run = world.run("current");
     let apply = world.apply([proxied("current", 3005)]);
+    assert!(world.done(apply).starts_with("changed in place in "));
     assert_eq!(world.plan(apply).steps[0].action, PlanAction::ChangeInPlace);
     assert_eq!(world.published["current"].app.port, Some(3005));
     world.advance(secs(5));
@@ -213,9 +221,10 @@ fn another_public_port_needs_no_other_process() {
 fn another_public_port_that_is_held_is_waited_for() {
     let mut world = World::up([current()]);
     world.hold_port(3005, "port 3005 is held");
-    world.apply([proxied("current", 3005)]);
+    let apply = world.apply([proxied("current", 3005)]);
     world.advance(secs(2));
     assert_eq!((world.status("current"), world.spawns.len()), (Status::Waiting, 1));
+    assert_eq!(world.failure(apply).message, "current is not up yet: port 3005 is held");
     world.apply([current()]);
     world.advance(secs(2));
     assert_eq!((world.status("current"), world.reason("current").as_str()), (Status::Online, ""));

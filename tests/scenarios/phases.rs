@@ -175,6 +175,9 @@ fn only_what_has_to_hold_requests_holds_them() {
             reach(&mut world);
             world.script("current", [Script::good()]);
             world.ask("ann", request);
+            if (into, name) == ("sick and not to be replaced", "apply stop-first") {
+                continue; // From then on it can only be replaced in its place.
+            }
             world.advance(secs(800));
             assert_eq!(world.gaps, [], "{name} while {into}");
         }

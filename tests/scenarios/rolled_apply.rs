@@ -1,6 +1,6 @@
 //! A changed app behind the proxy: it is rolled over, and what fails leaves the old slot as it was.
 
-use crate::configs::{With, ms, proxied, release, released, secs};
+use crate::configs::{With, job, ms, proxied, release, released, secs};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::Slot;
@@ -135,6 +135,17 @@ fn who_waits_for_a_rollover_is_answered_however_many_others_followed() {
     assert!(world.asked.iter().all(|id| world.reply(*id).is_some()), "{}", world.story());
     world.results(restart);
     assert_eq!((world.living("current"), world.spawns.last().unwrap().command[0].as_str()), (1, "node11"));
+}
+
+#[test]
+fn who_waits_for_a_rollover_of_what_has_become_a_job_is_answered() {
+    let mut world = up();
+    world.rescript(world.run("current"), |script| script.requests = secs(60));
+    let restart = world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    world.apply([job("current", "0 4 * * *")]);
+    let message = world.done(restart);
+    assert!(message.starts_with("is armed; its next time is"), "{message}");
 }
 
 #[test]

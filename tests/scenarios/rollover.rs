@@ -1,11 +1,11 @@
 //! Rollovers: the new slot is healthy before the old one loses the traffic, and a failed one is never noticed.
 
-use crate::configs::{With, cron, kept, ms, proxied, secs, stop_first};
+use crate::configs::{With, kept, ms, proxied, secs};
 use crate::script::{Script, code, killed_by};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Health, OtherPhase, RefusalCode, Slot, Status};
 use infissi::config::AppConfig;
-use infissi::supervisor::{Effect, Request, RunId};
+use infissi::supervisor::{Effect, Request, RequestId, RunId};
 use std::collections::BTreeMap;
 
 fn current() -> AppConfig {
@@ -113,6 +113,31 @@ fn a_new_slot_that_fails_is_never_noticed_and_the_reply_says_why() {
 }
 
 #[test]
+fn a_slot_that_cannot_be_emptied_or_started_fails_the_rollover_in_the_end() {
+    let mut world = up();
+    let old = world.run("current");
+    world.rescript(old, |script| (script.obeys, script.survives) = (None, u32::MAX));
+    world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    let second = world.restart("current");
+    let refusal = world.failure(second);
+    assert_eq!(refusal.message, "current is not restarted: the new slot could not be emptied within 85 s");
+    world.rescript(old, |script| script.survives = 0);
+    world.advance(secs(2));
+
+    let hangs = Script { spawn_takes: secs(3600), ..Script::good() };
+    world.script("current", [hangs, Script::good()]);
+    let third = world.restart("current");
+    let refusal = world.failure(third);
+    assert_eq!(refusal.message, "current is not restarted: the new slot could not be started within 85 s");
+    assert_eq!((world.app("current").slot, world.gaps.len()), (Slot::Green, 0));
+    world.advance(secs(3600));
+    assert_eq!((world.living("current"), world.phase("current")), (1, None));
+    let fourth = world.restart("current");
+    world.done(fourth);
+}
+
+#[test]
 fn a_second_restart_before_the_swap_is_refused_with_who_and_since_when() {
     let mut world = up();
     world.script("current", [Script::never_ready()]);
@@ -182,21 +207,39 @@ fn a_shutdown_interrupts_a_rollover_wherever_it_is() {
 #[test]
 fn a_crash_of_the_old_slot_hastens_the_new_one() {
     let mut world = up();
-    let old = world.run("current");
-    world.script("current", [Script { ready: Some(secs(4)), ..Script::good() }]);
+    let late = || Script { ready: Some(secs(4)), ..Script::good() };
+    world.script("current", [late(), late()]);
     let id = world.restart("current");
     world.advance(secs(1));
     world.crash("current", code(1));
     world.advance(secs(2));
-    assert_eq!(world.spawns.len(), 2, "it is not started again beside its successor");
-    assert_eq!(world.active("current"), []);
-    let message = world.done(id);
-    assert!(message.starts_with("restarted in 4"), "{message}");
+    assert_eq!((world.active("current"), world.spawns.len()), (vec![], 3));
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
     let new = world.run("current");
     let good = world.probes.iter().filter(|(at, run)| *run == new && *at >= world.spawns[1].at + secs(4)).count();
     assert_eq!(good, 1, "the first good probe is enough");
-    assert_eq!((world.active("current"), world.spawns.len()), (vec![new], 2));
-    assert_ne!(new, old);
+    let message = world.done(id);
+    assert!(message.starts_with("restarted in 4"), "{message}");
+    world.advance(secs(20));
+    assert_eq!((world.active("current"), world.living("current"), world.spawns.len()), (vec![new], 1, 3));
+}
+
+#[test]
+fn an_old_slot_that_crashes_beside_a_hanging_successor_is_back_before_anybody_is_refused() {
+    let mut world = up();
+    world.script("current", [Script::never_ready(), Script::good()]);
+    let id = world.restart("current");
+    world.advance(secs(5));
+    let crashed = world.mono;
+    world.crash("current", code(1));
+    world.until("it serves", |world| !world.active("current").is_empty());
+    assert!(world.mono < crashed + secs(2), "{}", world.story());
+    assert_eq!((world.app("current").slot, world.phase("current")), (Slot::Blue, Some(OtherPhase::Starting)));
+    let refusal = world.failure(id);
+    assert!(refusal.message.contains("the new slot was not ready within"), "{refusal}");
+    assert_eq!((world.living("current"), world.gaps.len()), (2, 0));
+    world.advance(secs(1));
+    assert_eq!((world.living("current"), world.app("current").restarts), (1, 1));
 }
 
 #[test]
@@ -219,6 +262,21 @@ fn the_old_slot_comes_back_when_its_successor_fails_too() {
 }
 
 #[test]
+fn nobody_is_told_that_an_old_slot_serves_that_is_down() {
+    let mut world = up();
+    world.script("current", [Script::crashes(secs(2), code(7)), Script::never_ready()]);
+    let id = world.restart("current");
+    world.until("the spawn", |world| world.living("current") == 2);
+    let new = world.other_run("current");
+    world.rescript(new, |script| script.ready = None);
+    world.crash("current", code(1));
+    let refusal = world.failure(id);
+    assert_eq!(refusal.hint.as_deref(), Some("infissi-ctl show current tells more"));
+    let said = "the new slot (green) exited with code 7; blue does not serve either";
+    assert_eq!(world.said("current", EventKind::RolloverFailed), [said]);
+}
+
+#[test]
 fn a_crash_of_the_new_slot_after_the_swap_is_a_crash() {
     let mut world = up();
     let old = world.run("current");
@@ -234,26 +292,35 @@ fn a_crash_of_the_new_slot_after_the_swap_is_a_crash() {
     assert_eq!(world.active("current").len(), 1);
 }
 
-#[test]
-fn cron_restart_is_a_rollover() {
-    let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
-    let mut world = World::at("2026-06-01T03:59:00Z", [app]);
-    world.advance(secs(120));
-    assert_eq!((world.app("current").slot, world.spawns.len(), world.living("current")), (Slot::Green, 2, 1));
-    assert_eq!(world.gaps, []);
+/// A restart has swapped, and the old slot drains for a minute.
+fn swapped_and_draining() -> (World, RequestId) {
+    let mut world = up();
+    world.rescript(world.run("current"), |script| script.requests = secs(60));
+    let id = world.restart("current");
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    (world, id)
 }
 
 #[test]
-fn cron_restart_is_skipped_while_a_rollover_is_under_way() {
-    let app = current().with(|app| app.cron_restart = Some(cron("0 4 * * *", "UTC")));
-    let mut world = World::at("2026-06-01T03:59:00Z", [app]);
-    world.advance(secs(50));
-    world.script("current", [Script { ready: Some(secs(30)), ..Script::good() }]);
-    let id = world.restart("current");
-    world.done(id);
-    assert_eq!(world.said("current", EventKind::Skipped).len(), 1, "{}", world.story());
-    world.advance(secs(60));
-    assert_eq!(world.spawns.len(), 2);
+fn a_restart_is_not_done_while_its_new_slot_crashes_again_and_again() {
+    let (mut world, id) = swapped_and_draining();
+    world.script("current", [Script::crashes(ms(20), code(7))]);
+    world.advance(secs(1));
+    world.crash("current", code(7));
+    let refusal = world.failure(id);
+    assert_eq!(refusal.message, "current is not up: it exited with code 7");
+    assert!(world.status("current") == Status::Backoff && world.living("current") == 0);
+}
+
+#[test]
+fn a_restart_is_done_once_its_new_slot_is_up_again() {
+    let (mut world, id) = swapped_and_draining();
+    world.script("current", [Script { ready: Some(secs(20)), ..Script::good() }]);
+    world.advance(secs(45));
+    world.crash("current", code(7));
+    let message = world.done(id);
+    assert!(message.starts_with("restarted in 66"), "{message}");
+    assert_eq!((world.status("current"), world.active("current").len()), (Status::Online, 1));
 }
 
 #[test]
@@ -265,47 +332,6 @@ fn a_spawn_that_was_refused_for_an_interrupted_rollover_is_nobody_elses_failure(
     let hard = world.restart_hard("current");
     world.failure(rollover);
     assert!(world.done(hard).starts_with("restarted in"));
-}
-
-#[test]
-fn a_hard_restart_stops_first_and_requests_are_held_meanwhile() {
-    let mut world = up();
-    let old = world.run("current");
-    world.rescript(old, |script| script.requests = secs(3));
-    let id = world.restart_hard("current");
-    assert_eq!(world.active("current"), []);
-    assert!(world.is_open("current"));
-    world.advance(secs(2));
-    assert_eq!(world.spawns.len(), 1);
-    assert!(world.done(id).starts_with("restarted in 3"));
-    assert_eq!((world.app("current").slot, world.spawns.len(), world.cuts.len()), (Slot::Blue, 2, 0));
-    assert_eq!(world.active("current"), [world.run("current")]);
-}
-
-#[test]
-fn what_cannot_run_twice_stops_first_behind_the_proxy() {
-    let mut world = World::up([stop_first("current", 3000)]);
-    let old = world.run("current");
-    world.rescript(old, |script| script.requests = secs(3));
-    let id = world.restart("current");
-    assert!(world.active("current").is_empty() && world.is_open("current"));
-    assert_eq!(world.drain_of(old), world.mono);
-    world.advance(secs(2));
-    assert_eq!((world.stops.len(), world.spawns.len()), (0, 1));
-    assert!(world.done(id).starts_with("restarted in 3"));
-    assert_eq!((world.spawns.len(), world.app("current").slot), (2, Slot::Blue));
-    assert_eq!(world.active("current"), [world.run("current")]);
-}
-
-#[test]
-fn nobody_waits_longer_than_the_hold_for_what_cannot_run_twice() {
-    let mut world = World::up([stop_first("current", 3000)]);
-    let old = world.run("current");
-    world.rescript(old, |script| (script.requests, script.streams) = (secs(60), secs(200)));
-    let asked = world.mono;
-    let id = world.restart("current");
-    world.done(id);
-    assert_eq!(world.cuts, [(asked + secs(10), old, (3, 2))]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::configs::{With, config, kept, ms, release, released, secs};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, OtherPhase, RefusalCode, Slot, Status};
+use infissi::config::Autorestart;
 use infissi::supervisor::{Event, Kept, RequestId, RunId};
 use std::collections::BTreeMap;
 
@@ -99,6 +100,24 @@ fn an_exit_while_the_old_slot_is_warm_flips_back() {
     world.advance(secs(30));
     world.crash("current", code(1));
     assert_flipped_back(&mut world, id, old, "exited with code 1");
+}
+
+#[test]
+fn an_exit_that_may_be_is_still_one_that_flips_back_while_the_old_slot_is_warm() {
+    let gentle = [
+        released("current", 3000).with(|app| app.autorestart = Autorestart::OnFailure),
+        released("current", 3000).with(|app| app.autorestart = Autorestart::Never),
+        released("current", 3000).with(|app| app.stop_exit_codes = vec![0]),
+    ];
+    for app in gentle {
+        let mut world = World::up([app]);
+        let old = world.run("current");
+        let id = world.activate("current", release("2"));
+        world.until("the swap", |world| world.app("current").slot == Slot::Green);
+        world.advance(secs(30));
+        world.crash("current", code(0));
+        assert_flipped_back(&mut world, id, old, "exited with code 0");
+    }
 }
 
 #[test]
@@ -280,21 +299,6 @@ fn an_old_slot_that_crashes_while_another_is_staged_starts_again() {
     world.advance(secs(2));
     assert_eq!((world.app("current").slot, world.active("current").len()), (Slot::Blue, 1));
     assert_eq!((world.phase("current"), world.living("current")), (Some(OtherPhase::Staged), 2));
-}
-
-#[test]
-fn a_release_of_a_stopped_app_is_started_and_cannot_be_staged() {
-    let mut world = up();
-    let stop = world.stop("current");
-    world.done(stop);
-    let stage = world.stage("current", release("2"));
-    assert_eq!(world.failure(stage).message, "current has no active slot to stage beside");
-    let activate = world.activate("current", release("2"));
-    let message = world.done(activate);
-    assert!(message.starts_with("activated in"), "{message}");
-    let last = &world.saves.last().unwrap()["current"];
-    assert_eq!((last.release.clone(), last.desired), (Some(release("2")), true));
-    assert_eq!(world.spawns[1].release.as_deref(), Some("2"));
 }
 
 #[test]

@@ -34,7 +34,7 @@ enum Happening {
     LeaderEnds(RunId, LeaderExit),
     LeftoversEnd(RunId),
     Empty(RunId),
-    Answers(RunId),
+    Answers(RunId, Check),
     Sampled(RunId),
     Binds(String),
     Drains(RunId),
@@ -425,10 +425,10 @@ impl World {
             Effect::Kill { run } => self.kill_tree(run),
             Effect::Signal { run, signal } => self.signals.push((run, signal)),
             Effect::Probe { run, check } => {
-                self.checks.push((run, check));
+                self.checks.push((run, check.clone()));
                 self.probes.push((self.mono, run));
                 let takes = self.trees[&run].script.probe_takes;
-                self.later(takes, Happening::Answers(run));
+                self.later(takes, Happening::Answers(run, check));
             }
             Effect::OpenLogs { app } => {
                 self.logs_open.insert(app.name.clone());

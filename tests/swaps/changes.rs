@@ -2,7 +2,7 @@
 
 use crate::ledger::{Kind, Outcome, Row};
 use crate::load::{ALL_KINDS, Load};
-use crate::machine::{accepts, eventually};
+use crate::machine::{accepts, eventually, free_port};
 use crate::story::{LONG_DRAIN, Story, after_some, tell};
 use std::time::Duration;
 
@@ -20,6 +20,52 @@ fn a_changed_environment_comes_by_a_rollover() {
     ledger.assert_nothing_lost(ALL_KINDS);
     assert_eq!(ledger.answers().len(), 2, "{ledger}");
     assert_eq!((&story.app()["swaps"], &story.app()["restarts"]), (&1.into(), &0.into()));
+}
+
+#[test]
+fn two_apps_exchange_their_ports_and_nobody_is_refused() {
+    let mut story = Story::prepare();
+    let (port, other_port) = (story.port, free_port());
+    let both = |port: u16, other_port: u16| {
+        let other = story.table(other_port, LONG_DRAIN).replace("[apps.web]", "[apps.other]");
+        format!("{}{other}", story.table(port, LONG_DRAIN))
+    };
+    let (before, after) = (both(port, other_port), both(other_port, port));
+    story.server.configure(&before);
+    story.server.run();
+    for app in ["web", "other"] {
+        story.server.wait_status(app, "online");
+    }
+    story.wait_public();
+    let load = Load::start(story.plan().span(Duration::from_millis(500)));
+    after_some(&load, 150);
+    story.server.configure(&after);
+    let applied = story.server.ctl(&["apply"]);
+    assert_eq!(applied.code, 0, "{applied:#?}");
+    after_some(&load, 150);
+    load.wait_for_each(3);
+    let ledger = load.end();
+    tell("exchanged ports", &ledger);
+    ledger.assert_nothing_lost(ALL_KINDS);
+    assert_eq!(ledger.answers().len(), 2, "{ledger}");
+    let waited = |event: &serde_json::Value| event["message"].as_str().unwrap_or_default().contains("is held by");
+    assert!(!story.server.events().iter().any(waited), "{:#?}", story.server.events());
+}
+
+#[test]
+fn an_address_takes_in_the_old_one_and_gives_it_back_without_a_gap() {
+    let story = Story::start("listen = [\"127.0.0.1\"]\n");
+    let load = Load::start(story.plan().span(Duration::from_millis(500)));
+    after_some(&load, 150);
+    for listen in ["[::]", "127.0.0.1", "0.0.0.0", "[::]", "127.0.0.1"] {
+        story.apply(&format!("listen = [\"{listen}\"]\n"));
+        after_some(&load, 80);
+    }
+    load.wait_for_each(3);
+    let ledger = load.end();
+    tell("addresses that overlap", &ledger);
+    ledger.assert_nothing_lost(ALL_KINDS);
+    assert_eq!(ledger.answers().len(), 1, "{ledger}");
 }
 
 #[test]

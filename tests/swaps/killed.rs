@@ -93,6 +93,28 @@ fn kill_minus_nine_of_the_supervisor_is_nothing_that_clients_notice() {
     assert_eq!(ledger.answers().len(), 2, "{ledger}");
 }
 
+#[test]
+fn an_updated_supervisor_replaces_the_worker_that_it_meets_and_clients_do_not_notice_that() {
+    let mut story = Story::start(LONG_DRAIN);
+    let old = worker(&story);
+    let load = Load::start(story.plan());
+    after_some(&load, 200);
+    story.server.kill_supervisor();
+    story.server.update();
+    let began = load.age();
+    story.server.run();
+    story.server.wait_status("web", "online");
+    let online = load.age();
+    assert_ne!(worker(&story), old);
+    after_some(&load, 300);
+    load.wait_for_each(4);
+    let ledger = load.end();
+    tell("an updated supervisor", &ledger);
+    // The app's instance ends with its supervisor; the worker does not.
+    ledger.assert_only(|row| is_unanswered(row) && row.at < online && row.at + row.took > began);
+    story.server.wait_until("the old worker to have left", || !is_alive(old));
+}
+
 /// What the death of a worker, between these two times, may cost.
 fn cost_by(deaths: &[(Duration, Duration)], row: &Row) -> bool {
     let in_flight = deaths.iter().any(|(killed, gone)| row.at <= *gone && row.at + row.took >= *killed);

@@ -91,7 +91,7 @@ fn an_app_that_crashes_under_load_loses_what_it_had_claimed_and_nothing_else() {
 
 #[test]
 fn an_app_that_endangers_the_machine_is_ended_at_once_and_requests_are_held() {
-    let story = Story::start(&format!("max_memory_restart = \"130M\"\nhold = \"20s\"\n{LONG_DRAIN}"));
+    let story = Story::start(&format!("max_memory_restart = \"130M\"\n{LONG_DRAIN}"));
     let pid = story.server.pid("web");
     let load = Load::start(story.plan());
     after_some(&load, 200);

@@ -88,11 +88,15 @@ async fn requests_without_an_instance_wait_for_one_and_a_removed_app_answers_503
     held(&mut worker.supervisor, 1).await;
     worker.supervisor.route(&[&origin]).await;
     assert_eq!(early.await.unwrap().unwrap().body, origin.name());
+    let mut idle = Client::connect(public).await.unwrap();
+    idle.get("/").await.unwrap();
     worker.supervisor.route(&[]).await;
     let held_now = tokio::spawn(get(public, "/"));
     held(&mut worker.supervisor, 1).await;
     worker.supervisor.order(Order::Remove { app: "shop".to_owned() }).await;
     assert_eq!(held_now.await.unwrap().unwrap().status, 503);
+    let removed = Instant::now();
+    assert!(idle.is_ended().await && removed.elapsed() < Duration::from_secs(20), "long before it has idled too long");
     assert_eq!(get(public, "/").await.unwrap().status, 503);
     worker.supervisor.route(&[&origin]).await;
     assert_eq!(get(public, "/").await.unwrap().status, 200, "an app may come back");

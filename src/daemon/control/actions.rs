@@ -7,8 +7,8 @@ use super::look::{one, view};
 use super::release::release;
 use super::selector::select;
 use crate::api::{
-    ActionQuery, ActionResult, ActivateBody, ApplyBody, InstanceStatus, OutputLine, Refusal, RefusalCode, SignalBody,
-    Status,
+    ActionQuery, ActionResult, ActivateBody, ApplyBody, ApplyReply, InstanceStatus, OutputLine, Refusal, RefusalCode,
+    SignalBody, Status,
 };
 use crate::config::AppConfig;
 use crate::daemon::apply;
@@ -141,8 +141,9 @@ pub(super) async fn apply(
     }
     let id = shared.next_request();
     let _abandon = AbandonOnDrop { shared: shared.clone(), id };
-    let reply = apply::apply(&shared, id, caller.name(), wait).await?;
-    Ok(json(&reply))
+    let ApplyReply { plan, dry_run, results } = apply::apply(&shared, id, caller.name(), wait).await?;
+    let results = with_last_lines(&shared, results).await;
+    Ok(json(&ApplyReply { plan, dry_run, results }))
 }
 
 pub(super) async fn shutdown(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {

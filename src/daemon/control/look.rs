@@ -190,8 +190,10 @@ async fn health(shared: &Arc<Shared>, app: &Arc<AppConfig>) -> Result<(Health, S
         let status = view(shared, &app.name).await?.status;
         return Ok(unprobed::health(app.is_job(), &status));
     };
-    let runs = shared.runs.of(&app.name);
-    if runs.is_empty() {
+    // Of the other slot nothing is asked: it rises, or it has served.
+    let slot = view(shared, &app.name).await?.status.slot;
+    let mut runs = shared.runs.of(&app.name).into_iter().filter(|run| run.slot == slot).peekable();
+    if runs.peek().is_none() {
         return Ok((Health::Unhealthy, "it does not run".to_owned()));
     }
     for run in runs {

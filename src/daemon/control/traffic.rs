@@ -31,8 +31,11 @@ pub(super) fn add(figures: &mut Exposition, apps: &[AppStatus], worker_restarts:
     for (app, _) in proxied(apps) {
         swaps.sample(&[("app", &app.name)], app.swaps);
     }
-    let drains =
-        figures.family("last_drain_seconds", "gauge", "From the last swap until the old slot had nothing in flight");
+    let drains = figures.family(
+        "last_drain_seconds",
+        "gauge",
+        "From when the last instance to drain got no more requests until it was asked to end",
+    );
     for (app, _) in proxied(apps) {
         if let Some(millis) = app.last_drain_ms {
             drains.sample(&[("app", &app.name)], millis as f64 / 1e3);

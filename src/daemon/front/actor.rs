@@ -1,11 +1,14 @@
 //! The task between the loop and the proxy: opens the public addresses, keeps a worker at them, tells what it says.
 
 mod keeping;
+mod meeting;
 mod opening;
+mod watching;
 
 use super::doors::Doors;
 use super::drains::Drains;
 use super::figures::Figures;
+use super::record::Record;
 use super::routes::Publication;
 use super::worker::{News, Worker, WorkerId};
 use super::{Front, Wish};
@@ -40,6 +43,8 @@ pub(in crate::daemon) struct World {
     pub notify: Box<dyn Fn(Notice) + Send + Sync>,
     /// A happening, one sentence.
     pub announce: Box<dyn Fn(String) + Send + Sync>,
+    /// How often it is looked whether the workers still obey.
+    pub look_every: Duration,
 }
 
 /// Whether a worker of an earlier supervisor was there.
@@ -64,10 +69,17 @@ struct FrontApp {
     publication: Publication,
     /// What the loop was told last.
     told: Option<Told>,
-    /// Not all its addresses are ours: when to try again. None while it is looked who has one.
+    /// Not all its addresses are ours, or it has some to give up: when to see to it. None while it is looked who has one.
     retry_at: Option<Duration>,
     /// How often in a row nobody was seen to have an address that is held.
     unseen: u32,
+}
+
+impl FrontApp {
+    /// Is it to be found at this address?
+    fn wants(&self, address: SocketAddr) -> bool {
+        self.publication.open && self.publication.listen.contains(&address)
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -110,6 +122,8 @@ struct Actor {
     serves: Serves,
     /// Workers that others have taken the place of, as long as they have connections.
     leaving: Vec<Worker>,
+    /// Of an earlier supervisor, and without a word so far: nobody waits for what it has in flight.
+    unheard: Option<Worker>,
     next_worker: u64,
     /// Before the next start, after deaths in a row.
     delay: Duration,
@@ -120,6 +134,9 @@ struct Actor {
     runs: HashSet<RunId>,
     /// The new worker's socket before it has said Hello.
     attaching_at: Option<PathBuf>,
+    /// Which process that is.
+    record: Option<Record>,
+    look_at: Duration,
     /// Who waits until the worker has obeyed, by the target that it was asked about.
     obeyed: BTreeMap<u64, oneshot::Sender<()>>,
     /// Counts down from the greatest: no run has such a number.
@@ -145,18 +162,20 @@ impl Actor {
         let (news_to, news) = mpsc::channel(NEWS);
         let (finds_to, finds) = mpsc::unbounded_channel();
         Actor {
-            world: Arc::new(world),
             figures,
             apps: BTreeMap::new(),
             doors: Doors::default(),
             serves: Serves::Nobody { from: Duration::ZERO },
             leaving: Vec::new(),
+            unheard: None,
             next_worker: 0,
             delay: Duration::ZERO,
             deaths: 0,
             drains: Drains::default(),
             runs: HashSet::new(),
             attaching_at: None,
+            record: None,
+            look_at: clock::now().mono + world.look_every,
             obeyed: BTreeMap::new(),
             next_nobody: u64::MAX,
             ending: None,
@@ -164,6 +183,7 @@ impl Actor {
             news_to,
             finds,
             finds_to,
+            world: Arc::new(world),
         }
     }
 
@@ -173,7 +193,13 @@ impl Actor {
             let wake = self.sleep();
             tokio::select! {
                 wish = wishes.recv() => match wish {
-                    Some(wish) => self.wished(wish),
+                    Some(wish) => {
+                        self.wished(wish);
+                        // Of apps that are changed together each finds what the others have given up.
+                        while let Ok(wish) = wishes.try_recv() {
+                            self.wished(wish);
+                        }
+                    }
                     None => return,
                 },
                 Some((worker, news)) = self.news.recv() => self.heard(worker, news),
@@ -195,28 +221,25 @@ impl Actor {
         };
         let kill = self.ending.as_ref().map(|ending| ending.kill_at.unwrap_or(ending.give_up_at));
         let retries = self.apps.values().filter_map(|app| app.retry_at);
-        let due = retries.chain(start).chain(kill).min();
+        let due = retries.chain(start).chain(kill).chain(self.next_look()).min();
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(clock::now().mono))
     }
 
     /// Does what is due.
     fn press_on(&mut self) {
         let now = clock::now().mono;
-        let due = |app: &FrontApp| app.retry_at.is_some_and(|at| at <= now);
-        let retries: Vec<String> = self.apps.iter().filter(|(_, app)| due(app)).map(|(name, _)| name.clone()).collect();
-        for app in retries {
-            self.open_doors(&app, now);
-        }
+        self.open_what_is_due(now);
         match self.serves {
             Serves::Nobody { from } if self.is_needed() && from <= now => self.start_worker(),
             Serves::Nobody { .. } | Serves::Starting | Serves::Current(_) => {}
         }
+        self.look_after_workers(now);
         if let Some(ending) = &mut self.ending
             && ending.kill_at.is_some_and(|at| at <= now)
         {
             warn!("the proxy worker does not end: it is killed");
             ending.kill_at = None;
-            self.workers().for_each(Worker::kill);
+            self.workers().chain(&self.unheard).for_each(Worker::kill);
         }
     }
 
@@ -232,11 +255,14 @@ impl Actor {
             }
             Wish::Remove(app) => self.remove(&app),
             Wish::CloseUnclaimed => self.close_unclaimed(clock::now().mono),
-            Wish::Obeyed(obeyed) => self.ask_whether_obeyed(obeyed),
+            Wish::Obeyed(obeyed) => {
+                self.open_what_is_due(clock::now().mono);
+                self.ask_whether_obeyed(obeyed);
+            }
             Wish::End(ended) => {
                 let kill_at = clock::now().mono + END_PATIENCE;
                 self.ending = Some(Ending { ended, kill_at: Some(kill_at), give_up_at: kill_at + KILL_PATIENCE });
-                self.order(&Order::Exit);
+                self.workers().chain(&self.unheard).for_each(|worker| worker.order(Order::Exit));
             }
         }
     }
@@ -244,17 +270,25 @@ impl Actor {
     /// What a worker answers about a target that nobody is, it answers after all that it was told before.
     fn ask_whether_obeyed(&mut self, obeyed: oneshot::Sender<()>) {
         self.obeyed.retain(|_, obeyed| !obeyed.is_closed());
+        let nobody = self.nobody();
         match &self.serves {
             Serves::Nobody { .. } if !self.is_needed() => {
                 let _nobody_waits = obeyed.send(());
                 return;
             }
+            // It dies again and again.
+            Serves::Nobody { from } if *from > clock::now().mono => return,
             // Asked when it is there.
             Serves::Nobody { .. } | Serves::Starting => {}
-            Serves::Current(worker) => worker.order(Order::Retire { target: self.next_nobody }),
+            Serves::Current(worker) => worker.order(Order::Retire { target: nobody }),
         }
-        self.obeyed.insert(self.next_nobody, obeyed);
+        self.obeyed.insert(nobody, obeyed);
+    }
+
+    /// The number of a target that nobody is.
+    fn nobody(&mut self) -> u64 {
         self.next_nobody -= 1;
+        self.next_nobody + 1
     }
 
     fn publish(&mut self, publication: Publication) {
@@ -271,10 +305,10 @@ impl Actor {
         if before.is_none_or(|before| before.publication.route != *route) {
             self.order(&Order::Route(route.clone()));
         }
-        let told = self.apps.remove(&name).and_then(|before| before.told).filter(|_| publication.open);
-        let app = FrontApp { publication, told, retry_at: None, unseen: 0 };
-        self.apps.insert(name.clone(), app);
-        self.open_doors(&name, now);
+        let before = self.apps.remove(&name);
+        let same_place = |before: &FrontApp| publication.open && before.publication.listen == publication.listen;
+        let told = before.filter(same_place).and_then(|before| before.told);
+        self.apps.insert(name, FrontApp { publication, told, retry_at: Some(now), unseen: 0 });
     }
 
     fn drain(&mut self, run: RunId) {
@@ -315,9 +349,17 @@ impl Actor {
 
     fn heard(&mut self, id: WorkerId, news: News) {
         match news {
-            News::Said(Report::Hello { .. }, _) => self.show_socket(id),
+            News::Said(Report::Hello { listeners, .. }, sockets) => {
+                match self.unheard.take_if(|worker| worker.id == id) {
+                    Some(worker) => self.comes_to_itself(worker, listeners, sockets),
+                    None => self.show_socket(id),
+                }
+            }
             News::Said(Report::InFlight { target, requests, streams }, _) => {
                 let run = RunId(target);
+                if target > self.next_nobody {
+                    self.has_answered(id);
+                }
                 if self.is_current(id)
                     && let Some(obeyed) = self.obeyed.remove(&target)
                 {
@@ -340,11 +382,13 @@ impl Actor {
     fn is_ended(&self) -> bool {
         let Some(ending) = &self.ending else { return false };
         let all_are_gone = matches!(self.serves, Serves::Nobody { .. }) && self.leaving.is_empty();
+        let all_are_gone = all_are_gone && self.unheard.is_none();
         all_are_gone || ending.give_up_at <= clock::now().mono
     }
 
     fn ended(self) {
         let _not_there = std::fs::remove_file(self.socket());
+        Record::remove(&self.world.runtime_dir);
         if let Some(Ending { ended, .. }) = self.ending {
             let _nobody_waits = ended.send(());
         }

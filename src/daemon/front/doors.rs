@@ -4,13 +4,16 @@ use crate::daemon::launch::who;
 use crate::linux::descriptors::MOST_DESCRIPTORS;
 use crate::linux::{listener, ports};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// A worker closes what it was told to within this time, be it busy: until then an address is not held by a stranger.
 const CLOSING: Duration = Duration::from_secs(1);
+
+/// The worker takes one more: where an address changes hands, both have it for a moment.
+const MOST: usize = MOST_DESCRIPTORS - 1;
 
 /// A public address that we listen on.
 #[derive(Debug, Clone)]
@@ -53,17 +56,32 @@ impl Doors {
         self.of(app).any(|door| door.address == address)
     }
 
-    /// Opens an address for an app.
+    /// Where there is no IPv6 `[::]` is open as `0.0.0.0`, and so the worker of an earlier supervisor has it: is it that?
+    pub(super) fn is_open_as_ipv4(&mut self, app: &str, address: SocketAddr) -> bool {
+        let Some(as_ipv4) = as_ipv4(address) else { return false };
+        let door = self.open.iter_mut().find(|door| door.app == app && door.address == as_ipv4);
+        door.map(|door| door.address = address).is_some()
+    }
+
+    /// Opens an address for an app, over those doors that `in_the_way` has the numbers of.
     ///
     /// # Errors
     /// Somebody has it, or the machine is against it.
-    pub(super) fn open(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<Door, Trouble> {
+    pub(super) fn open(
+        &mut self,
+        app: &str,
+        address: SocketAddr,
+        in_the_way: &[u64],
+        now: Duration,
+    ) -> Result<Door, Trouble> {
         self.closing.retain(|(_, since)| now.saturating_sub(*since) < CLOSING);
-        if self.open.len() >= MOST_DESCRIPTORS {
-            let why = format!("{MOST_DESCRIPTORS} public addresses are open already, and the worker takes no more");
+        if self.open.len() >= MOST {
+            let why = format!("{MOST} public addresses are open already, and the worker takes no more");
             return Err(Trouble::Refused(why));
         }
-        let socket = listener::open(address).map_err(|error| self.trouble(address, &error))?;
+        let ours = self.open.iter().filter(|door| in_the_way.contains(&door.listener));
+        let ours: Vec<BorrowedFd<'_>> = ours.map(|door| door.socket.as_fd()).collect();
+        let socket = listener::open_beside(address, &ours).map_err(|error| self.trouble(address, &error))?;
         Ok(self.add(app, address, Arc::new(socket.into())))
     }
 
@@ -75,8 +93,13 @@ impl Doors {
         door
     }
 
-    /// A worker's listener, under the number that it has there. None where it is not what it was said to be.
-    pub(super) fn adopt(&mut self, listener: u64, app: String, address: SocketAddr, socket: OwnedFd) -> Option<()> {
+    /// A number that no listener has.
+    pub(super) fn unused(&self) -> u64 {
+        self.next + 1
+    }
+
+    /// A worker's listener, under this number. None where it is not what it was said to be.
+    pub(super) fn adopt(&mut self, listener: u64, app: String, address: SocketAddr, socket: OwnedFd) -> Option<Door> {
         let socket = TcpListener::from(socket);
         let bound = socket.local_addr().ok()?;
         let wildcard = address.ip().is_unspecified() && bound.ip().is_unspecified() && address.port() == bound.port();
@@ -84,8 +107,9 @@ impl Doors {
             return None;
         }
         self.next = self.next.max(listener);
-        self.open.push(Door { listener, app, address, socket: Arc::new(socket.into()) });
-        Some(())
+        let door = Door { listener, app, address, socket: Arc::new(socket.into()) };
+        self.open.push(door.clone());
+        Some(door)
     }
 
     /// Closes those that `wanted` does not want; they are told to the worker.
@@ -124,12 +148,19 @@ pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (same || wildcard && same_family || takes_both(one) || takes_both(other))
 }
 
-/// Who listens where this address wants to: a sentence. None where nobody is seen to. Looks at every process.
-pub(super) fn held(address: SocketAddr) -> Option<String> {
+fn as_ipv4(address: SocketAddr) -> Option<SocketAddr> {
+    let is_everywhere = address.ip() == IpAddr::from([0_u16; 8]);
+    is_everywhere.then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
+}
+
+/// Who listens where this address wants to, at none of `ours`: a sentence. None where nobody is seen to. Looks at every
+/// process.
+pub(super) fn held(address: SocketAddr, ours: &[SocketAddr]) -> Option<String> {
     let port = address.port();
     let holders = ports::holders(port);
     // The table does not tell whether an IPv6 wildcard takes IPv4: it mostly does.
-    let holder = holders.iter().find(|holder| collide(holder.address, address))?;
+    let is_in_the_way = |at: SocketAddr| collide(at, address) && !ours.contains(&at);
+    let holder = holders.iter().find(|holder| is_in_the_way(holder.address))?;
     Some(format!("port {port} is held by {}", who(holder)))
 }
 
@@ -159,7 +190,7 @@ mod tests {
     #[test]
     fn what_keeps_an_address_from_being_opened_is_told_in_words() {
         let mut doors = Doors::default();
-        let Err(Trouble::Refused(why)) = doors.open("web", at("192.0.2.1:3000"), Duration::ZERO) else { panic!() };
+        let Err(Trouble::Refused(why)) = doors.open("web", at("192.0.2.1:3000"), &[], Duration::ZERO) else { panic!() };
         assert_eq!(why, "192.0.2.1 is not an address of this machine");
         let error = io::Error::from(io::ErrorKind::PermissionDenied);
         let Trouble::Refused(why) = doors.trouble(at("0.0.0.0:80"), &error) else { panic!() };
@@ -167,20 +198,32 @@ mod tests {
     }
 
     #[test]
+    fn without_ipv6_what_is_open_everywhere_is_open_as_ipv4() {
+        let socket = TcpListener::bind("0.0.0.0:0").unwrap();
+        let as_ipv4 = socket.local_addr().unwrap();
+        let everywhere = SocketAddr::new(IpAddr::from([0_u16; 8]), as_ipv4.port());
+        let mut doors = Doors::default();
+        doors.adopt(4, "web".to_owned(), as_ipv4, socket.into()).unwrap();
+        assert!(!doors.is_open("web", everywhere) && !doors.is_open_as_ipv4("api", everywhere));
+        assert!(doors.is_open_as_ipv4("web", everywhere) && doors.is_open("web", everywhere));
+        assert!(!doors.is_open_as_ipv4("web", as_ipv4));
+    }
+
+    #[test]
     fn an_address_that_we_close_ourselves_is_not_held_by_a_stranger() {
         let holder = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = holder.local_addr().unwrap();
         let mut doors = Doors::default();
-        assert!(matches!(doors.open("web", address, Duration::ZERO), Err(Trouble::Held)));
-        assert!(held(address).unwrap().contains(" is held by pid "));
+        assert!(matches!(doors.open("web", address, &[], Duration::ZERO), Err(Trouble::Held)));
+        assert!(held(address, &[]).unwrap().contains(" is held by pid "));
         doors.add("web", address, Arc::new(holder.try_clone().unwrap().into()));
         assert_eq!(doors.close(Duration::from_secs(5), |_| false).len(), 1);
-        assert!(matches!(doors.open("api", address, Duration::from_secs(5)), Err(Trouble::Closing)));
-        assert!(matches!(doors.open("api", address, Duration::from_secs(7)), Err(Trouble::Held)));
+        assert!(matches!(doors.open("api", address, &[], Duration::from_secs(5)), Err(Trouble::Closing)));
+        assert!(matches!(doors.open("api", address, &[], Duration::from_secs(7)), Err(Trouble::Held)));
         drop(holder);
         // A process that another test is just starting has the descriptor until it executes its program.
         let opened =
-            std::iter::repeat_with(|| doors.open("api", address, Duration::from_secs(7)).ok()).flatten().next();
+            std::iter::repeat_with(|| doors.open("api", address, &[], Duration::from_secs(7)).ok()).flatten().next();
         assert_eq!(opened.unwrap().app, "api");
     }
 }

@@ -1,8 +1,8 @@
 //! What the public finds: the supervisor's side of the proxy.
 //!
 //! In reading order: `actor` (one task that takes what the loop wants published and keeps a worker at it), `doors` (the
-//! public addresses), `process` and `worker` (its
-//! start, and the channel to it), `routes` (an app's runs as the worker's
+//! public addresses), `process`, `worker` and `record` (its
+//! start, the channel to it, and what the next supervisor is to know of it), `routes` (an app's runs as the worker's
 //! targets), `drains` (who of the retired has what in flight) and `figures` (what the workers have counted).
 
 mod actor;
@@ -10,6 +10,7 @@ mod doors;
 mod drains;
 mod figures;
 mod process;
+mod record;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -25,8 +26,10 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// A worker takes its orders within this time, or something is wrong with it.
-const OBEY_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a worker still obeys: one that has not answered twice is replaced.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Three looks at a worker that is stuck, and the start of another one.
+pub(super) const REPLACED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How the loop talks to the task.
 pub(super) struct Front {
@@ -77,11 +80,12 @@ impl Front {
         self.wish(Wish::CloseUnclaimed);
     }
 
-    /// Returns when the worker has obeyed what it was told before this; false when it has not in a second or two.
-    pub(super) async fn is_obeyed(&self) -> bool {
+    /// Returns when the worker has obeyed what it was told before this; false when it has not in this time, or there is
+    /// none for a while.
+    pub(super) async fn is_obeyed(&self, within: Duration) -> bool {
         let (obeyed, done) = oneshot::channel();
         self.wish(Wish::Obeyed(obeyed));
-        timeout(OBEY_PATIENCE, done).await.is_ok()
+        matches!(timeout(within, done).await, Ok(Ok(())))
     }
 
     /// Ends the worker; returns when it is gone.

@@ -1,6 +1,6 @@
 //! As whom, with what and where a worker runs: as little as it can do with.
 
-use super::World;
+use super::{LOOK_EVERY, World};
 use crate::api::EventKind;
 use crate::daemon::clock;
 use crate::daemon::events::Events;
@@ -38,6 +38,7 @@ impl World {
             reaped: Box::new(move |pid| reaper.children.forget(pid)),
             notify: Box::new(move |notice| drop(notices.send(notice))),
             announce: Box::new(announce),
+            look_every: LOOK_EVERY,
         }
     }
 }

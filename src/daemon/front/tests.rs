@@ -1,18 +1,21 @@
+mod addresses;
+mod meeting;
+
 use super::actor::{Met, World, start};
 use super::{Front, Publication};
 use crate::daemon::notice::Notice;
-use crate::linux::spawn::{Launch, launch};
-use crate::linux::{descriptors, listener};
-use crate::proxy::channel::{AppFigures, Limits, Listener, Order, PROTOCOL, Report, Route, TargetFigures, TargetPlace};
+use crate::linux::descriptors;
+use crate::linux::spawn::{Launch, Launched, launch};
+use crate::proxy::channel::{AppFigures, Limits, Order, PROTOCOL, Report, Route, TargetFigures, TargetPlace};
 use crate::proxy::channel_stream::{Frame, Incoming, Outgoing, both_ways};
 use crate::supervisor::RunId;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -44,21 +47,8 @@ impl Stage {
         let (spawned, workers) = mpsc::unbounded_channel();
         // Somebody has to be the child; the story speaks for it.
         let launch = move |stdin: OwnedFd| {
-            let null = || OwnedFd::from(File::options().write(true).open("/dev/null").unwrap());
             drop(spawned.send(stdin));
-            let sleep = Launch {
-                command: vec!["/bin/sleep".into(), "600".into()],
-                cwd: "/".into(),
-                env: Vec::new(),
-                identity: None,
-                called: None,
-                stdin: None,
-                stdout: null(),
-                stderr: null(),
-                cgroup: None,
-                nofile: None,
-            };
-            launch(sleep, |_| {}).map_err(|error| error.to_string())
+            Ok(process())
         };
         let world = World {
             runtime_dir: dir.path().to_owned(),
@@ -66,8 +56,14 @@ impl Stage {
             reaped: Box::new(|_| {}),
             notify: Box::new(move |told| drop(notice.send(told))),
             announce: Box::new(move |told| drop(say.send(told))),
+            look_every: Duration::from_secs(600),
         };
         Stage { dir, notices, said, workers, world: Some(world) }
+    }
+
+    fn looks_every(mut self, span: Duration) -> Stage {
+        self.world.as_mut().unwrap().look_every = span;
+        self
     }
 
     async fn front(&mut self) -> (Front, Met) {
@@ -122,6 +118,24 @@ impl Worker {
     }
 }
 
+/// Stands for a worker's process that an earlier supervisor started.
+fn process() -> Launched {
+    let null = || OwnedFd::from(File::options().write(true).open("/dev/null").unwrap());
+    let sleep = Launch {
+        command: vec!["/bin/sleep".into(), "600".into()],
+        cwd: "/".into(),
+        env: Vec::new(),
+        identity: None,
+        called: None,
+        stdin: None,
+        stdout: null(),
+        stderr: null(),
+        cgroup: None,
+        nofile: None,
+    };
+    launch(sleep, |_| {}).unwrap()
+}
+
 fn told(notice: Notice) -> String {
     match notice {
         Notice::PortHeld { app, holder } => format!("{app}: {holder}"),
@@ -167,7 +181,7 @@ async fn no_worker_is_started_before_an_app_is_open_and_then_it_gets_routes_and_
     let mut stage = Stage::new();
     let (front, met) = stage.front().await;
     assert_eq!(met, Met::Nobody);
-    assert!(front.is_obeyed().await, "nobody has to be there");
+    assert!(front.is_obeyed(PATIENCE).await, "nobody has to be there");
     let address = free_address();
     front.publish(Publication { open: false, listen: vec![address], route: route("web", &[]) });
     front.drain(RunId(1));
@@ -238,140 +252,26 @@ async fn a_drained_run_is_told_of_as_the_worker_tells() {
 }
 
 #[tokio::test]
-async fn a_held_address_is_told_and_taken_when_it_is_free() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = holder.local_addr().unwrap();
-    // Whoever is being forked in another test has it too, for a moment.
-    let sentence = format!("web: port {} is held by ", address.port());
-    front.publish(open("web", &[address], &[]));
-    let told = stage.notice().await;
-    assert!(told.starts_with(&sentence), "{told}");
-    front.publish(open("web", &[address], &[2]));
-    let mut worker = stage.worker().await;
-    while !matches!(worker.order().await.0, Order::Route(route) if !route.active.is_empty()) {}
-    drop(holder);
-    let mut told = stage.notice().await;
-    while told.starts_with(&sentence) {
-        told = stage.notice().await;
-    }
-    assert_eq!(told, "web is open");
-    assert!(matches!(worker.order().await.0, Order::Listen { .. }));
-}
-
-#[tokio::test]
-async fn another_address_is_open_before_the_old_one_is_closed() {
-    let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
-    let (old, new) = (free_address(), free_address());
-    front.publish(open("web", &[old], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "web is open");
-    front.publish(open("web", &[new], &[2]));
-    let (Order::Listen { listener, .. }, along) = worker.order().await else { panic!("not opened first") };
-    assert_eq!((listener, along.len()), (2, 1));
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
-    front.publish(Publication { open: false, listen: vec![new], route: route("web", &[2]) });
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 2 });
-    drop(along);
-    TcpListener::bind(new).unwrap();
-}
-
-#[tokio::test]
-async fn an_app_that_is_gone_is_removed_with_its_addresses() {
-    let mut stage = Stage::new();
+async fn a_worker_that_obeys_no_more_is_killed_and_replaced_and_no_drain_waits_for_it() {
+    let mut stage = Stage::new().looks_every(Duration::from_millis(100));
     let (front, _) = stage.front().await;
     let address = free_address();
     front.publish(open("web", &[address], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    front.remove("web".to_owned());
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
-    assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
-}
-
-/// Begins where an earlier supervisor left a worker with one listener, of an app `web`.
-async fn meet(stage: &mut Stage, protocol: u32) -> (Front, Worker, SocketAddr) {
-    let attaching = UnixListener::bind(socket(stage.dir.path())).unwrap();
-    let listener = listener::open("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = listener.local_addr().unwrap();
-    let listeners = vec![Listener { listener: 5, app: "web".to_owned(), address }];
-    let hello = Report::Hello { protocol, version: "0.9".to_owned(), pid: 4711, listeners };
-    let meeting = tokio::spawn(async move {
-        let mut worker = Worker::at(attaching.accept().await.unwrap().0);
-        assert_eq!(worker.order().await.0, Order::Attach { protocol: PROTOCOL });
-        worker.outgoing.send(&hello, &[listener.as_fd()]).await.unwrap();
-        worker
-    });
-    let (front, met) = stage.front().await;
-    assert_eq!(met, Met::AWorker);
-    (front, meeting.await.unwrap(), address)
-}
-
-#[tokio::test]
-async fn a_worker_that_outlived_its_supervisor_is_met_and_its_listeners_taken_over() {
-    let mut stage = Stage::new();
-    let (front, mut worker, address) = meet(&mut stage, PROTOCOL).await;
-    assert_eq!(front.figures().serving().unwrap().pid, 4711);
-    front.publish(open("web", &[address], &[9]));
+    let mut first = stage.worker().await;
+    first.is_put_to_work().await;
     assert_eq!(stage.notice().await, "web is open");
-    assert_eq!(worker.order().await.0, Order::Route(route("web", &[9])), "nothing is opened anew");
-    let obeying = async {
-        let (Order::Retire { target }, _) = worker.order().await else { panic!("not asked") };
-        worker.say(Report::InFlight { target, requests: 0, streams: 0 }).await;
-    };
-    assert!(tokio::join!(front.is_obeyed(), obeying).0);
-    front.publish(Publication { open: false, listen: vec![address], route: route("web", &[9]) });
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
-}
-
-#[tokio::test]
-async fn what_nobody_claims_of_an_earlier_supervisors_addresses_is_closed() {
-    let mut stage = Stage::new();
-    let (front, mut worker, address) = meet(&mut stage, PROTOCOL).await;
-    front.publish(open("site", &[address], &[]));
-    assert_eq!(worker.order().await.0, Order::Route(route("site", &[])));
-    let (Order::Listen { listener: 6, app }, along) = worker.order().await else { panic!("not taken over") };
-    assert_eq!((app.as_str(), along.len()), ("site", 1), "the address goes to an app of another name without a gap");
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
-    assert_eq!(stage.notice().await, "site is open");
-    front.remove("site".to_owned());
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 6 });
-    assert_eq!(worker.order().await.0, Order::Remove { app: "site".to_owned() });
-
-    let mut stage = Stage::new();
-    let (front, mut worker, _) = meet(&mut stage, PROTOCOL).await;
-    front.close_unclaimed();
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 5 });
-    assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
-}
-
-#[tokio::test]
-async fn a_worker_of_another_language_leaves_and_another_one_gets_its_listeners() {
-    let mut stage = Stage::new();
-    let (front, mut old, address) = meet(&mut stage, PROTOCOL + 1).await;
-    assert_eq!(old.order().await.0, Order::Leave);
-    let mut new = stage.worker().await;
-    assert!(matches!(new.order().await.0, Order::Attach { .. }));
-    let (Order::Listen { listener: 5, .. }, mut along) = new.order().await else { panic!("no listener") };
-    assert_eq!(TcpListener::from(along.pop().unwrap()).local_addr().unwrap(), address);
-    front.publish(open("web", &[address], &[9]));
-    for worker in [&mut old, &mut new] {
-        assert_eq!(worker.order().await.0, Order::Route(route("web", &[9])));
+    for _ in 0..5 {
+        let (Order::Retire { target }, _) = first.order().await else { panic!("not asked") };
+        first.say(Report::InFlight { target, requests: 0, streams: 0 }).await;
     }
-    front.publish(open("web", &[address], &[]));
-    front.drain(RunId(9));
-    for (worker, requests) in [(&mut old, 2), (&mut new, 1)] {
-        assert!(matches!(worker.order().await.0, Order::Route(_)));
-        assert_eq!(worker.order().await.0, Order::Retire { target: 9 });
-        worker.say(Report::InFlight { target: 9, requests, streams: 0 }).await;
-    }
-    assert_eq!(stage.notice().await, "web is open");
-    assert_eq!(stage.notice().await, "9 has 3 and 0");
-    drop(old);
-    assert_eq!(stage.notice().await, "9 has 1 and 0");
+    front.publish(open("web", &[address], &[3]));
+    front.drain(RunId(2));
+    assert_eq!(stage.happening().await, "the proxy worker obeys no order any more: it is killed");
+    // The kernel closes what a killed one has.
+    drop(first);
+    assert!(stage.happening().await.contains("ended (SIGKILL); another one takes over"));
+    assert_eq!(stage.notice().await, "2 has 0 and 0");
+    assert_eq!(stage.worker().await.is_put_to_work().await.0, route("web", &[3]));
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub(super) struct WorkerId(pub(super) u64);
 /// What comes from a worker.
 pub(super) enum News {
     Said(Report, Vec<OwnedFd>),
-    /// The channel is closed, and its process ended where it was our child: how, `exit code 1`.
+    /// The channel is closed and its process has ended. How, where it was our child: `exit code 1`.
     Gone(Option<String>),
 }
 
@@ -33,9 +33,19 @@ pub(super) enum News {
 pub(super) struct Worker {
     pub(super) id: WorkerId,
     pub(super) born: Duration,
+    /// How often it was asked in a row without an answer.
+    pub(super) unanswered: u32,
     orders: mpsc::Sender<(Order, Vec<Arc<OwnedFd>>)>,
-    /// Our child; none where an earlier supervisor started it.
     pidfd: Option<Arc<OwnedFd>>,
+}
+
+/// The process at the other end.
+pub(super) enum Process {
+    Child(Launched),
+    /// An earlier supervisor started it, and noted which one it is.
+    Met(OwnedFd),
+    /// The same, without a note.
+    Unknown,
 }
 
 impl Worker {
@@ -43,28 +53,32 @@ impl Worker {
     pub(super) fn over(
         id: WorkerId,
         stream: UnixStream,
-        child: Option<Launched>,
+        process: Process,
         news: mpsc::Sender<(WorkerId, News)>,
         reaped: impl FnOnce(i32) + Send + 'static,
     ) -> Worker {
         let (incoming, outgoing) = both_ways(stream);
         let (orders, queue) = mpsc::channel(ORDERS);
-        let child = child.map(|child| (child.pid, Arc::new(child.pidfd)));
-        let pidfd = child.as_ref().map(|(_, pidfd)| pidfd.clone());
+        let (child, pidfd) = match process {
+            Process::Child(child) => (Some(child.pid), Some(child.pidfd)),
+            Process::Met(pidfd) => (None, Some(pidfd)),
+            Process::Unknown => (None, None),
+        };
+        let pidfd = pidfd.map(Arc::new);
+        let held = pidfd.clone();
         tokio::spawn(tell(outgoing, queue));
         tokio::spawn(async move {
             listen(incoming, id, &news).await;
-            let how = match child {
-                Some((pid, pidfd)) => {
-                    let how = end(&pidfd).await;
-                    reaped(pid);
-                    how
-                }
+            let how = match held {
+                Some(pidfd) => end(&pidfd).await,
                 None => None,
             };
+            if let Some(pid) = child {
+                reaped(pid);
+            }
             let _nobody_listens = news.send((id, News::Gone(how))).await;
         });
-        Worker { id, born: clock::now().mono, orders, pidfd }
+        Worker { id, born: clock::now().mono, unanswered: 0, orders, pidfd }
     }
 
     pub(super) fn order(&self, order: Order) {
@@ -95,7 +109,7 @@ fn kill(pidfd: &OwnedFd) {
     let _gone = signal_number("KILL").map(|signal| pidfd_send_signal(pidfd.as_fd(), signal));
 }
 
-/// The channel is closed: a worker without one serves nobody who could tell it anything.
+/// The channel is closed: a worker that nobody can tell anything would serve its last routes for ever.
 async fn end(pidfd: &OwnedFd) -> Option<String> {
     kill(pidfd);
     ended(pidfd).await.ok().map(|exit| exit.to_string())

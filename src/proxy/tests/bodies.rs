@@ -404,3 +404,23 @@ fn an_answer_from_before_the_end_of_the_request_is_told_though_the_instance_rese
     }
     assert_eq!(proxy.figures().upstream_errors, 0);
 }
+
+#[test]
+fn a_request_goes_on_while_its_client_takes_nothing_of_the_answer() {
+    const SIZE: usize = 24 << 20;
+    let origin = Origin::new(|mut connection, _| {
+        connection.head();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"));
+        let mut writer = connection.stream.try_clone().unwrap();
+        let answers = thread::spawn(move || writer.write_all(&vec![b'a'; SIZE]).unwrap());
+        connection.exactly(SIZE);
+        answers.join().unwrap();
+    });
+    let proxy = Proxy::before(&[&origin]);
+    let mut client = proxy.client();
+    client.stream.set_write_timeout(Some(LONG)).unwrap();
+    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n"));
+    client.stream.write_all(&vec![b'q'; SIZE]).unwrap();
+    let (head, body) = client.answer();
+    assert_eq!((status(&head), body.len()), (200, SIZE));
+}

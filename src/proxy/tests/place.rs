@@ -269,7 +269,9 @@ impl Client {
                 true
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("after {:?}: {error}", String::from_utf8_lossy(&self.read)),
+            Err(error) => {
+                panic!("after {:?}: {error}", self.read[..self.read.len().min(500)].escape_ascii().to_string())
+            }
         }
     }
 }

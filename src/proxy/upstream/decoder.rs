@@ -145,8 +145,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The data, the trailers, and what is left when it is over; pieces arrive as they are cut.
-    fn decode(mut decoder: Decoder, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<String>, Vec<u8>), Malformed> {
+    /// The data, the trailers, and what is left when it is over.
+    type Decoded = (Vec<u8>, Vec<String>, Vec<u8>);
+
+    /// Pieces arrive as they are cut.
+    fn decode(mut decoder: Decoder, pieces: &[&[u8]]) -> Result<Decoded, Malformed> {
         let (mut data, mut trailers, mut came) = (Vec::new(), Vec::new(), BytesMut::new());
         for piece in pieces {
             came.extend_from_slice(piece);

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 /// A longer buffer is not kept for the next request, bytes.
 const KEPT: usize = 4096;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Sending {
     /// What is to be written, in this order: the head, or the size of a chunk; so much of it is written.
     words: Vec<u8>,
@@ -30,6 +30,7 @@ pub(super) struct Sending {
 }
 
 /// What is still to come of a body.
+#[derive(Debug)]
 struct Outgoing {
     body: RequestBody,
     is_chunked: bool,
@@ -69,6 +70,10 @@ impl Sending {
     /// All of it is written.
     pub(super) fn is_over(&self) -> bool {
         !self.has_stopped && self.body.is_none() && !self.has_more()
+    }
+
+    pub(super) fn has_stopped(&self) -> bool {
+        self.has_stopped
     }
 
     /// Nothing more of it is sent.

@@ -5,7 +5,7 @@ use crate::configs::{MIB, ms, secs};
 use crate::script::{Script, Tree, killed_by};
 use infissi::api::Slot;
 use infissi::config::AppConfig;
-use infissi::supervisor::{Event, LeaderExit, Release, RunId, SpawnRefusal};
+use infissi::supervisor::{Check, Event, LeaderExit, Release, RunId, SpawnRefusal};
 use std::time::Duration;
 
 impl World {
@@ -154,12 +154,12 @@ impl World {
                     self.tell(Event::TreeEmpty { run });
                 }
             }
-            Happening::Answers(run) => {
+            Happening::Answers(run, check) => {
                 let tree = &self.trees[&run];
                 let age = tree.since.map(|since| self.mono - since).unwrap_or_default();
-                let good = tree.leader
-                    && tree.script.ready.is_some_and(|ready| ready <= age)
-                    && tree.script.sick.is_none_or(|sick| age < sick);
+                let listens = tree.leader && tree.script.ready.is_some_and(|ready| ready <= age);
+                let well = matches!(check, Check::Port(_)) || tree.script.sick.is_none_or(|sick| age < sick);
+                let good = listens && well;
                 let outcome = if good { Ok(()) } else { Err("connection refused".to_owned()) };
                 self.tell(Event::Probed { run, outcome });
             }

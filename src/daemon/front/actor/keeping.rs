@@ -1,12 +1,14 @@
-//! There is a worker as long as somebody has to be at the doors: met, started, replaced when it dies.
+//! There is a worker as long as somebody has to be at the doors: started, replaced when it dies.
 
-use super::{Actor, Found, Met, Serves};
+use super::{Actor, Found, Serves};
 use crate::daemon::clock;
 use crate::daemon::front::figures::Serving;
-use crate::daemon::front::worker::{News, Worker, WorkerId};
+use crate::daemon::front::record::Record;
+use crate::daemon::front::worker::{Process, Worker, WorkerId};
 use crate::daemon::notice::Notice;
+use crate::linux::proc::ProcessId;
 use crate::linux::spawn::Launched;
-use crate::proxy::channel::{Listener, Order, PROTOCOL, Report};
+use crate::proxy::channel::{Order, PROTOCOL};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
@@ -14,13 +16,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// Where the next supervisor finds the worker, in the runtime directory.
 const SOCKET: &str = "worker.sock";
-/// A worker of an earlier supervisor answers within this time, or is taken for dead.
-const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 /// A worker that lived less dies in a row.
 const STEADY: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -73,8 +72,9 @@ impl Actor {
     }
 
     pub(super) fn started(&mut self, child: Launched, channel: UnixStream, attaching: Option<UnixListener>) {
+        let process = ProcessId { pid: child.pid, start_time: child.start_time };
         let pid = child.pid;
-        let Some(worker) = self.speak_to(channel, Some(child)) else { return self.later() };
+        let Some(worker) = self.speak_to(channel, Process::Child(child)) else { return self.later() };
         let along = attaching.map(|listener| Arc::new(OwnedFd::from(listener)));
         worker.order_with(Order::Attach { protocol: PROTOCOL }, along.into_iter().collect());
         if self.ending.is_some() {
@@ -93,15 +93,16 @@ impl Actor {
         info!("the proxy worker runs as pid {pid}");
         self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
         self.serves = Serves::Current(worker);
+        self.record = Some(Record::new(process));
     }
 
     /// None where the channel cannot be used; the worker at its other end ends by itself then.
-    pub(super) fn speak_to(&mut self, channel: UnixStream, child: Option<Launched>) -> Option<Worker> {
+    pub(super) fn speak_to(&mut self, channel: UnixStream, process: Process) -> Option<Worker> {
         let stream = channel.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(channel));
         let stream = stream.inspect_err(|error| warn!("no channel to the proxy worker: {error}")).ok()?;
         self.next_worker += 1;
         let world = self.world.clone();
-        Some(Worker::over(WorkerId(self.next_worker), stream, child, self.news_to.clone(), move |pid| {
+        Some(Worker::over(WorkerId(self.next_worker), stream, process, self.news_to.clone(), move |pid| {
             (world.reaped)(pid);
         }))
     }
@@ -110,16 +111,22 @@ impl Actor {
     pub(super) fn later(&mut self) {
         self.delay = (self.delay * 2).clamp(FIRST_DELAY, LONGEST_DELAY);
         self.serves = Serves::Nobody { from: clock::now().mono + self.delay };
+        // Who waits for it would wait too long.
+        self.obeyed.clear();
     }
 
     pub(super) fn is_current(&self, id: WorkerId) -> bool {
         matches!(&self.serves, Serves::Current(worker) if worker.id == id)
     }
 
-    /// It can be attached to from now on.
+    /// It can be attached to from now on, and found where it does not answer.
     pub(super) fn show_socket(&mut self, id: WorkerId) {
         let is_current = self.is_current(id);
         let Some(hidden) = self.attaching_at.take_if(|_| is_current) else { return };
+        let noted = self.record.take().map_or(Ok(()), |record| record.write(&self.world.runtime_dir));
+        if let Err(error) = noted {
+            warn!("the next supervisor will not know which process the proxy worker is: {error}");
+        }
         if let Err(error) = std::fs::rename(&hidden, self.socket()) {
             warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
         }
@@ -131,6 +138,10 @@ impl Actor {
             (self.world.notify)(Notice::InFlight { run, requests, streams });
         }
         self.leaving.retain(|worker| worker.id != id);
+        if self.unheard.take_if(|worker| worker.id == id).is_some() {
+            // Nobody has its ports any more.
+            self.retry_all();
+        }
         let born = match &self.serves {
             Serves::Current(worker) if worker.id == id => worker.born,
             Serves::Current(_) | Serves::Starting | Serves::Nobody { .. } => return,
@@ -155,44 +166,6 @@ impl Actor {
             delay => format!("another one takes over in {} ms", delay.as_millis()),
         };
         (self.world.announce)(format!("the proxy worker, pid {pid}, ended{how}; {next}"));
-    }
-
-    /// A worker that outlived its supervisor still serves: it is given orders again, or another one is given its place.
-    pub(super) async fn meet(&mut self) -> Met {
-        let Ok(Ok(stream)) = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(self.socket())).await else {
-            return Met::Nobody;
-        };
-        let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, None)) else {
-            return Met::Nobody;
-        };
-        worker.order(Order::Attach { protocol: PROTOCOL });
-        let hello = timeout(HELLO_PATIENCE, self.news.recv()).await;
-        let Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) = hello else {
-            warn!("a proxy worker of an earlier supervisor is there and says nothing: it is told to leave");
-            // When it comes to itself, it must not go on at ports that it no longer has routes for.
-            worker.order(Order::Leave);
-            self.leaving.push(worker);
-            return Met::Nobody;
-        };
-        self.adopt(listeners, sockets);
-        if protocol == PROTOCOL {
-            info!("the proxy worker of an earlier supervisor, pid {pid}, goes on");
-            self.figures.serves(Some(Serving { pid, version }));
-            self.serves = Serves::Current(worker);
-        } else {
-            info!("the proxy worker of an earlier supervisor, pid {pid}, speaks another language: it leaves");
-            worker.order(Order::Leave);
-            self.leaving.push(worker);
-        }
-        Met::AWorker
-    }
-
-    pub(super) fn adopt(&mut self, listeners: Vec<Listener>, sockets: Vec<OwnedFd>) {
-        for (Listener { listener, app, address }, socket) in listeners.into_iter().zip(sockets) {
-            if self.doors.adopt(listener, app, address, socket).is_none() {
-                debug!("listener {listener} of the proxy worker is not what it says");
-            }
-        }
     }
 
     pub(super) fn socket(&self) -> PathBuf {

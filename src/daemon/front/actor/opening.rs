@@ -1,9 +1,10 @@
 //! An app's public addresses as they were published: opened, retried while somebody else has one, closed.
 
-use super::{Actor, Found, Serves, Told};
+use super::{Actor, Found, FrontApp, Serves, Told};
 use crate::daemon::clock;
 use crate::daemon::front::doors::{Door, Trouble, collide, held};
 use crate::daemon::notice::Notice;
+use crate::linux::listener::is_without_ipv6;
 use crate::proxy::channel::Order;
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -16,6 +17,14 @@ const SOON: Duration = Duration::from_millis(20);
 const MOST_UNSEEN: u32 = 10;
 
 impl Actor {
+    pub(super) fn open_what_is_due(&mut self, now: Duration) {
+        let due = |app: &FrontApp| app.retry_at.is_some_and(|at| at <= now);
+        let due: Vec<String> = self.apps.iter().filter(|(_, app)| due(app)).map(|(name, _)| name.clone()).collect();
+        for app in due {
+            self.open_doors(&app, now);
+        }
+    }
+
     /// Brings an app's public addresses to what was published: new ones are open before old ones are closed.
     pub(super) fn open_doors(&mut self, name: &str, now: Duration) {
         let Some(app) = self.apps.get_mut(name) else { return };
@@ -23,8 +32,8 @@ impl Actor {
         let wanted = if app.publication.open { app.publication.listen.clone() } else { Vec::new() };
         let mut trouble = None;
         for address in &wanted {
-            if !self.doors.is_open(name, *address)
-                && let Err(found) = self.open_door(name, *address, &wanted, now)
+            if !self.is_open(name, *address)
+                && let Err(found) = self.open_door(name, *address, now)
             {
                 trouble.get_or_insert((*address, found));
             }
@@ -41,45 +50,77 @@ impl Actor {
                 self.tell(name, Told::Held(why));
                 self.retry(name, now + RETRY);
             }
-            Some((address, Trouble::Held)) => self.ask_who_holds(name, address),
+            Some((address, Trouble::Held)) => match self.app_at(address) {
+                Some(other) => {
+                    self.tell(name, Told::Held(format!("port {} is still that of {other}", address.port())));
+                    self.retry(name, now + RETRY);
+                }
+                None => self.ask_who_holds(name, address),
+            },
         }
     }
 
-    pub(super) fn open_door(
-        &mut self,
-        app: &str,
-        address: SocketAddr,
-        wanted: &[SocketAddr],
-        now: Duration,
-    ) -> Result<(), Trouble> {
-        let elsewhere =
-            self.doors.all().iter().find(|door| door.address == address && !self.apps.contains_key(&door.app));
-        let elsewhere = elsewhere.cloned();
-        let door = match &elsewhere {
-            // An earlier supervisor had it open for an app of another name.
-            Some(unclaimed) => self.doors.add(app, address, unclaimed.socket.clone()),
-            None => {
-                // An address of its own that it has no more use for can be in the way.
-                self.close(now, |door| {
-                    door.app != app || wanted.contains(&door.address) || !collide(door.address, address)
-                });
-                self.doors.open(app, address, now)?
-            }
+    fn open_door(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<(), Trouble> {
+        let no_more: Vec<Door> = self.doors.all().iter().filter(|door| !self.is_wanted(door)).cloned().collect();
+        let in_the_way = |door: &&Door| collide(door.address, address);
+        let in_the_way: Vec<u64> = no_more.iter().filter(in_the_way).map(|door| door.listener).collect();
+        let door = match no_more.iter().find(|door| door.address == address) {
+            Some(given_up) => self.doors.add(app, address, given_up.socket.clone()),
+            None => self.doors.open(app, address, &in_the_way, now)?,
         };
+        self.tell_to_listen(door);
+        self.close(now, |door| !in_the_way.contains(&door.listener));
+        Ok(())
+    }
+
+    fn is_open(&mut self, app: &str, address: SocketAddr) -> bool {
+        self.doors.is_open(app, address) || is_without_ipv6() && self.doors.is_open_as_ipv4(app, address)
+    }
+
+    /// By the app that has it. One of an app that was not published is an earlier supervisor's.
+    fn is_wanted(&self, door: &Door) -> bool {
+        self.apps.get(&door.app).is_some_and(|app| app.wants(door.address))
+    }
+
+    /// Who of ours is in the way of this address.
+    fn app_at(&self, address: SocketAddr) -> Option<String> {
+        let in_the_way = |door: &&Door| self.is_wanted(door) && collide(door.address, address);
+        let door = self.doors.all().iter().find(in_the_way);
+        door.map(|door| door.app.clone())
+    }
+
+    pub(super) fn tell_to_listen(&self, door: Door) {
         if let Serves::Current(worker) = &self.serves {
             let order = Order::Listen { listener: door.listener, app: door.app };
             worker.order_with(order, vec![door.socket]);
         }
-        if let Some(unclaimed) = elsewhere {
-            self.close(now, |door| door.listener != unclaimed.listener);
-        }
-        Ok(())
     }
 
+    /// What another app wants is handed over first.
     pub(super) fn close(&mut self, now: Duration, wanted: impl Fn(&Door) -> bool) {
         for door in self.doors.close(now, wanted) {
+            let lacks = |name: &str, app: &FrontApp, address: SocketAddr| {
+                app.wants(address) && !self.doors.is_open(name, address)
+            };
+            let heir = self.apps.iter().find(|(name, app)| lacks(name, app, door.address));
+            if let Some(heir) = heir.map(|(name, _)| name.clone()) {
+                let handed = self.doors.add(&heir, door.address, door.socket.clone());
+                self.tell_to_listen(handed);
+                self.retry(&heir, now);
+            }
             if let Serves::Current(worker) = &self.serves {
                 worker.order(Order::Unlisten { listener: door.listener });
+            }
+            self.retry_who_waits_for(door.address, now);
+        }
+    }
+
+    fn retry_who_waits_for(&mut self, freed: SocketAddr, now: Duration) {
+        let doors = &self.doors;
+        for (name, app) in &mut self.apps {
+            let waits = |at: &SocketAddr| collide(*at, freed) && !doors.is_open(name, *at);
+            if app.publication.open && app.publication.listen.iter().any(waits) {
+                app.retry_at = Some(now);
             }
         }
     }
@@ -96,8 +137,9 @@ impl Actor {
     /// Every process is looked at for that: on another thread.
     pub(super) fn ask_who_holds(&self, app: &str, address: SocketAddr) {
         let (found, app) = (self.finds_to.clone(), app.to_owned());
+        let ours: Vec<SocketAddr> = self.doors.all().iter().map(|door| door.address).collect();
         tokio::task::spawn_blocking(move || {
-            let _task_is_gone = found.send(Found::Holder { app, address, holder: held(address) });
+            let _task_is_gone = found.send(Found::Holder { app, address, holder: held(address, &ours) });
         });
     }
 
@@ -124,8 +166,7 @@ impl Actor {
     /// Unless something else was published meanwhile.
     pub(super) fn holder_is(&mut self, name: &str, address: SocketAddr, holder: Option<String>) {
         let Some(app) = self.apps.get_mut(name) else { return };
-        let wanted = app.publication.open && app.publication.listen.contains(&address);
-        if !wanted || app.retry_at.is_some() || self.doors.is_open(name, address) {
+        if !app.wants(address) || app.retry_at.is_some() || self.doors.is_open(name, address) {
             return;
         }
         let now = clock::now().mono;

@@ -1,0 +1,144 @@
+//! An app's public addresses: opened, moved, handed over, held by a stranger, closed.
+
+use super::{Stage, free_address, open, route};
+use crate::daemon::front::Publication;
+use crate::linux::listener;
+use crate::proxy::channel::Order;
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+
+#[tokio::test]
+async fn a_held_address_is_told_and_taken_when_it_is_free() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap();
+    // Whoever is being forked in another test has it too, for a moment.
+    let sentence = format!("web: port {} is held by ", address.port());
+    front.publish(open("web", &[address], &[]));
+    let told = stage.notice().await;
+    assert!(told.starts_with(&sentence), "{told}");
+    front.publish(open("web", &[address], &[2]));
+    let mut worker = stage.worker().await;
+    while !matches!(worker.order().await.0, Order::Route(route) if !route.active.is_empty()) {}
+    drop(holder);
+    let mut told = stage.notice().await;
+    while told.starts_with(&sentence) {
+        told = stage.notice().await;
+    }
+    assert_eq!(told, "web is open");
+    assert!(matches!(worker.order().await.0, Order::Listen { .. }));
+}
+
+#[tokio::test]
+async fn another_address_is_open_before_the_old_one_is_closed() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let (old, new) = (free_address(), free_address());
+    front.publish(open("web", &[old], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "web is open");
+    front.publish(open("web", &[new], &[2]));
+    let (Order::Listen { listener, .. }, along) = worker.order().await else { panic!("not opened first") };
+    assert_eq!((listener, along.len()), (2, 1));
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
+    front.publish(Publication { open: false, listen: vec![new], route: route("web", &[2]) });
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 2 });
+    drop(along);
+    TcpListener::bind(new).unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_takes_in_the_old_one_is_open_before_that_is_closed() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let old = free_address();
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, old.port()));
+    front.publish(open("web", &[old], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "web is open");
+    // A stranger at a part of it: the old one stays.
+    let stranger = listener::open((Ipv4Addr::new(127, 0, 0, 2), old.port()).into()).unwrap();
+    front.publish(open("web", &[everywhere], &[2]));
+    let held = format!("web: port {} is held by pid {} ", old.port(), std::process::id());
+    assert!(stage.notice().await.starts_with(&held));
+    TcpStream::connect(old).unwrap();
+    drop(stranger);
+    let (Order::Listen { listener: 2, .. }, along) = worker.order().await else { panic!("not opened first") };
+    assert_eq!(along.len(), 1);
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
+    let mut told = stage.notice().await;
+    while told.starts_with(&held) {
+        told = stage.notice().await;
+    }
+    assert_eq!(told, "web is open");
+    TcpStream::connect(old).unwrap();
+}
+
+#[tokio::test]
+async fn two_apps_that_exchange_their_ports_are_found_at_one_or_the_other_throughout() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let (one, other) = (free_address(), free_address());
+    front.publish(open("api", &[one], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    front.publish(open("web", &[other], &[3]));
+    assert!(matches!(worker.order().await.0, Order::Route(_)));
+    let (Order::Listen { listener: 2, .. }, _) = worker.order().await else { panic!("not opened") };
+    for open in ["api is open", "web is open"] {
+        assert_eq!(stage.notice().await, open);
+    }
+    front.publish(open("api", &[other], &[2]));
+    front.publish(open("web", &[one], &[3]));
+    let mut at = HashMap::from([(1, ("api".to_owned(), one)), (2, ("web".to_owned(), other))]);
+    let exchanged = [("api".to_owned(), other), ("web".to_owned(), one)];
+    while at.len() > 2 || !exchanged.iter().all(|place| at.values().any(|have| have == place)) {
+        match worker.order().await {
+            (Order::Listen { listener, app }, mut along) => {
+                let address = TcpListener::from(along.pop().unwrap()).local_addr().unwrap();
+                at.insert(listener, (app, address));
+            }
+            (Order::Unlisten { listener }, _) => drop(at.remove(&listener)),
+            (order, _) => panic!("{order:?}"),
+        }
+        assert!([one, other].iter().all(|address| at.values().any(|(_, open)| open == address)), "{at:?}");
+    }
+    for _ in 0..2 {
+        assert!(stage.notice().await.ends_with(" is open"), "neither is held by a stranger");
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_another_app_has_until_it_is_gone_is_handed_over_then() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let address = free_address();
+    front.publish(open("old", &[address], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "old is open");
+    front.publish(open("new", &[address], &[3]));
+    assert!(matches!(worker.order().await.0, Order::Route(_)));
+    assert_eq!(stage.notice().await, format!("new: port {} is still that of old", address.port()));
+    front.remove("old".to_owned());
+    let (Order::Listen { app, .. }, _) = worker.order().await else { panic!("closed first") };
+    assert_eq!(app, "new");
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
+    assert_eq!(stage.notice().await, "new is open");
+}
+
+#[tokio::test]
+async fn an_app_that_is_gone_is_removed_with_its_addresses() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let address = free_address();
+    front.publish(open("web", &[address], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    front.remove("web".to_owned());
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
+    assert_eq!(worker.order().await.0, Order::Remove { app: "web".to_owned() });
+}
