@@ -93,11 +93,10 @@ impl Supervisor {
     /// What the proxy still has with it is closed, and told where it is known, then it is asked to end.
     pub(super) fn cut_and_end(&mut self, place: Place, cause: Cause, now: Now) {
         if let State::Draining { drain, .. } = &self.instance_mut(place).state
-            && let Some((requests, streams)) = drain.left.filter(|left| *left != (0, 0))
+            && let Some(left) = drain.left.and_then(counted)
         {
             let after = seconds(now.mono.saturating_sub(drain.since));
-            let message = format!("{requests} requests and {streams} streams are cut off after {after}");
-            self.announce(Some(place), EventKind::Killed, None, message);
+            self.announce(Some(place), EventKind::Killed, None, format!("{left} cut off after {after}"));
         }
         if let Some(live) = self.instance_mut(place).live().filter(|live| live.proxied) {
             let run = live.run;
@@ -122,9 +121,8 @@ impl App {
             | State::Backoff { .. }
             | State::Errored { .. } => None,
         });
-        let (requests, streams) = left.fold((0, 0), |sum, left| (sum.0 + left.0, sum.1 + left.1));
-        let some = (requests, streams) != (0, 0);
-        some.then(|| format!("{requests} requests and {streams} streams of the slot before were cut off"))
+        let left = counted(left.fold((0, 0), |sum, left| (sum.0 + left.0, sum.1 + left.1)))?;
+        Some(format!("{left} of the slot before cut off"))
     }
 }
 
@@ -132,7 +130,7 @@ impl Drain {
     /// Why it is not gone yet.
     pub(super) fn said(&self) -> String {
         match self.left {
-            Some((requests, streams)) => format!("drains: {requests} requests and {streams} streams are in flight"),
+            Some(left) => format!("drains: {} in flight", counted(left).unwrap_or_else(|| "nothing".to_owned())),
             None => "drains".to_owned(),
         }
     }
@@ -148,5 +146,18 @@ impl Drain {
         let requests = if requests { self.requests_by } else { Duration::ZERO };
         let streams = if streams { self.streams_by } else { Duration::ZERO };
         requests.max(streams)
+    }
+}
+
+/// `3 requests`, `1 request and 2 streams`; none where nothing is in flight.
+fn counted((requests, streams): (u64, u64)) -> Option<String> {
+    let some = |count: u64, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{count} {what}s")),
+    };
+    match (some(requests, "request"), some(streams, "stream")) {
+        (Some(requests), Some(streams)) => Some(format!("{requests} and {streams}")),
+        (requests, streams) => requests.or(streams),
     }
 }
