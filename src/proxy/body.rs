@@ -35,7 +35,7 @@ impl Body for RequestBody {
             Poll::Pending => wire.waits_for_body(),
             Poll::Ready(None) => wire.request_is_whole(),
             Poll::Ready(Some(Err(_))) => wire.request_breaks(),
-            Poll::Ready(Some(Ok(_))) if body.is_end_stream() => wire.request_is_whole(),
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() || body.is_end_stream() => wire.request_is_whole(),
             Poll::Ready(Some(Ok(_))) => {}
         }
         next
@@ -140,20 +140,23 @@ struct Stream {
 
 impl Stream {
     fn poll_frame(&mut self, answering: &mut Answering, cx: &mut Context<'_>) -> Next<BrokeOff> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(Some(first));
-        }
         let mut coming = self.upstream.borrow_mut();
-        let Some(upstream) = &mut *coming else { return Poll::Ready(None) };
-        let next = std::task::ready!(upstream.poll_frame(cx));
-        let has_broken = matches!(next, Some(Err(Incomplete)));
-        if (has_broken || upstream.is_complete())
+        let next = match (self.first.take(), &mut *coming) {
+            (Some(first), _) => Some(first),
+            (None, None) => return Poll::Ready(None),
+            (None, Some(upstream)) => {
+                let next = std::task::ready!(upstream.poll_frame(cx));
+                next.map(|frame| frame.map_err(|Incomplete| answering.breaks_off()))
+            }
+        };
+        let has_broken = matches!(next, Some(Err(BrokeOff)));
+        if (has_broken || coming.as_ref().is_some_and(|upstream| upstream.is_complete()))
             && let Some(upstream) = coming.take()
             && !has_broken
         {
             answering.frees(upstream);
         }
-        Poll::Ready(next.map(|frame| frame.map_err(|Incomplete| answering.breaks_off())))
+        Poll::Ready(next)
     }
 
     fn is_over(&self) -> bool {
@@ -161,8 +164,12 @@ impl Stream {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let first = self.first.as_ref().and_then(|first| first.as_ref().ok()?.data_ref());
-        let first = first.map_or(0, |data| data.len() as u64);
+        let first = match &self.first {
+            None => 0,
+            Some(Ok(frame)) if frame.is_data() => frame.data_ref().map_or(0, |data| data.len() as u64),
+            // Trailers, which want chunks before them.
+            Some(Ok(_) | Err(BrokeOff)) => return SizeHint::default(),
+        };
         let rest = self.upstream.borrow().as_ref().map_or(Some(0), |upstream| upstream.left());
         rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(rest + first))
     }

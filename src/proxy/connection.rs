@@ -72,7 +72,9 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
                 settled @ (Settled::Waits | Settled::HeadBegins) => break settled,
             }
         };
-        wire.ask(cx);
+        if !wire.ask(cx) {
+            return Poll::Ready(End::BrokeOff);
+        }
         if wire.is_dismissed() {
             return Poll::Ready(End::Dismissed);
         }
@@ -95,9 +97,13 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
             match wire.due(&limits) {
                 Some((due, late)) if due <= now => return Poll::Ready(End::Late(late)),
                 Some((due, _)) => timer.as_mut().reset(due.min(now + idle)),
-                // hyper does not look while bytes of the next request lie before the end.
-                None if descriptors::has_hung_up(socket) => return Poll::Ready(End::Late(Late::Idle)),
-                None => timer.as_mut().reset(now + idle),
+                None => {
+                    // hyper does not look while bytes of the next request lie before the end.
+                    if descriptors::has_ended(socket) {
+                        wire.is_gone();
+                    }
+                    timer.as_mut().reset(now + idle);
+                }
             }
         }
         Poll::Pending
@@ -131,7 +137,9 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         End::BrokeOff => return reset(stream),
         End::Late(Late::Idle | Late::Body | Late::Reading) | End::Dismissed => return,
     }
-    if !wire.has_ended() && !wire.is_over() {
+    // It said that nothing more comes, and nothing has: then the answer cannot be lost in a reset.
+    let is_over = wire.is_over() && parts.read_buf.is_empty() && descriptors::is_quiet(socket);
+    if !wire.has_ended() && !is_over {
         Box::pin(part(stream)).await;
     }
 }

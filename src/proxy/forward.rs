@@ -174,7 +174,9 @@ impl Forward {
         if !upstream.is_complete() && head::is_event_stream(&parts.headers) {
             answering.is_stream();
         }
-        if self.is_last() {
+        // What is left of the request is of no use to anybody.
+        let is_enough = upstream.is_complete() && !upstream.is_asked();
+        if self.is_last() || is_enough {
             parts.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Response::from_parts(parts, AnswerBody::of(upstream, answering))

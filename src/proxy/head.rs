@@ -4,6 +4,7 @@ use super::answers::Own;
 use hyper::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::Scheme;
 use hyper::http::{Method, Version, request};
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
 pub(super) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -194,7 +195,7 @@ pub(super) fn is_event_stream(headers: &HeaderMap) -> bool {
 
 /// What `Connection` names (RFC 9110, 7.6.1); but nothing that says where a message ends or whom it is for, whatever a
 /// sender calls it.
-pub(super) fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+pub(super) fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
     const KEPT: [HeaderName; 4] = [header::HOST, header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
     let values = headers.get_all(header::CONNECTION).iter();
     let tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);

@@ -46,6 +46,8 @@ pub(super) struct Upstream {
     sending: Sending,
     answer: Decoder,
     is_to_head: bool,
+    /// The client's part of the request broke off.
+    is_forsaken: bool,
     /// The instance has sent something since the request began.
     has_heard: bool,
     /// It has answered before.
@@ -80,6 +82,7 @@ impl Upstream {
             sending: Sending::default(),
             answer: Decoder::none(),
             is_to_head: false,
+            is_forsaken: false,
             has_heard: false,
             is_reused: false,
             keep_alive: Duration::ZERO,
@@ -100,7 +103,7 @@ impl Upstream {
     pub(super) fn ask(&mut self, question: &Question, client: &Client, body: &mut RequestBody, now: Instant) {
         self.sending.begin(question, client, body);
         self.is_to_head = question.parts.method == Method::HEAD;
-        self.has_heard = false;
+        (self.has_heard, self.is_forsaken) = (false, false);
         self.unfinished = now;
     }
 
@@ -137,7 +140,8 @@ impl Upstream {
 
     /// The next piece of the answer's body; sends on what is left of the request's.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Incomplete>>> {
-        if let Err(Stopped::ByClient) = self.poll_send(cx) {
+        let _what_the_instance_takes_no_more_is_missed_by_nobody = self.poll_send(cx);
+        if self.is_forsaken {
             return Poll::Ready(Some(Err(Incomplete)));
         }
         loop {
@@ -160,10 +164,10 @@ impl Upstream {
         self.sending.is_over() || self.sending.has_stopped()
     }
 
-    /// Sends on while the client takes nothing of the answer: it may want to be rid of its request first. What fails is
-    /// told by the answer.
-    pub(super) fn asks_on(&mut self, cx: &mut Context<'_>) {
-        let _is_told_by_the_answer = self.poll_send(cx);
+    /// Sends on while the client takes nothing of the answer: it may want to be rid of its request first. False when the
+    /// client's part broke off.
+    pub(super) fn asks_on(&mut self, cx: &mut Context<'_>) -> bool {
+        !matches!(self.poll_send(cx), Err(Stopped::ByClient))
     }
 
     /// What has come of the answer's body already.
@@ -209,12 +213,12 @@ impl Upstream {
         matches!(self.stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// What the instance takes no more is not missed by anybody.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Stopped> {
         if self.sending.is_over() {
             return Ok(());
         }
         let Poll::Ready(Err(stopped)) = self.sending.poll(cx, &mut self.stream) else { return Ok(()) };
+        self.is_forsaken = matches!(stopped, Stopped::ByClient);
         if self.sending.has_begun() {
             self.sending.stop();
         }
@@ -226,7 +230,6 @@ impl Upstream {
         let room = self.came.capacity() - self.came.len();
         let read = pin!(self.stream.read_buf(&mut self.came)).poll(cx);
         match &read {
-            Poll::Pending if self.answer.is_over() => {}
             Poll::Pending => self.unfinished = Instant::now(),
             Poll::Ready(Ok(length)) => {
                 self.has_heard |= *length > 0;

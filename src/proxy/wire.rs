@@ -168,14 +168,16 @@ impl Wire {
         self.asking.replace(Some(coming));
     }
 
-    /// Moves the rest of the request on when nobody else does, for the client takes nothing of the answer.
-    pub(super) fn ask(&self, cx: &mut Context<'_>) {
+    /// Moves the rest of the request on when nobody else does, for the client takes nothing of the answer. False when
+    /// the request broke off.
+    pub(super) fn ask(&self, cx: &mut Context<'_>) -> bool {
         if self.is_full.get().is_some()
             && let Some(coming) = &*self.asking.borrow()
             && let Some(upstream) = &mut *coming.borrow_mut()
         {
-            upstream.asks_on(cx);
+            return upstream.asks_on(cx);
         }
+        true
     }
 
     /// The instance of the answer that is being sent was cut.
@@ -274,12 +276,23 @@ impl Wire {
             Phase::Begun | Phase::Head | Phase::Busy => {}
         }
         self.body_awaited.set(None);
+        if self.is_full.get().is_some() && !self.is_request_whole.get() {
+            // It is busy with its request, and reads afterwards.
+            self.is_full.set(Some(Instant::now()));
+        }
         self.framing.borrow_mut().read(bytes);
     }
 
     fn ends(&self) {
         self.has_ended.set(true);
-        self.unseen.set(Some(Instant::now()));
+        self.is_gone();
+    }
+
+    /// The client sends no more, and nobody has read as far: its time runs, if it does not yet.
+    pub(super) fn is_gone(&self) {
+        if self.unseen.get().is_none() {
+            self.unseen.set(Some(Instant::now()));
+        }
     }
 
     /// A client that has sent its request and shuts down its side still wants the answer; of an event stream it would

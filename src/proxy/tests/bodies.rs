@@ -424,3 +424,55 @@ fn a_request_goes_on_while_its_client_takes_nothing_of_the_answer() {
     let (head, body) = client.answer();
     assert_eq!((status(&head), body.len()), (200, SIZE));
 }
+
+#[test]
+fn trailers_of_an_answer_without_data_pass_and_its_connection_is_used_again() {
+    let origin = Origin::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n0\r\nX-Sum: 7\r\n\r\n",
+    );
+    let proxy = Proxy::before(&[&origin]);
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n");
+        assert_eq!(status(&client.head()), 200);
+        assert_eq!(chunks(&mut client), (Vec::new(), "x-sum: 7\r\n".to_owned()));
+    }
+    assert_eq!(origin.connections(), 1);
+}
+
+#[test]
+fn a_request_that_breaks_off_ends_its_answer_though_the_client_takes_none_of_it() {
+    const SIZE: usize = 24 << 20;
+    let origin = Origin::new(|mut connection, _| {
+        connection.head();
+        connection.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n"));
+        // It ends when nobody takes more.
+        let _ = connection.stream.write_all(&vec![b'a'; SIZE]);
+    });
+    let proxy = Proxy::before(&[&origin]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut sent = 0;
+    eventually("the answer stands still", || {
+        client.send("1\r\nx\r\n");
+        sent += 1;
+        proxy.figures().answers[1] == 1 && sent > 20
+    });
+    client.send("zz\r\n");
+    eventually("it is given up", || proxy.figures().connections == 0);
+    assert_eq!(proxy.in_flight(1), (0, 0));
+}
+
+#[test]
+fn a_client_whose_request_is_of_no_more_use_is_told_so() {
+    let origin = Origin::new(|mut connection, _| {
+        connection.head();
+        connection.send("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+        connection.rest();
+    });
+    let proxy = Proxy::before(&[&origin]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx");
+    let (head, _) = client.answer();
+    assert_eq!((status(&head), value(&head, "connection")), (202, Some("close")));
+}

@@ -266,7 +266,7 @@ fn whoever_is_gone_is_noticed_while_the_instance_is_silent() {
     let mut ahead = proxy.client();
     ahead.send("GET /b HTTP/1.1\r\nHost: a\r\n\r\nGET");
     eventually("both are on their way", || proxy.in_flight(1).0 > 0);
-    ahead.resets();
+    drop(ahead);
     eventually("both are given up", || proxy.figures().connections == 0);
     assert_eq!(proxy.in_flight(1), (0, 0));
 }

@@ -3,6 +3,7 @@
 use crate::proxy::head::{self, Client, Seen};
 use hyper::http::header::{self, HeaderName, HeaderValue};
 use hyper::http::request;
+use std::collections::HashSet;
 
 /// A request as its client sent it, and what is known of it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ impl Question {
             out.extend_from_slice(query.as_bytes());
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let named = if self.seen.has(Seen::CONNECTION) { head::named_by_connection(headers) } else { Vec::new() };
+        let named = if self.seen.has(Seen::CONNECTION) { head::named_by_connection(headers) } else { HashSet::new() };
         for (name, value) in headers {
             if self.passes(name) && !named.contains(name) {
                 line(out, name, value.as_bytes());

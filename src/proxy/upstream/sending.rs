@@ -7,6 +7,7 @@ use crate::proxy::head::{self, Client};
 use bytes::{Buf, Bytes};
 use hyper::body::{Body, Frame};
 use hyper::http::header::{self, HeaderMap, HeaderName};
+use std::collections::HashSet;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -35,7 +36,7 @@ struct Outgoing {
     body: RequestBody,
     is_chunked: bool,
     /// Which trailers the head has announced.
-    announced: Vec<HeaderName>,
+    announced: HashSet<HeaderName>,
 }
 
 /// Why nothing more is sent.
@@ -152,7 +153,7 @@ impl Sending {
     }
 }
 
-fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
+fn announced(headers: &HeaderMap) -> HashSet<HeaderName> {
     let values = headers.get_all(header::TRAILER).iter();
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect()
