@@ -244,7 +244,7 @@ mod tests {
     fn an_app_in_trouble_is_shown_with_all_that_explains_it() {
         let text = text(&sample::detail(), sample::at("2026-01-02T03:04:05Z"), &PLAIN);
         for expected in
-            ["backoff", "port 3002 is already in use", "exited with 1", "in 12s", "NODE_ENV PORT", "→ infissi-ctl"]
+            ["backoff", "port 3002 is already in use", "exited with code 1", "in 12s", "NODE_ENV PORT", "→ infissi-ctl"]
         {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }

@@ -26,7 +26,9 @@ pub(super) fn of(app: &AppDetail, now: Timestamp) -> Finding {
             }
         },
         // A job that waits for its time is as it should be, if its last run was.
-        Status::Waiting if status.reason.is_some() => unwise(what, Some(&next)),
+        Status::Waiting if status.reason.is_some() => {
+            unwise(what, Some("it goes on by itself as soon as that is over"))
+        }
         Status::Waiting if status.health == Health::Unhealthy => {
             unwise(format!("{what}, and its last run failed{}", last(app)), Some(&next))
         }
@@ -88,17 +90,17 @@ mod tests {
     fn an_app_that_keeps_failing_to_start_is_bad_also_while_it_is_tried_again() {
         let failed = || vec![exit(ExitReason::Exit, "2026-01-02T03:04:01Z"); 2];
         let mut waits = app(Status::Backoff, failed());
-        waits.status.reason = Some("exited with 1; starts again after 12 s".to_owned());
+        waits.status.reason = Some("exited with code 1; starts again after 12 s".to_owned());
         let found = of(&waits, at(NOW));
         assert_eq!(
             (found.verdict, found.what.as_str()),
-            (Verdict::Bad, "web backs off: exited with 1; starts again after 12 s")
+            (Verdict::Bad, "web backs off: exited with code 1; starts again after 12 s")
         );
         assert_eq!(found.next.as_deref(), Some("infissi-ctl show web tells what it said last"));
         let found = of(&app(Status::Starting, failed()), at(NOW));
         assert_eq!(
             (found.verdict, found.what.as_str()),
-            (Verdict::Bad, "web is starting; the last time it failed: exited with 1")
+            (Verdict::Bad, "web is starting; the last time it failed: exited with code 1")
         );
         assert_eq!(of(&app(Status::Starting, failed().split_off(1)), at(NOW)).verdict, Verdict::Unwise, "only once");
         let asked = vec![exit(ExitReason::Restart, "2026-01-02T03:04:01Z")];
@@ -112,7 +114,7 @@ mod tests {
         let found = of(&app(Status::Online, exits("2026-01-02T03:00:00Z")), at(NOW));
         assert_eq!(
             (found.verdict, found.what.as_str()),
-            (Verdict::Unwise, "web is online, after 3 unplanned exits within 10 minutes: exited with 1")
+            (Verdict::Unwise, "web is online, after 3 unplanned exits within 10 minutes: exited with code 1")
         );
         assert_eq!(of(&app(Status::Online, exits("2026-01-02T02:00:00Z")), at(NOW)).verdict, Verdict::Good);
         let mut sick = app(Status::Online, Vec::new());
@@ -127,6 +129,6 @@ mod tests {
         job.schedule = Some("*/1 * * * *".to_owned());
         assert_eq!(of(&job, at(NOW)).verdict, Verdict::Good);
         job.status.health = Health::Unhealthy;
-        assert_eq!(of(&job, at(NOW)).what, "web waits, and its last run failed: exited with 1");
+        assert_eq!(of(&job, at(NOW)).what, "web waits, and its last run failed: exited with code 1");
     }
 }
