@@ -89,6 +89,17 @@ fn web() -> Value {
     })
 }
 
+fn detail() -> Value {
+    let mut detail = web();
+    let more = json!({
+        "command": ["npm"], "cwd": "/", "user": null, "env_names": [], "depends_on": [], "probe": "its port",
+        "log_files": { "combined": "c", "out": "o", "error": "e" }, "schedule": null, "probe_failure": null,
+        "exits": [], "last_lines": [], "processes": [], "log_lines_dropped": 0, "next_steps": [],
+    });
+    detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    detail
+}
+
 fn itself() -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"), "pid": 1, "uptime_ms": 1, "memory_bytes": 1, "socket": "s",
@@ -172,31 +183,50 @@ fn every_refusal_has_its_exit_code_in_words_and_in_json() {
 }
 
 #[test]
-fn a_failed_restart_shows_the_last_lines_and_how_it_ended() {
-    let error =
-        json!({ "code": "failed", "message": "web is not up: it exited with code 1", "hint": "infissi-ctl show web" });
-    let lines = json!([{ "stream": "err", "line": "Error: \u{1b}[2Jout of luck" }]);
-    let results = json!([{ "app": "web", "message": "failed", "error": error, "last_lines": lines }]);
-    let mut detail = web();
-    let more = json!({
-        "command": ["npm"], "cwd": "/", "user": null, "env_names": [], "depends_on": [], "probe": "its port",
-        "log_files": { "combined": "c", "out": "o", "error": "e" }, "schedule": null, "probe_failure": null,
-        "exits": [], "last_lines": [], "processes": [], "log_lines_dropped": 0, "next_steps": [],
-    });
-    detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+fn a_failed_restart_shows_the_last_lines_and_how_it_ended_once() {
+    for (message, last_exit) in [
+        ("web is not up: it exited with code 1", ""),
+        ("web is not up yet: nothing listens on port 3000", "  last exit: exited with code 1\n"),
+    ] {
+        let error = json!({ "code": "failed", "message": message, "hint": "infissi-ctl show web" });
+        let lines = json!([{ "stream": "err", "line": "Error: \u{1b}[2Jout of luck" }]);
+        let results = json!([{ "app": "web", "message": "failed", "error": error, "last_lines": lines }]);
+        let supervisor = Supervisor::answering(&[
+            ("POST /v1/apps/web/restart?wait=true", 500, json!({ "error": error, "results": results })),
+            ("GET /v1/apps/web", 200, detail()),
+        ]);
+        let said = supervisor.ctl("restart web");
+        let last_lines = "  ! Error: \u{fffd}[2Jout of luck\n";
+        assert_eq!(said.err, format!("✗ {message}\n{last_exit}{last_lines}  next: infissi-ctl show web\n"));
+        assert_eq!(said.code, 1);
+        let said = supervisor.ctl("restart web --json");
+        assert_eq!((said.code, &said.json()["results"]), (1, &results));
+    }
+}
+
+#[test]
+fn what_was_refused_says_nothing_of_how_the_app_ended_once() {
+    let error = json!({ "code": "busy", "message": "web has no staged or warm slot to swap to", "hint": "do that" });
+    let results = json!([{ "app": "web", "message": "refused", "error": error }]);
     let supervisor = Supervisor::answering(&[
-        ("POST /v1/apps/web/restart?wait=true", 500, json!({ "error": error, "results": results })),
-        ("GET /v1/apps/web", 200, detail),
+        ("POST /v1/apps/web/swap?wait=true", 409, json!({ "error": error, "results": results })),
+        ("GET /v1/apps/web", 200, detail()),
     ]);
-    let said = supervisor.ctl("restart web");
-    assert_eq!(said.code, 1);
-    assert_eq!(
-        said.err,
-        "✗ web is not up: it exited with code 1\n  last exit: exited with 1\n  ! Error: \u{fffd}[2Jout of luck\n  \
-         next: infissi-ctl show web\n"
-    );
-    let said = supervisor.ctl("restart web --json");
-    assert_eq!((said.code, &said.json()["results"]), (1, &results));
+    let said = supervisor.ctl("swap web");
+    assert_eq!((said.code, said.out.as_str()), (5, ""));
+    assert_eq!(said.err, "✗ web has no staged or warm slot to swap to\n  next: do that\n");
+}
+
+#[test]
+fn doctor_is_not_content_with_an_app_that_keeps_failing() {
+    let mut failing = detail();
+    failing["status"] = json!("backoff");
+    failing["reason"] = json!("exited with code 1; starts again after 12 s");
+    let supervisor = Supervisor::answering(&[("GET /v1/apps/web", 200, failing)]);
+    let said = supervisor.ctl("doctor");
+    assert_eq!(said.code, 1, "{said:?}");
+    let found = "✗ web backs off: exited with code 1; starts again after 12 s\n  next: infissi-ctl show web";
+    assert!(said.out.contains(found), "{}", said.out);
 }
 
 #[test]

@@ -40,8 +40,10 @@ pub enum EventKind {
     Backoff,
     /// It is not going to be restarted, or cannot be started.
     Errored,
-    /// It waits for a port, a dependency, its time.
+    /// It waits for a dependency, its time.
     Waiting,
+    /// Its port is somebody else's, or not ours to open: it waits for that.
+    PortHeld,
     /// Its memory passed the limit.
     Breach,
     /// Its probe changed its answer.
@@ -58,6 +60,8 @@ pub enum EventKind {
     FlippedBack,
     /// Lines were dropped, or are taken again.
     Logs,
+    /// The proxy worker ended unasked, or cannot be started.
+    Proxy,
     /// The supervisor started, or shuts down.
     Supervisor,
 }

@@ -109,7 +109,10 @@ pub(crate) fn print_results(session: &mut Session, results: &[ActionResult]) -> 
                 session.out.flush()?;
                 // A failure's message names its app: it also stands alone, as the error of a single request.
                 writeln!(session.err, "{} {}", session.look.failed(), printable(&error.message))?;
-                print_last_exit(session, &result.app)?;
+                // What was refused was not tried: how the app ended last has nothing to do with it.
+                if error.code == RefusalCode::Failed {
+                    print_last_exit(session, &result.app, &error.message)?;
+                }
                 print_last_lines(session, &result.last_lines)?;
                 if let Some(hint) = &error.hint {
                     writeln!(session.err, "  next: {hint}")?;
@@ -120,13 +123,16 @@ pub(crate) fn print_results(session: &mut Session, results: &[ActionResult]) -> 
     Ok(())
 }
 
-fn print_last_exit(session: &mut Session, app: &str) -> Result<(), Failure> {
+/// Unless the failure, `said`, is just that.
+fn print_last_exit(session: &mut Session, app: &str, said: &str) -> Result<(), Failure> {
     // A courtesy: without it the failure is told all the same.
     let Ok(detail) = session.client()?.get::<AppDetail>(&routes::app(app)) else { return Ok(()) };
     let exit = detail.status.last_exit.as_ref();
     // Why it could not be started is what the failure says.
-    if let Some(exit) = exit.filter(|exit| exit.reason != ExitReason::SpawnFailed) {
-        writeln!(session.err, "  last exit: {}", exits::sentence(exit))?;
+    let Some(exit) = exit.filter(|exit| exit.reason != ExitReason::SpawnFailed) else { return Ok(()) };
+    let how = exits::sentence(exit);
+    if !said.contains(&how) {
+        writeln!(session.err, "  last exit: {how}")?;
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! `doctor`: what is wrong with the supervisor, the machine and the apps, each with the next step.
 
 mod proxied;
+mod state;
 
-use super::check;
 use super::failure::Failure;
 use super::session::Session;
-use super::units::{printable, size};
-use crate::api::{AppDetail, AppStatus, ClientError, ExecPlan, RefusalCode, Status, SupervisorStatus, routes};
+use super::units::{printable, size, wrapped};
+use super::{check, clock};
+use crate::api::{AppDetail, AppStatus, ClientError, ExecPlan, RefusalCode, SupervisorStatus, routes};
 use crate::linux::access::may_write;
 use crate::linux::disk;
 use crate::linux::user::own_uid;
@@ -50,9 +51,10 @@ pub(crate) fn doctor(session: &mut Session) -> Result<u8, Failure> {
                 Verdict::Bad => session.look.failed(),
             };
             let lines: Vec<String> = finding.what.lines().map(printable).collect();
-            writeln!(session.out, "{mark} {}", lines.join("\n"))?;
+            let width = session.look.width;
+            writeln!(session.out, "{}", wrapped(&format!("{mark} {}", lines.join("\n")), width))?;
             if let Some(next) = &finding.next {
-                writeln!(session.out, "  next: {next}")?;
+                writeln!(session.out, "{}", wrapped(&format!("  next: {next}"), width))?;
             }
         }
     }
@@ -177,8 +179,8 @@ fn apps(session: &mut Session, supervisor: &SupervisorStatus) -> Result<Vec<Find
     }
     let mut findings = memory(&apps, supervisor);
     for app in &apps {
-        findings.push(state(app));
         let detail: AppDetail = session.client()?.get(&routes::app(&app.name))?;
+        findings.push(state::of(&detail, clock::now()));
         if detail.log_lines_dropped > 0 {
             findings.push(bad(
                 format!(
@@ -219,19 +221,6 @@ fn memory(apps: &[AppStatus], supervisor: &SupervisorStatus) -> Vec<Finding> {
         ));
     }
     findings
-}
-
-fn state(app: &AppStatus) -> Finding {
-    let reason = app.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let what = format!("{} is {}{reason}", app.name, app.status);
-    let next = format!("infissi-ctl show {}", app.name);
-    match app.status {
-        Status::Errored => bad(what, &next),
-        // A job that waits for its time is as it should be.
-        Status::Waiting if app.reason.is_none() => good(what),
-        Status::Backoff | Status::Waiting => unwise(what, Some(&next)),
-        Status::Online | Status::Stopped | Status::Starting | Status::Stopping => good(what),
-    }
 }
 
 /// Can its command, and node behind a package manager, be found in the PATH that it gets?

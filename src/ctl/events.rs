@@ -31,7 +31,9 @@ fn color(kind: EventKind) -> Option<Style> {
     match kind {
         EventKind::Swapped => Some(GREEN),
         EventKind::RolloverFailed | EventKind::FlippedBack | EventKind::Errored => Some(RED),
-        EventKind::Breach | EventKind::Backoff | EventKind::Killed => Some(YELLOW),
+        EventKind::Breach | EventKind::Backoff | EventKind::Killed | EventKind::PortHeld | EventKind::Proxy => {
+            Some(YELLOW)
+        }
         EventKind::Requested
         | EventKind::Started
         | EventKind::Online

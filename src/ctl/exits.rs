@@ -2,10 +2,10 @@
 
 use crate::api::{ExitReason, LastExit};
 
-/// `exited with 1`, `ended by SIGKILL; used 417M, over its limit of 300M`.
+/// `exited with code 1`, `ended by SIGKILL; used 417M, over its limit of 300M`.
 pub(crate) fn sentence(exit: &LastExit) -> String {
     let how = match (exit.code, exit.signal.as_deref()) {
-        (Some(code), _) => Some(format!("exited with {code}")),
+        (Some(code), _) => Some(format!("exited with code {code}")),
         (None, Some(signal)) => Some(format!("ended by {signal}")),
         (None, None) => None,
     };
@@ -56,12 +56,12 @@ mod tests {
 
     #[test]
     fn an_exit_says_how_and_why() {
-        assert_eq!(exit(Some(1), None, ExitReason::Exit), "exited with 1");
+        assert_eq!(exit(Some(1), None, ExitReason::Exit), "exited with code 1");
         assert_eq!(
             exit(None, Some("SIGKILL"), ExitReason::Oom),
             "ended by SIGKILL; the kernel ended it: out of memory"
         );
-        assert_eq!(exit(Some(143), None, ExitReason::Memory), "exited with 143; it was over its memory limit");
+        assert_eq!(exit(Some(143), None, ExitReason::Memory), "exited with code 143; it was over its memory limit");
         assert_eq!(exit(None, None, ExitReason::SpawnFailed), "it could not be started");
         assert_eq!(exit(None, None, ExitReason::Exit), "ended; how is not known");
     }

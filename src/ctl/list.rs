@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::look::{BOLD, DIM, Look};
 use super::session::Session;
 use super::table::table;
-use super::units::{distance, printable};
+use super::units::{distance, printable, wrapped};
 use super::{check, clock, slots};
 use crate::api::{AppStatus, ConfigStatus, Overview, Status, routes};
 use jiff::Timestamp;
@@ -25,7 +25,7 @@ pub(crate) fn list(session: &mut Session) -> Result<u8, Failure> {
 pub(crate) fn text(overview: &Overview, now: Timestamp, look: &Look) -> String {
     let mut text = if overview.apps.is_empty() { empty(&overview.config) } else { table(&overview.apps, look) };
     for note in notes(overview, now, look) {
-        text.push_str(&note);
+        text.push_str(&wrapped(&note, look.width));
         text.push('\n');
     }
     text
@@ -71,15 +71,7 @@ fn notes(overview: &Overview, now: Timestamp, look: &Look) -> Vec<String> {
 /// `staging waits: port 3002 is held by pid 812 (node server.js)`.
 fn about_app(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
     let reason = app.reason.as_deref()?;
-    let does = match app.status {
-        Status::Stopped => "is stopped",
-        Status::Starting => "is starting",
-        Status::Online => "is online",
-        Status::Stopping => "is stopping",
-        Status::Backoff => "backs off",
-        Status::Errored => "is errored",
-        Status::Waiting => "waits",
-    };
+    let does = does(app.status);
     let mark = match app.status {
         Status::Errored => look.failed(),
         Status::Backoff | Status::Waiting | Status::Online => look.warning(),
@@ -88,6 +80,19 @@ fn about_app(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
     let next =
         app.next_at.filter(|at| *at > now).map(|at| format!("; next try {}", distance(at, now))).unwrap_or_default();
     Some(format!("{mark} {} {does}: {}{next}", app.name, printable(reason)))
+}
+
+/// After its name.
+pub(crate) fn does(status: Status) -> &'static str {
+    match status {
+        Status::Stopped => "is stopped",
+        Status::Starting => "is starting",
+        Status::Online => "is online",
+        Status::Stopping => "is stopping",
+        Status::Backoff => "backs off",
+        Status::Errored => "is errored",
+        Status::Waiting => "waits",
+    }
 }
 
 /// `staging: green is starting (4s, by ann)`.
@@ -129,6 +134,21 @@ mod tests {
         });
         let shown = shown(&[app], &sample::supervisor());
         let note = "· web: green (release 20251020-010000) is warm for 50s more: infissi-ctl swap web goes back\n";
+        assert!(shown.ends_with(note), "{shown}");
+    }
+
+    #[test]
+    fn a_note_is_broken_between_its_words_where_the_terminal_ends() {
+        let mut app = sample::app("web");
+        app.status = Status::Waiting;
+        app.reason =
+            Some("port 3000 is held by pid 812 (node /srv/www/shop/server.js), which is not of this app".into());
+        let SupervisorStatus { config, warnings, .. } = sample::supervisor();
+        let look = Look { terminal: true, width: Some(60), ..PLAIN };
+        let overview = Overview { apps: vec![app], config, warnings };
+        let shown = text(&overview, sample::at("2026-01-02T03:04:05Z"), &look);
+        let note =
+            "! web waits: port 3000 is held by pid 812 (node\n  /srv/www/shop/server.js), which is not of this app\n";
         assert!(shown.ends_with(note), "{shown}");
     }
 

@@ -11,6 +11,7 @@ mod exec;
 mod exits;
 mod failure;
 mod health;
+mod instances;
 mod list;
 mod logs;
 mod look;

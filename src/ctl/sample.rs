@@ -47,7 +47,7 @@ pub(crate) fn apps() -> Vec<AppStatus> {
     backoff.cpu_percent = None;
     backoff.memory_bytes = None;
     backoff.release = None;
-    backoff.reason = Some("exited with 1 after 0.4 s, for the 5th time in a row".to_owned());
+    backoff.reason = Some("exited with code 1 after 0.4 s, for the 5th time in a row".to_owned());
     backoff.next_at = Some(at("2026-01-02T03:04:17Z"));
     backoff.last_exit = Some(LastExit {
         code: Some(1),

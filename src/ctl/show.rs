@@ -3,13 +3,14 @@
 use super::clock;
 use super::exits;
 use super::failure::Failure;
+use super::instances;
 use super::look::{BOLD, Look};
 use super::selector::{is_several, means};
 use super::session::Session;
 use super::slots;
 use super::table::{boxed, health_color, status_color};
 use super::traffic;
-use super::units::{distance, local_time, percent, printable, size, uptime};
+use super::units::{distance, local_time, percent, printable, size, uptime, wrapped};
 use crate::api::{AppDetail, AppStatus, OutputLine, ProcessRow, RefusalCode, Stream, routes};
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use jiff::Timestamp;
@@ -66,7 +67,7 @@ fn text(app: &AppDetail, now: Timestamp, look: &Look) -> String {
     section(&app.status.name, Some(state(app, now, look)));
     section("traffic", app.status.traffic.as_ref().map(|traffic| traffic::rows(pairs(look), traffic, &app.status)));
     section("processes", processes(&app.processes, look));
-    section("instances", instances(app, look));
+    section("instances", instances::table(app, look));
     section("runs", Some(runs(app, look)));
     section("last exits", last_exits(app, now, look));
     if !app.last_lines.is_empty() {
@@ -75,7 +76,8 @@ fn text(app: &AppDetail, now: Timestamp, look: &Look) -> String {
     }
     if !app.next_steps.is_empty() {
         text.push_str(&format!("{}\n", look.paint(BOLD, "next steps")));
-        text.extend(app.next_steps.iter().map(|step| format!("  {} {step}\n", look.sign("→", "->"))));
+        let arrow = look.sign("→", "->");
+        text.extend(app.next_steps.iter().map(|step| wrapped(&format!("  {arrow} {step}"), look.width) + "\n"));
     }
     text
 }
@@ -179,33 +181,6 @@ fn tree(processes: &[ProcessRow]) -> Vec<(usize, &ProcessRow)> {
     ordered
 }
 
-fn instances(app: &AppDetail, look: &Look) -> Option<Table> {
-    // Behind the proxy even a single one has a port of its own.
-    let proxied = !app.listen.is_empty();
-    if app.status.instances.len() < if proxied { 1 } else { 2 } {
-        return None;
-    }
-    let port = if proxied { "private port" } else { "port" };
-    let mut table =
-        several(look, &["slot", "index", "status", "health", "pid", port, "in flight", "uptime", "cpu", "mem"]);
-    let or_none = |value: Option<String>| right(value.unwrap_or_else(|| "-".to_owned()));
-    for instance in &app.status.instances {
-        table.add_row([
-            Cell::new(instance.slot),
-            right(instance.index),
-            Cell::new(instance.status).fg(status_color(instance.status)),
-            Cell::new(instance.health),
-            or_none(instance.pid.map(|pid| pid.to_string())),
-            or_none(instance.port.map(|port| port.to_string())),
-            or_none(instance.in_flight.map(|count| count.to_string())),
-            or_none(instance.uptime_ms.map(uptime)),
-            or_none(instance.cpu_percent.map(percent)),
-            or_none(instance.memory_bytes.map(size)),
-        ]);
-    }
-    Some(table)
-}
-
 fn last_exits(app: &AppDetail, now: Timestamp, look: &Look) -> Option<Table> {
     if app.exits.is_empty() {
         return None;
@@ -240,7 +215,7 @@ fn pairs(look: &Look) -> Table {
     table
 }
 
-fn several(look: &Look, titles: &[&str]) -> Table {
+pub(crate) fn several(look: &Look, titles: &[&str]) -> Table {
     let mut table = pairs(look);
     table.set_header(titles.iter().map(|title| Cell::new(title).fg(Color::DarkCyan)));
     table
@@ -269,7 +244,7 @@ mod tests {
     fn an_app_in_trouble_is_shown_with_all_that_explains_it() {
         let text = text(&sample::detail(), sample::at("2026-01-02T03:04:05Z"), &PLAIN);
         for expected in
-            ["backoff", "port 3002 is already in use", "exited with 1", "in 12s", "NODE_ENV PORT", "→ infissi-ctl"]
+            ["backoff", "port 3002 is already in use", "exited with code 1", "in 12s", "NODE_ENV PORT", "→ infissi-ctl"]
         {
             assert!(text.contains(expected), "{expected} is missing in\n{text}");
         }

@@ -69,6 +69,38 @@ pub(crate) fn truncated(text: &str, width: usize, mark: &str) -> String {
     text.chars().take(kept).chain(mark.chars()).take(width).collect()
 }
 
+/// Broken at spaces so that no line is wider than the terminal; what goes on is set in. A word that is longer than a
+/// line stays whole: it can be a path that somebody copies.
+pub(crate) fn wrapped(line: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return line.to_owned() };
+    let begin = line.len() - line.trim_start_matches(' ').len();
+    let further = format!("\n{}", " ".repeat(begin + 2));
+    let mut text = line[..begin].to_owned();
+    let (mut column, mut is_first) = (begin, true);
+    for word in line[begin..].split(' ') {
+        let wide = visible(word);
+        if is_first {
+            column += wide;
+        } else if column + 1 + wide <= width {
+            text.push(' ');
+            column += 1 + wide;
+        } else {
+            text.push_str(&further);
+            column = begin + 2 + wide;
+        }
+        text.push_str(word);
+        is_first = false;
+    }
+    text
+}
+
+/// How many columns it takes: colours, `ESC [ … m`, take none.
+fn visible(word: &str) -> usize {
+    let mut parts = word.split('\u{1b}');
+    let plain = parts.next().unwrap_or_default().chars().count();
+    parts.fold(plain, |sum, part| sum + part.split_once('m').map_or(0, |(_, rest)| rest.chars().count()))
+}
+
 /// Without control characters, so that what an app wrote cannot move the cursor.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
@@ -116,6 +148,16 @@ mod tests {
         assert_eq!(truncated("staging", 5, ".."), "sta..");
         assert_eq!(truncated("staging", 1, ".."), ".");
         assert_eq!(truncated("їжачок", 4, "…"), "їжа…");
+    }
+
+    #[test]
+    fn a_line_is_broken_at_spaces_and_goes_on_set_in() {
+        assert_eq!(wrapped("! web waits: port 3000 is held", None), "! web waits: port 3000 is held");
+        assert_eq!(wrapped("! web waits: port 3000 is held", Some(30)), "! web waits: port 3000 is held");
+        assert_eq!(wrapped("! web waits: port 3000 is held", Some(29)), "! web waits: port 3000 is\n  held");
+        assert_eq!(wrapped("  next: infissi-ctl apply", Some(14)), "  next:\n    infissi-ctl\n    apply");
+        assert_eq!(wrapped("see /a/very/long/path now", Some(10)), "see\n  /a/very/long/path\n  now");
+        assert_eq!(wrapped("run \u{1b}[1mapply\u{1b}[0m now", Some(13)), "run \u{1b}[1mapply\u{1b}[0m now");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::api::Slot;
 use crate::config::AppConfig;
 use crate::linux::identity::Identity;
+use crate::linux::proc::APP;
 use crate::supervisor::Release;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -68,7 +69,7 @@ pub(super) fn environment(
         set("HOST", OsStr::new(instance.host()));
         set("HOSTNAME", OsStr::new(instance.host()));
     }
-    set("INFISSI_APP", OsStr::new(&app.name));
+    set(APP, OsStr::new(&app.name));
     set("INFISSI_SLOT", OsStr::new(&instance.slot.to_string()));
     set("INFISSI_INSTANCE", OsStr::new(&instance.index.to_string()));
     if let Some(release) = instance.release {

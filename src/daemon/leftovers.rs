@@ -2,12 +2,15 @@
 
 use crate::linux::cgroup::Cgroups;
 use crate::linux::strays::{self, Ended, How};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, warn};
 
 /// What an earlier supervisor left running has so long to end by itself.
 const GRACE: Duration = Duration::from_secs(5);
+/// One line names no more apps, nor more processes that cannot be ended.
+const MOST_NAMED: usize = 10;
 /// How long the end may take: it comes after `shutdown_timeout`.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -16,7 +19,10 @@ const LAST_PATIENCE: Duration = Duration::from_secs(2);
 pub(super) fn of_earlier(state_id: &str, cgroups: Option<&Cgroups>) -> u64 {
     let ended = strays::end(state_id, cgroups, GRACE);
     for one in &ended {
-        warn!("{}", told(one, "was left by an earlier supervisor"));
+        debug!("{}", told(one, "was left by an earlier supervisor"));
+    }
+    if !ended.is_empty() {
+        warn!("{}", in_sum(&ended));
     }
     if !ended.iter().any(|one| one.how == How::StillThere) {
         return 1;
@@ -41,8 +47,31 @@ pub(super) async fn of_ours(state_id: &str, cgroups: Option<Arc<Cgroups>>) {
     }
 }
 
+/// `an earlier supervisor left 3 processes, of api and web: 2 ended when asked, 1 was killed`
+fn in_sum(ended: &[Ended]) -> String {
+    let apps: BTreeSet<&str> = ended.iter().filter_map(|one| one.app.as_deref()).collect();
+    let mut named: Vec<&str> = apps.iter().copied().take(MOST_NAMED).collect();
+    if apps.len() > MOST_NAMED {
+        named.push("others");
+    }
+    let of = match named.split_last() {
+        None => String::new(),
+        Some((one, [])) => format!(", of {one}"),
+        Some((last, before)) => format!(", of {} and {last}", before.join(", ")),
+    };
+    let count = |how: How| ended.iter().filter(|one| one.how == how).count();
+    let (asked, killed) = (count(How::Asked), count(How::Killed));
+    let stuck = ended.iter().filter(|one| one.how == How::StillThere);
+    let stuck = stuck.map(|Ended { process, command, .. }| format!("pid {} ({command}) cannot be ended", process.pid));
+    let asked = (asked > 0).then(|| format!("{asked} ended when asked"));
+    let killed = (killed > 0).then(|| format!("{killed} {} killed", if killed == 1 { "was" } else { "were" }));
+    let hows: Vec<String> = asked.into_iter().chain(killed).chain(stuck.take(MOST_NAMED)).collect();
+    let processes = if ended.len() == 1 { "process" } else { "processes" };
+    format!("an earlier supervisor left {} {processes}{of}: {}", ended.len(), hows.join(", "))
+}
+
 /// `pid 812 (node server.js) was left by an earlier supervisor: it was asked to end, and did`
-fn told(Ended { process, command, how }: &Ended, what: &str) -> String {
+fn told(Ended { process, command, how, .. }: &Ended, what: &str) -> String {
     let how = match how {
         How::Asked => "it was asked to end, and did",
         How::Killed => "it was killed",
@@ -61,6 +90,30 @@ fn first_free<'m>(marks: impl Iterator<Item = &'m str>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::proc::ProcessId;
+
+    fn left(pid: i32, app: &str, how: How) -> Ended {
+        let process = ProcessId { pid, start_time: 1 };
+        Ended { process, command: "node server.js".to_owned(), app: Some(app.to_owned()), how }
+    }
+
+    #[test]
+    fn however_many_were_left_they_are_told_in_one_line() {
+        assert_eq!(
+            in_sum(&[left(1, "web", How::Asked)]),
+            "an earlier supervisor left 1 process, of web: 1 ended when asked"
+        );
+        let many = [left(1, "web", How::Asked), left(2, "api", How::Killed), left(3, "web", How::StillThere)];
+        assert_eq!(
+            in_sum(&many),
+            "an earlier supervisor left 3 processes, of api and web: 1 ended when asked, 1 was killed, pid 3 (node \
+             server.js) cannot be ended"
+        );
+        let unknown = Ended { app: None, ..left(1, "", How::Killed) };
+        assert_eq!(in_sum(&[unknown]), "an earlier supervisor left 1 process: 1 was killed");
+        let apps: Vec<Ended> = (0..20).map(|number| left(number, &format!("app-{number:02}"), How::Asked)).collect();
+        assert!(in_sum(&apps).contains("app-08, app-09 and others: 20 ended"), "{}", in_sum(&apps));
+    }
 
     #[test]
     fn runs_are_numbered_above_all_that_cannot_be_ended() {

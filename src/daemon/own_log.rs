@@ -37,16 +37,19 @@ pub(super) fn event(record: &EventRecord) {
     let app = app.as_deref().unwrap_or("supervisor");
     let pid = pid.map(|pid| format!(" [{pid}]")).unwrap_or_default();
     match kind {
+        // Nobody asked for it, and somebody may have to do something.
         EventKind::Exited
         | EventKind::Killed
         | EventKind::Backoff
         | EventKind::Errored
+        | EventKind::PortHeld
         | EventKind::Breach
         | EventKind::RolloverFailed
         | EventKind::FlippedBack
         | EventKind::Health
         | EventKind::Skipped
-        | EventKind::Logs => warn!("{app}{pid}: {message}"),
+        | EventKind::Logs
+        | EventKind::Proxy => warn!("{app}{pid}: {message}"),
         EventKind::Requested | EventKind::Applied => info!("{app}: {message}, by {by}"),
         EventKind::Started
         | EventKind::Online

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 /// The environment variable that marks every process of an instance: `<state id>.<run number>`.
 pub const MARK: &str = "INFISSI_RUN";
+/// In the environment of an app's processes: the app's name.
+pub const APP: &str = "INFISSI_APP";
 
 /// A process and not whoever has its number later: pids are recycled, a pid with its start time is not within one boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -188,11 +190,23 @@ pub fn command(pid: i32, longest: usize) -> String {
 /// The run that a process belongs to by its environment; none without the mark, or where we may not look.
 /// `buffer` is only room to work in, kept by the caller over many readings.
 pub fn mark(pid: i32, buffer: &mut Vec<u8>) -> Option<String> {
+    variable(pid, MARK, buffer)
+}
+
+/// The app that a process belongs to by its environment: at most `longest` characters, and nothing in it that a
+/// terminal would obey. None as with [`mark`].
+pub fn app(pid: i32, longest: usize) -> Option<String> {
+    let name = variable(pid, APP, &mut Vec::new())?;
+    let shown = |character: char| if character.is_control() { ' ' } else { character };
+    Some(name.chars().map(shown).take(longest).collect())
+}
+
+fn variable(pid: i32, name: &str, buffer: &mut Vec<u8>) -> Option<String> {
     buffer.clear();
     read_up_to(pid, "environ", buffer, 4 * 1024 * 1024);
     let value = buffer
         .split(|byte| *byte == 0)
-        .find_map(|variable| variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
+        .find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
     String::from_utf8(value.to_vec()).ok()
 }
 

@@ -21,6 +21,8 @@ pub struct Stray {
 pub struct Ended {
     pub process: ProcessId,
     pub command: String,
+    /// Its app, as far as its own environment tells.
+    pub app: Option<String>,
     pub how: How,
 }
 
@@ -41,6 +43,7 @@ const STEPS_PER_LOOK: u32 = 5;
 /// How long a killed process may take to be gone: it may have much memory to give back.
 const KILL_STEPS: u32 = 250;
 const LONGEST_COMMAND: usize = 120;
+const LONGEST_APP: usize = 64;
 
 /// Every living process marked as of `state_id`, and what descends from it; only those whose environment we may read
 /// (all for root, else those of our own user). Never ourselves, nor those who started us.
@@ -80,14 +83,21 @@ pub fn end(state_id: &str, cgroups: Option<&Cgroups>, grace: Duration) -> Vec<En
         (false, true) => How::Killed,
         (false, false) => How::Asked,
     };
-    hunt.met.into_iter().map(|(process, command)| Ended { process, command, how: how(process) }).collect()
+    let ended = |(process, Met { command, app })| Ended { process, command, app, how: how(process) };
+    hunt.met.into_iter().map(ended).collect()
 }
 
 struct Hunt<'a> {
     state_id: &'a str,
     leftovers: Vec<Cgroup>,
-    /// All that were ever found, with their commands: these cannot be read any more in the end.
-    met: BTreeMap<ProcessId, String>,
+    /// All that were ever found.
+    met: BTreeMap<ProcessId, Met>,
+}
+
+/// What cannot be read any more in the end.
+struct Met {
+    command: String,
+    app: Option<String>,
 }
 
 impl Hunt<'_> {
@@ -144,7 +154,9 @@ impl Hunt<'_> {
         found.extend(candidates(&table).filter(|process| inside.contains(&process.id.pid)));
         let present = found.with_descendants(&table);
         for process in &present {
-            self.met.entry(process.id).or_insert_with(|| proc::command(process.id.pid, LONGEST_COMMAND));
+            let pid = process.id.pid;
+            let met = || Met { command: proc::command(pid, LONGEST_COMMAND), app: proc::app(pid, LONGEST_APP) };
+            self.met.entry(process.id).or_insert_with(met);
         }
         present
     }
@@ -178,6 +190,7 @@ mod tests {
             let child = Command::new("setsid")
                 .args(["sh", "-c", script])
                 .env(proc::MARK, format!("{state_id}.7"))
+                .env(proc::APP, "web\u{1b}")
                 .stdin(Stdio::null())
                 .spawn()
                 .unwrap();
@@ -230,6 +243,7 @@ mod tests {
         let ended = end(&left.state_id, None, Duration::from_millis(60));
         assert_eq!(ended.len(), 1);
         assert_eq!((ended[0].command.as_str(), ended[0].how), ("sleep 3103", How::Killed));
+        assert_eq!(ended[0].app.as_deref(), Some("web "), "what it says of itself cannot steer a terminal");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An instance behind the proxy ends gently: out of the routes first, then what it has claimed, then the signal.
 
 use super::Now;
+use super::app::App;
 use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::RunId;
@@ -72,12 +73,7 @@ impl Supervisor {
         if !is_through && !out_of_time {
             return false;
         }
-        let (cause, since, left) = (drain.cause.clone(), drain.since, drain.left);
-        let took = now.mono.saturating_sub(since);
-        if let Some((requests, streams)) = left.filter(|left| *left != (0, 0)) {
-            let message = format!("{requests} requests and {streams} streams are cut off after {}", seconds(took));
-            self.announce(Some(place), EventKind::Killed, None, message);
-        }
+        let cause = drain.cause.clone();
         self.cut_and_end(place, cause, now);
         true
     }
@@ -94,8 +90,14 @@ impl Supervisor {
         config.and_then(|config| config.proxy.as_ref()).map(|proxy| proxy.hold).unwrap_or_default()
     }
 
-    /// What the proxy still has with it is closed, then it is asked to end.
+    /// What the proxy still has with it is closed, and told where it is known, then it is asked to end.
     pub(super) fn cut_and_end(&mut self, place: Place, cause: Cause, now: Now) {
+        if let State::Draining { drain, .. } = &self.instance_mut(place).state
+            && let Some(left) = drain.left.and_then(counted)
+        {
+            let after = seconds(now.mono.saturating_sub(drain.since));
+            self.announce(Some(place), EventKind::Killed, None, format!("{left} cut off after {after}"));
+        }
         if let Some(live) = self.instance_mut(place).live().filter(|live| live.proxied) {
             let run = live.run;
             self.push(Effect::Cut { run });
@@ -104,11 +106,31 @@ impl Supervisor {
     }
 }
 
+impl App {
+    /// What a rollover that begins now cuts off, in words: the slot it needs still drains.
+    pub(super) fn would_be_cut(&self) -> Option<String> {
+        let of_old = self.instances.iter().filter(|instance| instance.slot != self.slot);
+        let left = of_old.filter_map(|instance| match &instance.state {
+            State::Draining { drain, .. } => drain.left,
+            State::Resting { .. }
+            | State::Waiting { .. }
+            | State::Spawning { .. }
+            | State::Starting { .. }
+            | State::Online { .. }
+            | State::Ending { .. }
+            | State::Backoff { .. }
+            | State::Errored { .. } => None,
+        });
+        let left = counted(left.fold((0, 0), |sum, left| (sum.0 + left.0, sum.1 + left.1)))?;
+        Some(format!("{left} of the slot before cut off"))
+    }
+}
+
 impl Drain {
     /// Why it is not gone yet.
     pub(super) fn said(&self) -> String {
         match self.left {
-            Some((requests, streams)) => format!("drains: {requests} requests and {streams} streams are in flight"),
+            Some(left) => format!("drains: {} in flight", counted(left).unwrap_or_else(|| "nothing".to_owned())),
             None => "drains".to_owned(),
         }
     }
@@ -124,5 +146,18 @@ impl Drain {
         let requests = if requests { self.requests_by } else { Duration::ZERO };
         let streams = if streams { self.streams_by } else { Duration::ZERO };
         requests.max(streams)
+    }
+}
+
+/// `3 requests`, `1 request and 2 streams`; none where nothing is in flight.
+fn counted((requests, streams): (u64, u64)) -> Option<String> {
+    let some = |count: u64, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{count} {what}s")),
+    };
+    match (some(requests, "request"), some(streams, "stream")) {
+        (Some(requests), Some(streams)) => Some(format!("{requests} and {streams}")),
+        (requests, streams) => requests.or(streams),
     }
 }

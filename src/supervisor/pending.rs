@@ -25,6 +25,8 @@ pub(super) struct Pending {
 pub(super) struct Item {
     pub(super) app: String,
     goal: Option<Goal>,
+    /// What it did at once, to be told when it is done.
+    note: Option<String>,
     pub(super) done: Option<ActionResult>,
 }
 
@@ -40,15 +42,33 @@ pub(super) enum Goal {
 
 impl Item {
     pub(super) fn waiting(app: &str, goal: Goal) -> Item {
-        Item { app: app.to_owned(), goal: Some(goal), done: None }
+        Item { app: app.to_owned(), goal: Some(goal), note: None, done: None }
+    }
+
+    pub(super) fn noting(self, note: Option<String>) -> Item {
+        Item { note, ..self }
+    }
+
+    /// With what it did at once. A failure has other things to say.
+    fn told(&self, result: ActionResult) -> ActionResult {
+        match self.note.as_ref().filter(|_| result.error.is_none()) {
+            Some(note) => ActionResult { message: format!("{}; {note}", result.message), ..result },
+            None => result,
+        }
+    }
+
+    /// For who does not wait.
+    pub(super) fn accepted(self) -> ActionResult {
+        let accepted = || result(&self.app, "accepted; it goes on by itself".to_owned(), None);
+        self.done.clone().unwrap_or_else(|| self.told(accepted()))
     }
 
     pub(super) fn done(app: &str, message: String) -> Item {
-        Item { app: app.to_owned(), goal: None, done: Some(result(app, message, None)) }
+        Item { app: app.to_owned(), goal: None, note: None, done: Some(result(app, message, None)) }
     }
 
     pub(super) fn failed(app: &str, refusal: Refusal) -> Item {
-        Item { app: app.to_owned(), goal: None, done: Some(failed(app, refusal)) }
+        Item { app: app.to_owned(), goal: None, note: None, done: Some(failed(app, refusal)) }
     }
 }
 
@@ -74,7 +94,8 @@ impl Supervisor {
         for request in &mut pending {
             for item in &mut request.items {
                 let Some(goal) = item.goal.as_ref().filter(|_| item.done.is_none()) else { continue };
-                item.done = self.outcome(&item.app, goal, now);
+                let result = self.outcome(&item.app, goal, now);
+                item.done = result.map(|result| item.told(result));
             }
         }
         let (through, open): (Vec<_>, Vec<_>) =

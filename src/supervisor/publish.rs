@@ -71,7 +71,7 @@ impl Supervisor {
         let news = self.apps[i].port_held.as_ref().is_none_or(|held| held.holder != holder);
         self.apps[i].port_held = Some(Held { holder: holder.clone(), since });
         if news {
-            self.announce(Some((i, 0)), EventKind::Waiting, None, holder);
+            self.announce(Some((i, 0)), EventKind::PortHeld, None, holder);
         }
     }
 

@@ -9,7 +9,7 @@ use super::instance::{Instance, State, Wait};
 use super::pending::{Goal, Item, Pending, no_such_app};
 use super::rollover::{Plan, Rollover, opposite};
 use super::view::seconds;
-use crate::api::{ActionResult, EventKind, ExitReason, Refusal, RefusalCode};
+use crate::api::{EventKind, ExitReason, Refusal, RefusalCode};
 use std::time::Duration;
 
 impl Supervisor {
@@ -61,12 +61,13 @@ impl Supervisor {
 
     fn restart_by_rollover(&mut self, i: usize, by: &str, now: Now) -> Item {
         let name = self.apps[i].config.name.clone();
+        let cut = self.apps[i].would_be_cut();
         match self.roll_over(i, ExitReason::Restart, by, now) {
             Err(refusal) => Item::failed(&name, refusal),
             Ok(number) => {
                 self.want(i, true, by);
                 self.announce(Some((i, 0)), EventKind::Requested, Some(by), "restart requested".to_owned());
-                Item::waiting(&name, Goal::RolledOver { number, verb: "restarted", asked: now.mono })
+                Item::waiting(&name, Goal::RolledOver { number, verb: "restarted", asked: now.mono }).noting(cut)
             }
         }
     }
@@ -140,12 +141,12 @@ impl Supervisor {
             core.announce(Some((i, 0)), EventKind::Requested, Some(by), message);
             if core.rolls_over_now(i) || core.is_about_to_serve(i) {
                 let warm = core.apps[i].config.deploy.as_ref().map_or(Duration::ZERO, |deploy| deploy.warm);
-                let release = Some(release.clone());
+                let (release, cut) = (Some(release.clone()), core.apps[i].would_be_cut());
                 let plan = Plan { reason: ExitReason::Deploy, by: by.to_owned(), release, stage, warm };
                 let number = core.begin_rollover(i, plan, now);
                 core.want(i, true, by);
                 let verb = if stage { "staged" } else { "activated" };
-                return Item::waiting(&name, Goal::RolledOver { number, verb, asked: now.mono });
+                return Item::waiting(&name, Goal::RolledOver { number, verb, asked: now.mono }).noting(cut);
             }
             core.begin_trial(i, &release, by);
             core.pull_in_dependencies(i, by);
@@ -284,16 +285,7 @@ impl Supervisor {
         if wait {
             return self.pending.push(Pending { id, plan: None, items });
         }
-        let accepted = |item: Item| {
-            let app = item.app.clone();
-            item.done.unwrap_or(ActionResult {
-                app,
-                message: "accepted; it goes on by itself".to_owned(),
-                error: None,
-                last_lines: Vec::new(),
-            })
-        };
-        let results = items.into_iter().map(accepted).collect();
+        let results = items.into_iter().map(Item::accepted).collect();
         self.push(Effect::Reply { id, reply: Reply::Actions(results) });
     }
 }

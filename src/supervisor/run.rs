@@ -50,7 +50,7 @@ impl Supervisor {
         instance.held = Some(Held { holder: holder.clone(), since });
         instance.state = State::Waiting { wait: Wait::Port { retry_at: now.mono + PORT_RETRY }, since };
         if news {
-            self.announce(Some(place), EventKind::Waiting, None, holder);
+            self.announce(Some(place), EventKind::PortHeld, None, holder);
         }
     }
 

@@ -58,10 +58,11 @@ fn what_goes_through_the_proxy_is_counted_and_no_worker_dies_with_its_counts() {
     let second = server.worker().unwrap();
     assert!(first != second && !is_alive(first));
     let told = server.events().iter().any(|event| {
-        event["kind"] == "supervisor"
+        event["kind"] == "proxy"
             && event["message"] == format!("the proxy worker, pid {first}, ended (SIGKILL); another one takes over")
     });
     assert!(told, "{:#?}", server.events());
+    assert!(server.has_warned(&format!("the proxy worker, pid {first}, ended (SIGKILL)")), "{}", server.own_log());
     let figures = server.ask("GET", "/metrics", b"").body;
     for line in [
         "infissi_requests_total{app=\"web\",class=\"2xx\"} 3",
@@ -175,6 +176,7 @@ fn a_port_of_roots_is_told_by_whoever_may_not_have_it_in_words() {
     let server = Setup::default().by_nobody().start(&web(81, ""));
     let reason = server.wait_reason("web", "waiting");
     assert!(reason.starts_with("port 81 is for root: "), "{reason}");
+    server.wait_until("a warning of it", || server.has_warned("port 81 is for root: "));
 }
 
 #[test]
@@ -281,13 +283,16 @@ fn a_release_is_activated_staged_and_swapped_and_what_is_none_is_refused() {
         (format!("{releases}/two/.."), "is no release of web".to_owned()),
     ] {
         let (status, answer) = activate(&dir(&wrong));
-        assert!(status == 500 && answer.contains(&says), "{wrong}: {status} {answer}");
+        assert!(
+            status == 400 && answer.contains(&says) && answer.contains("\"hint\":\""),
+            "{wrong}: {status} {answer}"
+        );
     }
     let (status, answer) = activate(&format!("{{\"release_dir\":{two:?},\"release_id\":\"../x\"}}"));
     assert!(status == 400 && answer.contains("cannot be the id of a release"), "{answer}");
     if is_root() {
         chown(server.path("site/releases/two"), Some(NOBODY), None).unwrap();
         let (status, answer) = activate(&dir(&two));
-        assert!(status == 500, "somebody else's directory: {answer}");
+        assert!(status == 400, "somebody else's directory: {answer}");
     }
 }

@@ -346,6 +346,10 @@ impl Server {
         fs::read_to_string(self.path("supervisor.log")).unwrap_or_default()
     }
 
+    pub(crate) fn has_warned(&self, of: &str) -> bool {
+        self.own_log().lines().any(|line| line.contains(" WARN ") && line.contains(of))
+    }
+
     /// Waits; when it does not come about, shows what there is instead.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, condition: impl FnMut() -> bool) {

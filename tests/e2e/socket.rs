@@ -173,6 +173,16 @@ fn a_request_that_makes_no_sense_is_refused_in_json_with_its_status_and_the_next
         ("POST", "/v1/apps/web/signal", b"{\"signal\":\"0\"}", 400, "usage", "no signal"),
         ("POST", "/v1/apps/web/signal", b"{\"signal\":\"999\"}", 400, "usage", "no signal"),
         ("POST", "/v1/apps/web/signal", b"{\"signal\":\"KILL\",\"pid\":1}", 400, "usage", "pid"),
+        ("POST", "/v1/apps/web/activate", b"", 400, "usage", "release_dir"),
+        ("POST", "/v1/apps/web/activate", b"{\"release_dir\":7}", 400, "usage", "string"),
+        ("POST", "/v1/apps/web/activate", b"{\"release_dir\":\"/tmp\"}", 400, "usage", "has no releases"),
+        // Where everything stands in the path and the query.
+        ("POST", "/v1/apps/web/stop", b"{", 400, "usage", "EOF"),
+        ("POST", "/v1/apps/web/restart", b"{\"hard\":true}", 400, "usage", "hard"),
+        ("POST", "/v1/apps/web/swap", b"[]", 400, "usage", "array"),
+        ("POST", "/v1/apps/web/probe", b"\x80\xff", 400, "usage", "JSON"),
+        ("POST", "/v1/apps/web/stop", &huge, 413, "too-large", "body"),
+        ("POST", "/v1/shutdown", b"{\"wait\":true}", 400, "usage", "wait"),
         // Routes and methods.
         ("GET", "/", b"", 404, "not-found", "/"),
         ("GET", "/v2/apps", b"", 404, "not-found", "/v2/apps"),

@@ -55,7 +55,20 @@ fn the_last_drain_is_as_long_as_it_was_also_when_it_was_cut_short() {
 fn what_is_cut_off_is_told() {
     let (mut world, _) = swapped(secs(1000), secs(0));
     world.advance(secs(95));
-    assert_eq!(world.said("current", EventKind::Killed), ["3 requests and 0 streams are cut off after 90 s"]);
+    assert_eq!(world.said("current", EventKind::Killed), ["3 requests cut off after 90 s"]);
+}
+
+#[test]
+fn a_restart_that_needs_the_slot_that_drains_says_what_it_cuts_off() {
+    let (mut world, old) = swapped(secs(1000), secs(1000));
+    world.advance(secs(12));
+    let id = world.restart("current");
+    assert_eq!(world.cuts.last().map(|(_, run, left)| (*run, *left)), Some((old, (3, 2))));
+    assert_eq!(world.said("current", EventKind::Killed), ["3 requests and 2 streams cut off after 12 s"]);
+    let message = world.done(id);
+    assert!(message.ends_with("; 3 requests and 2 streams of the slot before cut off"), "{message}");
+    let id = world.restart("current");
+    assert!(!world.done(id).contains("cut off"), "nothing was in flight any more");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn a_held_public_port_does_not_keep_the_instance_from_coming_up() {
     let refusal = world.failure(start);
     assert_eq!(refusal.message, format!("current is not up yet: {HOLDER}"));
     assert_eq!(world.replies.len(), at + 1);
-    assert_eq!(world.said("current", EventKind::Waiting), [HOLDER]);
+    assert_eq!(world.said("current", EventKind::PortHeld), [HOLDER]);
     world.free_port(3000);
     world.advance(secs(2));
     assert_eq!(world.status("current"), Status::Online);
@@ -66,7 +66,7 @@ fn each_holder_is_told_once() {
     world.advance(secs(10));
     world.hold_port(3000, "port 3000 is held by pid 78 (nginx)");
     world.advance(secs(10));
-    assert_eq!(world.said("current", EventKind::Waiting).len(), 2);
+    assert_eq!(world.said("current", EventKind::PortHeld).len(), 2);
     assert_eq!(world.reason("current"), "port 3000 is held by pid 78 (nginx)");
 }
 
@@ -202,7 +202,7 @@ fn an_app_that_binds_its_port_itself_goes_behind_the_proxy() {
     assert_eq!((world.status("current"), world.living("current")), (Status::Online, 1), "{}", world.story());
     assert!(world.is_open("current"));
     assert_eq!(world.active("current"), [world.run("current")]);
-    assert_eq!(world.said("current", EventKind::Waiting).len(), 0, "it is not its own stranger");
+    assert_eq!(world.said("current", EventKind::PortHeld).len(), 0, "it is not its own stranger");
 }
 
 #[test]

@@ -123,10 +123,10 @@ fn a_held_port_is_named_and_waited_for() {
     assert_eq!(world.status("current"), Status::Waiting);
     assert_eq!(world.reason("current"), "port 3000 is held by pid 77 (node old.js)");
     assert_eq!(world.spawns.len(), 11, "looked at each second");
-    assert_eq!(world.said("current", EventKind::Waiting).len(), 1, "but told once");
+    assert_eq!(world.said("current", EventKind::PortHeld).len(), 1, "but told once");
     world.hold_port(3000, "port 3000 is held by pid 78 (node older.js)");
     world.advance(secs(2));
-    assert_eq!(world.said("current", EventKind::Waiting).len(), 2, "another holder is news");
+    assert_eq!(world.said("current", EventKind::PortHeld).len(), 2, "another holder is news");
     world.free_port(3000);
     world.until("online", |world| world.status("current") == Status::Online);
     assert_eq!(world.app("current").reason, None);

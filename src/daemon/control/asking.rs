@@ -2,11 +2,14 @@
 
 use super::answer::Refused;
 use crate::api::{ActionQuery, EventsQuery, LogsQuery, Refusal, RefusalCode};
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{FromRequestParts, Path, Query};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::Uri;
 use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// The next step for whoever guesses.
@@ -121,6 +124,20 @@ pub(super) fn body<T: DeserializeOwned>(sent: Result<Bytes, BytesRejection>) -> 
     }
     serde_json::from_slice(text).map_err(|error| wrong(&error.to_string()))
 }
+
+/// Of a request that says everything in its path and query. What stands in its body would be meant, and not done.
+pub(super) async fn no_body(request: Request, next: Next) -> Response {
+    let (parts, sent) = request.into_parts();
+    let sent = Bytes::from_request(Request::from_parts(parts.clone(), sent), &()).await;
+    match body::<Nothing>(sent) {
+        Ok(Nothing {}) => next.run(Request::from_parts(parts, Body::empty())).await,
+        Err(refusal) => Refused::from(refusal).into_response(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
 
 /// The apps that a path names.
 pub(super) struct Selector(pub(super) String);

@@ -4,6 +4,7 @@ use super::accepting::Accepting;
 use super::actions::admit;
 use super::admission::{Caller, Need};
 use super::answer::Answer;
+use super::exposition::Exposition;
 use super::http;
 use super::look::statuses;
 use super::traffic;
@@ -19,15 +20,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode_registry;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
@@ -39,14 +34,6 @@ const CONNECTIONS: usize = 16;
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Figures are no older than this.
 const FRESH: Duration = Duration::from_secs(1);
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Of {
-    app: String,
-}
-
-type Gauges = Family<Of, Gauge>;
-type Ratios = Family<Of, Gauge<f64, AtomicU64>>;
 
 pub(super) async fn metrics(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     admit(&shared, &caller, Need::Look, "the figures")?;
@@ -118,56 +105,127 @@ impl Public {
 
 async fn measure(shared: &Arc<Shared>) -> Result<Bytes, Refusal> {
     let apps = statuses(shared).await?;
-    let text = text(shared, &apps).map_err(|error| Refusal::new(RefusalCode::Failed, error.to_string()))?;
-    Ok(Bytes::from(text))
+    let own = Own {
+        memory_bytes: memory::own().unwrap_or_default(),
+        uptime: clock::now().mono.saturating_sub(shared.began),
+        worker_restarts: shared.front.figures().restarts(),
+    };
+    Ok(Bytes::from(text(&apps, own)))
+}
+
+/// What is to be told beside the apps.
+struct Own {
+    memory_bytes: u64,
+    uptime: Duration,
+    worker_restarts: u64,
+}
+
+fn text(apps: &[AppStatus], own: Own) -> String {
+    let mut figures = Exposition::default();
+    of_apps(&mut figures, apps);
+    traffic::add(&mut figures, apps, own.worker_restarts);
+    figures
+        .family("supervisor_memory_bytes", "gauge", "The supervisor's own proportional set size")
+        .sample(&[], own.memory_bytes);
+    figures
+        .family("supervisor_uptime_seconds", "gauge", "Time since the supervisor started")
+        .sample(&[], own.uptime.as_secs());
+    figures.text()
 }
 
 fn figures(text: Bytes) -> Response {
-    // Gauges read alike in the older format and in OpenMetrics: every scraper takes the older one.
+    // Every scraper takes the older format.
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-fn text(shared: &Shared, apps: &[AppStatus]) -> Result<String, std::fmt::Error> {
-    let mut registry = Registry::with_prefix("infissi");
-    let (up, healthy, memory) = (Gauges::default(), Gauges::default(), Gauges::default());
-    let (uptime, restarts, cpu) = (Ratios::default(), Gauges::default(), Ratios::default());
-    for app in apps {
-        let of = Of { app: app.name.clone() };
-        up.get_or_create(&of).set(i64::from(app.status == Status::Online));
+type Figure = (&'static str, &'static str, &'static str, fn(&AppStatus) -> Option<f64>);
+
+const OF_APPS: [Figure; 6] = [
+    ("app_online", "gauge", "Whether the app is online", |app| Some(f64::from(app.status == Status::Online))),
+    ("app_healthy", "gauge", "Whether the app's probe says that it is well, where it has said anything", |app| {
         match app.health {
-            Health::Healthy | Health::Unhealthy => {
-                healthy.get_or_create(&of).set(i64::from(app.health == Health::Healthy));
-            }
+            Health::Healthy => Some(1.0),
+            Health::Unhealthy => Some(0.0),
             // Without a word about its health, it is not ill.
-            Health::Unknown => {}
+            Health::Unknown => None,
         }
-        memory.get_or_create(&of).set(whole(app.memory_bytes.unwrap_or(0)));
-        restarts.get_or_create(&of).set(whole(app.restarts));
-        uptime.get_or_create(&of).set(app.uptime_ms.map_or(0.0, |uptime| uptime as f64 / 1000.0));
-        cpu.get_or_create(&of).set(app.cpu_percent.unwrap_or(0.0) / 100.0);
+    }),
+    ("app_memory_bytes", "gauge", "Memory of the app's whole process tree", |app| {
+        Some(app.memory_bytes.unwrap_or(0) as f64)
+    }),
+    ("app_restarts_total", "counter", "Unplanned restarts since the supervisor's start, or since a reset", |app| {
+        Some(app.restarts as f64)
+    }),
+    ("app_uptime_seconds", "gauge", "Time since the app became online", |app| {
+        Some(app.uptime_ms.map_or(0.0, |uptime| uptime as f64 / 1000.0))
+    }),
+    ("app_cpu_ratio", "gauge", "CPU use over the last seconds, of one core", |app| {
+        Some(app.cpu_percent.unwrap_or(0.0) / 100.0)
+    }),
+];
+
+fn of_apps(figures: &mut Exposition, apps: &[AppStatus]) {
+    for (name, kind, help, of) in OF_APPS {
+        let family = figures.family(name, kind, help);
+        for app in apps {
+            if let Some(value) = of(app) {
+                family.sample(&[("app", &app.name)], value);
+            }
+        }
     }
-    registry.register("app_online", "Whether the app is online", up);
-    registry.register(
-        "app_healthy",
-        "Whether the app's probe says that it is well, where it has said anything",
-        healthy,
-    );
-    registry.register("app_memory_bytes", "Memory of the app's whole process tree", memory);
-    registry.register("app_restarts", "Unplanned restarts since the app was first started, or since a reset", restarts);
-    registry.register("app_uptime_seconds", "Time since the app became online", uptime);
-    registry.register("app_cpu_ratio", "CPU use over the last seconds, of one core", cpu);
-    let own = Gauge::<i64>::default();
-    own.set(whole(memory::own().unwrap_or_default()));
-    registry.register("supervisor_memory_bytes", "The supervisor's own proportional set size", own);
-    let since = Gauge::<i64>::default();
-    since.set(whole(clock::now().mono.saturating_sub(shared.began).as_secs()));
-    registry.register("supervisor_uptime_seconds", "Time since the supervisor started", since);
-    let mut text = String::new();
-    encode_registry(&mut text, &registry)?;
-    text.push_str(&traffic::exposition(apps, shared.front.figures().restarts()));
-    Ok(text)
 }
 
-fn whole(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Traffic;
+    use crate::daemon::control::unprobed::tests::app;
+    use std::collections::HashSet;
+
+    /// What `promtool check metrics` would say, and that the families are sorted.
+    fn rules(text: &str) {
+        let mut names: Vec<&str> = Vec::new();
+        let mut kind = "";
+        let mut lines = text.lines().peekable();
+        while let Some(line) = lines.next() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (name, help) = help.split_once(' ').unwrap();
+                assert!(name.starts_with("infissi_") && !help.is_empty(), "{line}");
+                let typed = lines.next().unwrap().strip_prefix("# TYPE ").unwrap();
+                kind = typed.strip_prefix(name).unwrap().trim_start();
+                assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+                assert!(!["_ms", "_us", "_millis", "_kb", "_percent"].iter().any(|unit| name.contains(unit)), "{line}");
+                names.push(name);
+                continue;
+            }
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            let name = sample.split('{').next().unwrap();
+            let suffix = name.strip_prefix(names.last().unwrap()).unwrap_or_else(|| panic!("whose is {line}?"));
+            let suffixes: &[&str] = if kind == "histogram" { &["_bucket", "_sum", "_count"] } else { &[""] };
+            assert!(suffixes.contains(&suffix), "{line}");
+            assert!(value.parse::<f64>().is_ok(), "{line}");
+        }
+        assert!(names.is_sorted(), "{names:?}");
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len(), "{names:?}");
+    }
+
+    #[test]
+    fn every_family_is_told_once_in_order_with_its_help_its_type_and_its_unit() {
+        let traffic = Traffic { latency_bounds_us: vec![500], latency: vec![1, 2], ..Traffic::default() };
+        let web = AppStatus { traffic: Some(traffic), ..app(Status::Online, Health::Healthy) };
+        let job = AppStatus { name: "job".to_owned(), restarts: 2, ..app(Status::Waiting, Health::Unknown) };
+        let own = || Own { memory_bytes: 5, uptime: Duration::from_secs(7), worker_restarts: 0 };
+        let told = text(&[web, job], own());
+        rules(&told);
+        rules(&text(&[], own()));
+        for line in [
+            "infissi_app_online{app=\"app\"} 1",
+            "infissi_app_healthy{app=\"app\"} 1",
+            "infissi_app_restarts_total{app=\"job\"} 2",
+            "infissi_supervisor_uptime_seconds 7",
+        ] {
+            assert!(told.lines().any(|found| found == line), "{line} is missing in\n{told}");
+        }
+        assert!(!told.contains("infissi_app_healthy{app=\"job\"}"), "nothing is known of it:\n{told}");
+    }
 }

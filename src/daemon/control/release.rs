@@ -16,7 +16,7 @@ const LONGEST_ID: usize = 128;
 /// # Errors
 /// Why it is not one, as an answer.
 pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Result<Release, Refusal> {
-    let refused = |message: String| Refusal::new(RefusalCode::Failed, message);
+    let refused = |message: String| Refusal::new(RefusalCode::Usage, message);
     let Some(deploy) = &app.deploy else {
         return Err(refused(format!("{} has no releases", app.name))
             .hint(format!("give [apps.{}.deploy] a root and apply", app.name)));
@@ -31,7 +31,7 @@ pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Re
         refused(format!("{} cannot be a release: {}", dir.display(), sentence(&error)))
             .hint("give the directory itself, with no link on the way to it")
     })?;
-    let user = users.find(&app.in_release(dir)).map_err(refused)?;
+    let user = users.find(&app.in_release(dir)).map_err(|why| Refusal::new(RefusalCode::Failed, why))?;
     if owner != user.uid && owner != 0 {
         let message =
             format!("{} belongs neither to root nor to {}, as whom {} runs", dir.display(), user.name, app.name);
@@ -41,9 +41,7 @@ pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Re
     let id = body.release_id.clone().unwrap_or(name);
     if !is_plain(&id) {
         let message = format!("{id:?} cannot be the id of a release");
-        return Err(
-            Refusal::new(RefusalCode::Usage, message).hint("it is letters, digits, dots, hyphens and underscores")
-        );
+        return Err(refused(message).hint("it is letters, digits, dots, hyphens and underscores"));
     }
     Ok(Release { id, dir: dir.to_owned() })
 }

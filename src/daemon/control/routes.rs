@@ -3,11 +3,12 @@
 use super::{actions, look, metrics, streams};
 use crate::api::{EventsQuery, LogsQuery, Refusal, RefusalCode};
 use crate::daemon::control::answer::{Answer, Refused, json};
-use crate::daemon::control::asking::{Asked, HARD, OPENAPI, Parameter, WAIT};
+use crate::daemon::control::asking::{Asked, HARD, OPENAPI, Parameter, WAIT, no_body};
 use crate::daemon::shared::Shared;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use serde_json::{Value, json as value};
@@ -111,7 +112,10 @@ const ROUTES: &[Route] = &[
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
-        router = router.route(route.path, handler(route));
+        let takes_none = route.method == "post" && route.body.is_empty();
+        let handler = handler(route);
+        let handler = if takes_none { handler.layer(from_fn(no_body)) } else { handler };
+        router = router.route(route.path, handler);
     }
     router
         .fallback(no_such_route)

@@ -1,47 +1,48 @@
-//! What goes through the proxy, in Prometheus' text format (version 0.0.4). Written here: the library's counters are of
-//! OpenMetrics, whose names scrapers of the older format do not connect with their type.
+//! What goes through the proxy, as figures.
 
+use super::exposition::Exposition;
 use crate::api::{AppStatus, Traffic};
-use std::fmt::Write;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// Every figure of every app that is behind the proxy, and how often its worker ended unasked.
-pub(super) fn exposition(apps: &[AppStatus], worker_restarts: u64) -> String {
-    let mut text = Text::default();
-    text.family("requests_total", "counter", "Requests that were answered, by the class of their status");
+pub(super) fn add(figures: &mut Exposition, apps: &[AppStatus], worker_restarts: u64) {
+    let requests =
+        figures.family("requests_total", "counter", "Requests that were answered, by the class of their status");
     for (app, traffic) in proxied(apps) {
         for (class, count) in CLASSES.iter().zip(traffic.answers) {
-            text.sample("requests_total", &[("app", &app.name), ("class", class)], count);
+            requests.sample(&[("app", &app.name), ("class", class)], count);
         }
     }
     for (name, kind, help, of) in FIGURES {
-        text.family(name, kind, help);
+        let family = figures.family(name, kind, help);
         for (app, traffic) in proxied(apps) {
-            text.sample(name, &[("app", &app.name)], of(traffic));
+            family.sample(&[("app", &app.name)], of(traffic));
         }
     }
-    text.family("request_duration_seconds", "histogram", "From a request's head to the last byte of its answer");
+    let durations =
+        figures.family("request_duration_seconds", "histogram", "From a request's head to the last byte of its answer");
     for (app, traffic) in proxied(apps) {
-        text.histogram("request_duration_seconds", &app.name, traffic);
+        let bounds = traffic.latency_bounds_us.iter().map(|bound| Some(*bound as f64 / 1e6));
+        let buckets = bounds.chain([None]).zip(traffic.latency.iter().copied().chain(std::iter::repeat(0)));
+        durations.histogram(&app.name, buckets, traffic.latency_sum_us as f64 / 1e6);
     }
-    text.family("swaps_total", "counter", "Swaps of the active slot");
+    let swaps = figures.family("swaps_total", "counter", "Swaps of the active slot");
     for (app, _) in proxied(apps) {
-        text.sample("swaps_total", &[("app", &app.name)], app.swaps);
+        swaps.sample(&[("app", &app.name)], app.swaps);
     }
-    text.family(
+    let drains = figures.family(
         "last_drain_seconds",
         "gauge",
         "From when the last instance to drain got no more requests until it was asked to end",
     );
     for (app, _) in proxied(apps) {
         if let Some(millis) = app.last_drain_ms {
-            text.sample("last_drain_seconds", &[("app", &app.name)], millis as f64 / 1e3);
+            drains.sample(&[("app", &app.name)], millis as f64 / 1e3);
         }
     }
-    text.family("proxy_worker_restarts_total", "counter", "Proxy workers that ended unasked");
-    text.sample("proxy_worker_restarts_total", &[], worker_restarts);
-    text.0
+    let restarts = figures.family("proxy_worker_restarts_total", "counter", "Proxy workers that ended unasked");
+    restarts.sample(&[], worker_restarts);
 }
 
 type Figure = (&'static str, &'static str, &'static str, fn(&Traffic) -> u64);
@@ -68,47 +69,6 @@ fn proxied(apps: &[AppStatus]) -> impl Iterator<Item = (&AppStatus, &Traffic)> {
     apps.iter().filter_map(|app| Some((app, app.traffic.as_ref()?)))
 }
 
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        self.add(format_args!("# HELP infissi_{name} {help}\n# TYPE infissi_{name} {kind}\n"));
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl std::fmt::Display) {
-        self.add(format_args!("infissi_{name}"));
-        for (at, (label, value)) in labels.iter().enumerate() {
-            let before = if at == 0 { '{' } else { ',' };
-            self.add(format_args!("{before}{label}=\"{}\"", escaped(value)));
-        }
-        let close = if labels.is_empty() { "" } else { "}" };
-        self.add(format_args!("{close} {value}\n"));
-    }
-
-    fn histogram(&mut self, name: &str, app: &str, traffic: &Traffic) {
-        let (bucket, mut below) = (format!("{name}_bucket"), 0);
-        for (bound, count) in traffic.latency_bounds_us.iter().zip(&traffic.latency) {
-            below += count;
-            let bound = (*bound as f64 / 1e6).to_string();
-            self.sample(&bucket, &[("app", app), ("le", &bound)], below);
-        }
-        let all: u64 = traffic.latency.iter().sum();
-        self.sample(&bucket, &[("app", app), ("le", "+Inf")], all);
-        self.sample(&format!("{name}_sum"), &[("app", app)], traffic.latency_sum_us as f64 / 1e6);
-        self.sample(&format!("{name}_count"), &[("app", app)], all);
-    }
-
-    fn add(&mut self, more: std::fmt::Arguments<'_>) {
-        // A String takes everything.
-        let _infallible = self.0.write_fmt(more);
-    }
-}
-
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,7 +88,9 @@ mod tests {
         };
         let web = AppStatus { traffic: Some(traffic), swaps: 2, ..app(Status::Online, Health::Healthy) };
         let worker = AppStatus { name: "worker".to_owned(), ..app(Status::Online, Health::Healthy) };
-        let text = exposition(&[web, worker], 4);
+        let mut figures = Exposition::default();
+        add(&mut figures, &[web, worker], 4);
+        let text = figures.text();
         for line in [
             "# TYPE infissi_requests_total counter",
             "infissi_requests_total{app=\"app\",class=\"2xx\"} 7",

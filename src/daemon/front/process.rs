@@ -29,7 +29,7 @@ impl World {
         let reaper = launcher.clone();
         let announce = move |message: String| {
             let announcement =
-                Announcement { app: None, kind: EventKind::Supervisor, by: None, slot: None, pid: None, message };
+                Announcement { app: None, kind: EventKind::Proxy, by: None, slot: None, pid: None, message };
             events.add(announcement, clock::now().wall);
         };
         World {
