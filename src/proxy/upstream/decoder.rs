@@ -170,6 +170,19 @@ mod tests {
         Ok((data, trailers, came.to_vec()))
     }
 
+    /// The status and the body of an answer, when there is one.
+    fn answer(pieces: &[&[u8]]) -> Result<Option<(u16, Decoded)>, Malformed> {
+        let mut came = BytesMut::new();
+        for (at, piece) in pieces.iter().enumerate() {
+            came.extend_from_slice(piece);
+            if let Some(head) = super::super::answer_head::take(&mut came, false)? {
+                let rest: Vec<&[u8]> = std::iter::once(&came[..]).chain(pieces[at + 1..].iter().copied()).collect();
+                return Ok(Some((head.parts.status.as_u16(), decode(head.body, &rest)?)));
+            }
+        }
+        Ok(None)
+    }
+
     #[test]
     fn a_body_ends_where_its_length_says() {
         let (data, _, left) = decode(Decoder::length(5), &[b"he", b"llo more"]).unwrap();
@@ -218,6 +231,26 @@ mod tests {
             prop_assert_eq!(&left[..], &b"next"[..]);
             let short = &text.as_bytes()[..text.len() - "next".len() - 1];
             prop_assert_eq!(decode(Decoder::chunked(), &[short]), Err(Malformed));
+        }
+
+        #[test]
+        fn whatever_an_origin_says_is_taken_the_same_however_it_is_cut(
+            words in proptest::collection::vec(
+                prop_oneof![
+                    Just("HTTP/1.1 200 OK\r\n"), Just("HTTP/1.1 100 Continue\r\n\r\n"), Just("HTTP/1.0 404\r\n"),
+                    Just("Content-Length: 3\r\n"), Just("Transfer-Encoding: chunked\r\n"), Just("Connection: close, a\r\n"),
+                    Just("a: b\r\n"), Just("\r\n"), Just("\n"), Just("\r"), Just("3\r\nabc\r\n"), Just("0\r\n"), Just("\0"), Just(" "),
+                ],
+                0..20,
+            ),
+            cuts in proptest::collection::vec(any::<proptest::sample::Index>(), 0..8),
+        ) {
+            let text = words.concat();
+            let mut ends: Vec<usize> = cuts.iter().filter(|_| !text.is_empty()).map(|cut| cut.index(text.len())).collect();
+            ends.extend([0, text.len()]);
+            ends.sort_unstable();
+            let pieces: Vec<&[u8]> = ends.windows(2).map(|pair| &text.as_bytes()[pair[0]..pair[1]]).collect();
+            prop_assert_eq!(answer(&pieces), answer(&[text.as_bytes()]));
         }
     }
 }
