@@ -4,6 +4,7 @@ use super::clock;
 use super::notice::Notice;
 use super::runs::Run;
 use super::shared::Shared;
+use crate::linux::code;
 use crate::linux::proc::ProcTable;
 use crate::linux::tree::MemorySource;
 use std::collections::HashMap;
@@ -13,6 +14,8 @@ use std::time::Duration;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 const EVERY: Duration = Duration::from_secs(1);
+/// Rounds after which the start is over.
+const START_ROUNDS: u32 = 10;
 /// CPU time is noted every so many rounds, of which `list` tells the share since then, and what the OOM killer took.
 const NOTE_ROUNDS: u32 = 5;
 
@@ -33,6 +36,10 @@ fn sample(shared: &Weak<Shared>) {
         std::thread::sleep(EVERY);
         let Some(shared) = shared.upgrade() else { return };
         round += 1;
+        if round == START_ROUNDS {
+            // Where it cannot be, nothing but memory is lost.
+            let _is_only_thrift = code::let_go();
+        }
         let runs = shared.runs.all();
         table.refresh();
         let config = shared.config();

@@ -7,6 +7,7 @@ pub mod atomic;
 pub mod become_user;
 pub mod boot;
 pub mod cgroup;
+pub mod code;
 pub mod confine;
 pub mod descriptors;
 pub mod dirs;
