@@ -46,13 +46,25 @@ pub fn is_quiet(socket: RawFd) -> bool {
     matches!(recv(socket, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT), Err(Errno::EAGAIN))
 }
 
-/// Did a connection break, or does its other side say no more, whether or not all that it said was read (POLLRDHUP,
-/// poll(2))?
-pub fn has_ended(socket: RawFd) -> bool {
+/// How the other side of a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It says no more, and may still listen.
+    Said,
+    /// It is gone.
+    Broken,
+}
+
+/// Has the other side ended, whether or not all that it said was read (POLLRDHUP, poll(2))?
+pub fn end_of(socket: RawFd) -> Option<Ending> {
     let mut asked = libc::pollfd { fd: socket, events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one structure, which lives until it returns; of a number that is no descriptor the kernel tells as much.
     let told = unsafe { libc::poll(&raw mut asked, 1, 0) };
-    told == 1
+    match asked.revents {
+        _ if told < 1 => None,
+        libc::POLLRDHUP => Some(Ending::Said),
+        _ => Some(Ending::Broken),
+    }
 }
 
 /// Is it a socket that accepts connections?
@@ -149,9 +161,14 @@ mod tests {
         let mut there = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (here, _) = listener.accept().unwrap();
         there.write_all(b"x").unwrap();
-        assert!(!has_ended(here.as_raw_fd()));
+        assert_eq!(end_of(here.as_raw_fd()), None);
         there.shutdown(std::net::Shutdown::Write).unwrap();
-        assert!(has_ended(here.as_raw_fd()));
+        assert_eq!(end_of(here.as_raw_fd()), Some(Ending::Said));
+        (&here).write_all(b"unread").unwrap();
+        drop(there);
+        while end_of(here.as_raw_fd()) != Some(Ending::Broken) {
+            std::thread::yield_now();
+        }
     }
 
     #[test]

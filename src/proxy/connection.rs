@@ -5,7 +5,7 @@ use super::forward::Forward;
 use super::head::Client;
 use super::routes::AppRoute;
 use super::upstream::BUFFER;
-use super::wire::{ClientStream, Late, Settled, Wire};
+use super::wire::{ClientStream, Late, Wire};
 use crate::linux::descriptors;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
@@ -50,6 +50,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
     let service = service_fn(move |request| forward.clone().request(request));
     let head = usize::try_from(limits.head).unwrap_or(usize::MAX);
     let mut connection = Builder::new()
+        // Its own look at a busy client costs a buffer each time; see Wire::look.
+        .half_close(true)
         .max_header_size(head)
         .max_buf_size(head.max(BUFFER))
         .serve_connection(TokioIo::new(ClientStream::new(stream, wire.clone())), service);
@@ -59,19 +61,17 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
     let mut is_armed = false;
     let end = poll_fn(|cx| {
         wire.belongs_to(cx.waker());
-        let settled = loop {
-            if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-                return Poll::Ready(match ended {
-                    Err(error) if error.is_parse() => End::Malformed { is_too_long: error.is_parse_too_large() },
-                    Err(error) if error.is_user() && wire.is_old() => End::BrokeOff,
-                    Ok(()) | Err(_) => End::Closed,
-                });
-            }
-            match wire.settle() {
-                Settled::Again => {}
-                settled @ (Settled::Waits | Settled::HeadBegins) => break settled,
-            }
-        };
+        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(match ended {
+                Err(error) if error.is_parse() => End::Malformed { is_too_long: error.is_parse_too_large() },
+                Err(error) if error.is_user() && wire.is_old() => End::BrokeOff,
+                Ok(()) | Err(_) => End::Closed,
+            });
+        }
+        if wire.is_abandoned() {
+            return Poll::Ready(End::Closed);
+        }
+        let has_begun = wire.settle();
         if !wire.ask(cx) {
             return Poll::Ready(End::BrokeOff);
         }
@@ -81,9 +81,7 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
         if wire.is_cut() {
             return Poll::Ready(End::Cut);
         }
-        if settled == Settled::HeadBegins
-            && let Some((due, _)) = wire.due(&limits)
-        {
+        if has_begun && let Some((due, _)) = wire.due(&limits) {
             timer.as_mut().reset(due.min(Instant::now() + idle));
             is_armed = false;
         }
@@ -98,10 +96,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
                 Some((due, late)) if due <= now => return Poll::Ready(End::Late(late)),
                 Some((due, _)) => timer.as_mut().reset(due.min(now + idle)),
                 None => {
-                    // hyper does not look while bytes of the next request lie before the end.
-                    if descriptors::has_ended(socket) {
-                        wire.is_gone();
-                    }
+                    // Nobody is woken for an end behind bytes that are not read.
+                    wire.look(socket);
                     timer.as_mut().reset(now + idle);
                 }
             }

@@ -6,9 +6,11 @@ use super::framing::Framing;
 use super::gather;
 use super::target::Target;
 use super::upgrade::Tunnel;
+use crate::linux::descriptors::{self, Ending};
 use hyper::Version;
 use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -29,8 +31,10 @@ pub(super) struct Wire {
     is_full: Cell<Option<Instant>>,
     /// The client sends no more.
     has_ended: Cell<bool>,
-    /// Since when it has not been seen to be there all the same.
+    /// Since when a client that sends no more has not been seen to be there all the same.
     unseen: Cell<Option<Instant>>,
+    /// Nobody is there for the answer.
+    is_abandoned: Cell<bool>,
     /// Bytes of its next request came before its answer was on its way.
     is_ahead: Cell<bool>,
     is_request_whole: Cell<bool>,
@@ -88,6 +92,7 @@ impl Wire {
             is_full: Cell::default(),
             has_ended: Cell::default(),
             unseen: Cell::default(),
+            is_abandoned: Cell::default(),
             is_ahead: Cell::default(),
             is_request_whole: Cell::new(true),
             is_request_broken: Cell::default(),
@@ -147,8 +152,8 @@ impl Wire {
     /// The answer goes on for as long as the client listens.
     pub(super) fn becomes_stream(&self) {
         self.is_stream.set(true);
-        if self.has_ended.get() {
-            self.wake();
+        if self.unseen.get().is_some() {
+            self.abandon();
         }
     }
 
@@ -229,21 +234,39 @@ impl Wire {
         }
     }
 
-    /// Looks at what has become of it after each turn. True when there is more to do at once: an end that the client sent
-    /// while it was being answered is taken notice of now.
-    pub(super) fn settle(&self) -> Settled {
-        match self.phase.get() {
-            Phase::Answered if self.is_full.get().is_none() => {
-                self.phase.set(if self.is_ahead.take() { Phase::Begun } else { Phase::Idle });
-                if self.has_ended.get() { Settled::Again } else { self.settle() }
-            }
-            Phase::Begun => {
-                self.since.set(Instant::now());
-                self.phase.set(Phase::Head);
-                Settled::HeadBegins
-            }
-            Phase::Idle | Phase::Head | Phase::Busy | Phase::Answered => Settled::Waits,
+    /// Looks at what has become of it after each turn. True when a part of a head is there.
+    pub(super) fn settle(&self) -> bool {
+        if self.phase.get() == Phase::Answered && self.is_full.get().is_none() {
+            self.phase.set(if self.is_ahead.take() { Phase::Begun } else { Phase::Idle });
         }
+        let is_begun = self.phase.get() == Phase::Begun;
+        if is_begun {
+            self.since.set(Instant::now());
+            self.phase.set(Phase::Head);
+        }
+        is_begun
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.get()
+    }
+
+    /// hyper does not read while a request is answered; what its client does meanwhile is looked at here. One that has
+    /// sent its request and shuts down its side still wants the answer, but is believed no longer than one that idles. Of
+    /// an event stream it has seen enough.
+    pub(super) fn look(&self, socket: RawFd) {
+        match descriptors::end_of(socket) {
+            None => {}
+            Some(Ending::Said) if self.is_stream.get() => self.abandon(),
+            Some(Ending::Said) if self.unseen.get().is_some() => {}
+            Some(Ending::Said) => self.unseen.set(Some(Instant::now())),
+            Some(Ending::Broken) => self.abandon(),
+        }
+    }
+
+    fn abandon(&self) {
+        self.is_abandoned.set(true);
+        self.wake();
     }
 
     /// When its time is over, and why; the earliest of what it waits for.
@@ -283,25 +306,9 @@ impl Wire {
         self.framing.borrow_mut().read(bytes);
     }
 
-    fn ends(&self) {
-        self.has_ended.set(true);
-        self.is_gone();
-    }
-
-    /// The client sends no more, and nobody has read as far: its time runs, if it does not yet.
-    pub(super) fn is_gone(&self) {
-        if self.unseen.get().is_none() {
-            self.unseen.set(Some(Instant::now()));
-        }
-    }
-
-    /// A client that has sent its request and shuts down its side still wants the answer; of an event stream it would
-    /// have seen enough.
-    fn keeps_end_back(&self) -> bool {
-        let is_served = matches!(self.phase.get(), Phase::Busy | Phase::Answered);
-        // What is read already need not have been passed on.
-        let is_whole = || self.is_request_whole.get() || self.framing.borrow().is_whole(self.requests.get());
-        is_served && is_whole() && !self.is_stream.get()
+    /// Is there a request that is read, and an answer that is not out?
+    fn is_served(&self) -> bool {
+        matches!(self.phase.get(), Phase::Busy | Phase::Answered) && self.is_request_whole.get()
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
@@ -315,15 +322,6 @@ impl Wire {
             Poll::Ready(_) => {}
         }
     }
-}
-
-/// What [`Wire::settle`] found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Settled {
-    Waits,
-    /// A part of a head is there.
-    HeadBegins,
-    Again,
 }
 
 /// The socket itself, as hyper reads and writes it.
@@ -345,18 +343,13 @@ impl ClientStream {
 
 impl AsyncRead for ClientStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.wire.has_ended.get() {
-            let before = buf.filled().len();
-            std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-            let bytes = &buf.filled()[before..];
-            if !bytes.is_empty() {
-                self.wire.read(bytes);
-                return Poll::Ready(Ok(()));
-            }
-            self.wire.ends();
+        let before = buf.filled().len();
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        match &buf.filled()[before..] {
+            [] => self.wire.has_ended.set(true),
+            bytes => self.wire.read(bytes),
         }
-        // Its task is woken by the answer, and looks again once that is out.
-        if self.wire.keeps_end_back() { Poll::Pending } else { Poll::Ready(Ok(())) }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -381,7 +374,11 @@ impl AsyncWrite for ClientStream {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Nothing is kept here. hyper asks at the end of each turn, so that this is also where the client is watched.
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.wire.is_served() && self.stream.poll_read_ready(cx).is_ready() {
+            self.wire.look(self.stream.as_raw_fd());
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -409,20 +406,26 @@ mod tests {
         wire.answer_is_over(Instant::now());
         wire.wrote(&Poll::Pending);
         wire.read(b"GET / HT");
-        assert_eq!((wire.settle(), late(&wire)), (Settled::Waits, Some(Late::Reading)));
+        assert_eq!((wire.settle(), late(&wire)), (false, Some(Late::Reading)));
         wire.wrote(&Poll::Ready(Ok(1)));
-        assert_eq!((wire.settle(), late(&wire)), (Settled::HeadBegins, Some(Late::Head)));
+        assert_eq!((wire.settle(), late(&wire)), (true, Some(Late::Head)));
     }
 
     #[test]
     fn a_client_that_sends_no_more_is_seen_by_what_it_takes() {
+        let (here, there) = std::os::unix::net::UnixStream::pair().unwrap();
         let wire = Wire::new(Instant::now());
         wire.read(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         wire.request_begins(Version::HTTP_11, false, false);
+        wire.look(here.as_raw_fd());
         assert_eq!(late(&wire), None);
-        wire.ends();
+        there.shutdown(std::net::Shutdown::Write).unwrap();
+        wire.look(here.as_raw_fd());
         let (due, _) = wire.due(&LIMITS).unwrap();
         wire.wrote(&Poll::Ready(Ok(1)));
         assert!(wire.due(&LIMITS).is_some_and(|(again, late)| again > due && late == Late::Idle));
+        assert!(!wire.is_abandoned());
+        wire.becomes_stream();
+        assert!(wire.is_abandoned(), "of a stream it has seen enough");
     }
 }
