@@ -24,12 +24,13 @@ pub fn let_go() -> io::Result<()> {
     }
 }
 
-/// The addresses of a mapping that can be executed and not written (proc_pid_maps(5)).
+/// The addresses of a file's mapping that can be executed and not written (proc_pid_maps(5)).
 fn of_code(line: &str) -> Option<(usize, usize)> {
     let (range, rest) = line.split_once(' ')?;
     let (start, end) = range.split_once('-')?;
     let address = |hexadecimal| usize::from_str_radix(hexadecimal, 16).ok();
-    rest.starts_with("r-xp ").then_some((address(start)?, address(end)?))
+    let is_of_file = rest.split_whitespace().nth(3).is_some_and(|inode| inode != "0");
+    (is_of_file && rest.starts_with("r-xp ")).then_some((address(start)?, address(end)?))
 }
 
 #[cfg(test)]
@@ -50,5 +51,6 @@ mod tests {
         assert_eq!(of_code("1000-2000 r-xp 00000000 fe:00 1 /x"), Some((0x1000, 0x2000)));
         assert_eq!(of_code("1000-2000 rwxp 00000000 fe:00 1 /x"), None);
         assert_eq!(of_code("1000-2000 r--p 00000000 fe:00 1 /x"), None);
+        assert_eq!(of_code("1000-2000 r-xp 00000000 00:00 0"), None, "what no file has would come back empty");
     }
 }

@@ -69,6 +69,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
             });
         }
         if wire.is_abandoned() {
+            // Its 101 may not be out.
+            drop(wire.take_tunnel());
             return Poll::Ready(End::Closed);
         }
         let has_begun = wire.settle();

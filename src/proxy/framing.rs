@@ -47,6 +47,12 @@ impl Framing {
         self.refused.is_some_and(|refused| refused <= request)
     }
 
+    /// Has all of this request come, counted from 1, with its body? False when the bytes did not tell.
+    pub(super) fn is_whole(&self, request: u64) -> bool {
+        let is_behind = matches!(self.place, Place::RequestLine | Place::Header);
+        self.heads > request || self.heads == request && is_behind
+    }
+
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.place {

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -306,9 +306,10 @@ impl Wire {
         self.framing.borrow_mut().read(bytes);
     }
 
-    /// Is there a request that is read, and an answer that is not out?
+    /// Is there a request that has come, whether or not an instance has taken it, and an answer that is not out?
     fn is_served(&self) -> bool {
-        matches!(self.phase.get(), Phase::Busy | Phase::Answered) && self.is_request_whole.get()
+        let is_whole = || self.is_request_whole.get() || self.framing.borrow().is_whole(self.requests.get());
+        matches!(self.phase.get(), Phase::Busy | Phase::Answered) && is_whole()
     }
 
     fn wrote(&self, result: &Poll<io::Result<usize>>) {
@@ -377,7 +378,13 @@ impl AsyncWrite for ClientStream {
     /// Nothing is kept here. hyper asks at the end of each turn, so that this is also where the client is watched.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.wire.is_served() && self.stream.poll_read_ready(cx).is_ready() {
-            self.wire.look(self.stream.as_raw_fd());
+            let socket = self.stream.as_raw_fd();
+            self.wire.look(socket);
+            // A read that filled its buffer exactly leaves the runtime in the belief that there is more.
+            let is_more = || if descriptors::is_quiet(socket) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) };
+            if self.stream.try_io(Interest::READABLE, is_more).is_err() {
+                let _is_woken_by_what_comes = self.stream.poll_read_ready(cx);
+            }
         }
         Poll::Ready(Ok(()))
     }

@@ -259,14 +259,28 @@ fn whoever_is_gone_is_noticed_while_the_instance_is_silent() {
     let mut route = route(&[&origin]);
     route.limits.idle_ms = 200;
     let proxy = Proxy::with(route);
-    // One says that it sends no more; the other has begun another request, which nobody looks at, and is gone.
+    // One says that it sends no more; another has begun its next request, which nobody reads, and is gone.
     let mut silent = proxy.client();
     silent.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n");
     silent.ends();
     let mut ahead = proxy.client();
-    ahead.send("GET /b HTTP/1.1\r\nHost: a\r\n\r\nGET");
-    eventually("both are on their way", || proxy.in_flight(1).0 > 0);
+    ahead.send("GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
+    eventually("both are on their way", || proxy.in_flight(1).0 == 2);
+    ahead.send("GET");
     drop(ahead);
     eventually("both are given up", || proxy.figures().connections == 0);
     assert_eq!(proxy.in_flight(1), (0, 0));
+}
+
+#[test]
+fn a_held_request_whose_client_is_gone_is_not_sent_to_anybody() {
+    let origin = Origin::answering(OK);
+    let proxy = Proxy::before(&[]);
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok");
+    eventually("it is held", || proxy.figures().held == 1);
+    client.resets();
+    eventually("it is given up", || proxy.figures().connections == 0);
+    proxy.publish(route(&[&origin]));
+    assert_eq!((proxy.figures().held, origin.connections()), (0, 0));
 }

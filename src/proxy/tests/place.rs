@@ -209,6 +209,14 @@ impl Client {
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
+    /// Goes away without a word.
+    pub(super) fn resets(self) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let _entered = runtime.enter();
+        self.stream.set_nonblocking(true).unwrap();
+        tokio::net::TcpStream::from_std(self.stream).unwrap().set_zero_linger().unwrap();
+    }
+
     /// The next head, with its empty line; empty when the other side has ended.
     pub(super) fn head(&mut self) -> String {
         self.until(b"\r\n\r\n")
