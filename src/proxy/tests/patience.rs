@@ -267,6 +267,8 @@ fn whoever_is_gone_is_noticed_while_the_instance_is_silent() {
     ahead.send("GET /b HTTP/1.1\r\nHost: a\r\n\r\n");
     eventually("both are on their way", || proxy.in_flight(1).0 == 2);
     ahead.send("GET");
+    // Two turns of the proxy, so that it has seen these bytes without their end.
+    (0..2).for_each(|_| drop(proxy.figures()));
     drop(ahead);
     eventually("both are given up", || proxy.figures().connections == 0);
     assert_eq!(proxy.in_flight(1), (0, 0));
@@ -275,7 +277,9 @@ fn whoever_is_gone_is_noticed_while_the_instance_is_silent() {
 #[test]
 fn a_held_request_whose_client_is_gone_is_not_sent_to_anybody() {
     let origin = Origin::answering(OK);
-    let proxy = Proxy::before(&[]);
+    let mut held = route(&[]);
+    held.hold_ms = 60_000;
+    let proxy = Proxy::with(held);
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nok");
     eventually("it is held", || proxy.figures().held == 1);
