@@ -97,11 +97,8 @@ pub(crate) async fn serve(stream: TcpStream, peer: SocketAddr, public: SocketAdd
             match wire.due(&limits) {
                 Some((due, late)) if due <= now => return Poll::Ready(End::Late(late)),
                 Some((due, _)) => timer.as_mut().reset(due.min(now + idle)),
-                None => {
-                    // Nobody is woken for an end behind bytes that are not read.
-                    wire.look(socket);
-                    timer.as_mut().reset(now + idle);
-                }
+                // Nobody is woken for an end behind bytes that are not read: it is looked at in the turn before.
+                None => timer.as_mut().reset(now + idle),
             }
         }
         Poll::Pending

@@ -254,7 +254,7 @@ impl Wire {
     /// hyper does not read while a request is answered; what its client does meanwhile is looked at here. One that has
     /// sent its request and shuts down its side still wants the answer, but is believed no longer than one that idles. Of
     /// an event stream it has seen enough.
-    pub(super) fn look(&self, socket: RawFd) {
+    fn look(&self, socket: RawFd) {
         match descriptors::end_of(socket) {
             None => {}
             Some(Ending::Said) if self.is_stream.get() => self.abandon(),
