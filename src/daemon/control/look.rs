@@ -125,7 +125,7 @@ pub(super) async fn show(
         last_lines: shared.outputs.tail(&app.name),
         processes: shared.runs.processes(&app.name),
         log_lines_dropped: dropped,
-        next_steps: next_steps(&status),
+        next_steps: next_steps(&app, &status),
         status,
     };
     Ok(json(&detail))
@@ -297,8 +297,11 @@ fn probe_in_words(app: &AppConfig) -> String {
     }
 }
 
-fn next_steps(status: &AppStatus) -> Vec<String> {
+fn next_steps(app: &AppConfig, status: &AppStatus) -> Vec<String> {
     let name = &status.name;
+    if app.deploy.is_some() && status.release.is_none() && status.status != Status::Online {
+        return vec![format!("infissi-ctl deploy {name}         makes its first release")];
+    }
     match status.status {
         Status::Errored => vec![
             format!("infissi-ctl logs {name} -n 50     what it said"),
