@@ -1,7 +1,7 @@
 //! Deploys from a directory: whose they are, what is refused before anything is begun, what is taken back, what the
 //! link live follows. With git, npm and load they are told in tests/swaps.
 
-use crate::machine::{eventually, free_port, get, is_root};
+use crate::machine::{SmallDisk, eventually, free_port, get, is_root};
 use crate::server::{NOBODY, Server, Setup};
 use serde_json::Value;
 use std::fs;
@@ -41,12 +41,13 @@ fn root_deploys_as_the_owner_of_the_releases_and_nobody_else_may() {
         return;
     }
     let port = free_port();
-    let steps = "steps = [\"id -u\", \"sh -c 'test -w . && printenv HOME INFISSI_RELEASE'\"], warm = \"0s\"";
+    let steps =
+        "steps = [\"id -u\", \"sh -c 'test -w . && printenv HOME INFISSI_RELEASE NEXT_DEPLOYMENT_ID'\"], warm = \"0s\"";
     let setup = Setup::default().keys("control = { admins = [\"daemon\"] }");
     let server = site(setup, &web(port, steps, ""), Some(NOBODY));
     fs::set_permissions(server.path("demo"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let said = server.ctl(&["deploy", "web", "--from", "demo", "--id", "one"]).ok();
-    assert!(said.stdout.contains("| 65534\n") && said.stdout.contains("| one\n"), "{said:#?}");
+    assert!(said.stdout.contains("| 65534\n") && said.stdout.contains("| one\n  | one\n"), "{said:#?}");
     assert_eq!(server.app("web")["release"], "one");
     for path in ["site/releases/one", "site/releases/one/server.js", "site/deploys/one/deploy.log"] {
         assert_eq!(fs::metadata(server.path(path)).unwrap().uid(), NOBODY, "{path}");
@@ -146,4 +147,49 @@ fn the_link_live_follows_the_supervisors_state_also_when_it_was_killed_before() 
     server.wait_status("web", "online");
     assert!(eventually(|| leads_to(&server, "two")), "the state says what is active, and not the link");
     assert_eq!(server.app("web")["release"], "two");
+}
+
+#[test]
+fn a_disk_that_becomes_full_fails_the_deploy_and_the_next_one_makes_room() {
+    let Some(disk) = SmallDisk::mount(24 << 20) else { return };
+    let port = free_port();
+    let root = format!("root = \"{}\"", disk.path().display());
+    let apps = |steps: &str| web(port, &format!("{steps}, warm = \"0s\""), "").replace("root = \"site\"", &root);
+    let server = Server::start(&apps("steps = []"));
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "one"]).ok();
+    server.configure(&apps("steps = [\"dd if=/dev/zero of=large bs=1M count=100\"]"));
+    server.ctl(&["apply"]).ok();
+    refused(&server, &["deploy", "web", "--from", "demo"], 1, &["web is not deployed: `dd ", "release one serves on"]);
+    assert_eq!((server.app("web")["release"].as_str(), get(port, "/").unwrap().0), (Some("one"), 200));
+    server.configure(&apps("steps = []"));
+    server.ctl(&["apply"]).ok();
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "three"]).ok();
+    let left: Vec<_> = fs::read_dir(disk.path().join("releases")).unwrap().collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
+
+#[test]
+fn a_supervisor_that_dies_meanwhile_has_a_successor_that_runs_the_old_release() {
+    let port = free_port();
+    let steps =
+        "steps = [\"sh -c 'touch ../../building; until test -e ../../go; do sleep 0.05; done'\"], warm = \"0s\"";
+    let mut server = site(Setup::default(), &web(port, steps, ""), None);
+    server.write("site/go", "");
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "one"]).ok();
+    for path in ["site/go", "site/building"] {
+        fs::remove_file(server.path(path)).unwrap();
+    }
+    let deploy = server.follow(&["deploy", "web", "--from", "demo", "--id", "two"]);
+    server.wait_until("the step to begin", || server.path("site/building").exists());
+    server.kill_supervisor();
+    server.write("site/go", "");
+    let failed = deploy.end();
+    assert_eq!(failed.code, 3, "{failed:#?}");
+    assert!(failed.stderr.contains("release two stays in "), "{failed:#?}");
+    server.run();
+    server.wait_status("web", "online");
+    assert_eq!(server.app("web")["release"], "one");
+    let next = server.ctl(&["deploy", "web", "--from", "demo", "--id", "three"]).ok();
+    assert!(next.stdout.contains("two, which had failed, is removed"), "{next:#?}");
+    assert!(!server.path("site/releases/two").exists());
 }

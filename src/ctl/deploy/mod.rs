@@ -19,6 +19,7 @@ use super::{act, clock, list, pm2};
 use crate::api::{DeployPlan, OtherPhase, Refusal, RefusalCode, Releases, routes};
 use crate::config::units;
 use crate::deploy::{Holder, Lock, LockRefused, Record, Recovered, Root, State, is_id, prune, recover};
+use crate::linux::disk::sync;
 use making::{Made, Unmade, make};
 use serde_json::json;
 use std::io::Write;
@@ -168,7 +169,14 @@ fn go_over(
     let (app, id) = (plan.releases.app.as_str(), record.id.clone());
     let dir = root.release(&id);
     // Whether the supervisor is still there: a connection that has been idle for a whole build need not be.
-    let _before: Releases = session.client()?.get(&routes::releases(app))?;
+    let there = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
+    if let Err(failure) = there {
+        return not_activated(session, (plan, root), record, failure);
+    }
+    // What is active is to be whole after a power cut, too.
+    sync(&dir).map_err(|error| {
+        Refusal::new(RefusalCode::Failed, format!("the disk has not taken {}: {error}", dir.display()))
+    })?;
     lock.at(Some(&id), if options.stage { "staging" } else { "activation" });
     record.state = State::Activating;
     record.save(root)?;
