@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::Path;
+use std::process::Stdio;
 
 /// The demo app, deployed into `site`, without npm for the sake of time.
 fn web(port: u16, deploy: &str, more: &str) -> String {
@@ -159,7 +160,12 @@ fn a_disk_that_becomes_full_fails_the_deploy_and_the_next_one_makes_room() {
     server.ctl(&["deploy", "web", "--from", "demo", "--id", "one"]).ok();
     server.configure(&apps("steps = [\"dd if=/dev/zero of=large bs=1M count=100\"]"));
     server.ctl(&["apply"]).ok();
-    refused(&server, &["deploy", "web", "--from", "demo"], 1, &["web is not deployed: `dd ", "release one serves on"]);
+    refused(
+        &server,
+        &["deploy", "web", "--from", "demo"],
+        1,
+        &["web is not deployed: `dd ", "release one serves on", "deploy.log"],
+    );
     assert_eq!((server.app("web")["release"].as_str(), get(port, "/").unwrap().0), (Some("one"), 200));
     server.configure(&apps("steps = []"));
     server.ctl(&["apply"]).ok();
@@ -192,4 +198,23 @@ fn a_supervisor_that_dies_meanwhile_has_a_successor_that_runs_the_old_release() 
     let next = server.ctl(&["deploy", "web", "--from", "demo", "--id", "three"]).ok();
     assert!(next.stdout.contains("two, which had failed, is removed"), "{next:#?}");
     assert!(!server.path("site/releases/two").exists());
+}
+
+#[test]
+fn a_deploy_that_nobody_follows_any_more_is_over_before_anything_goes_live() {
+    let port = free_port();
+    let steps = "steps = [\"sh -c 'for i in 1 2 3 4 5 6 7 8 9; do echo $i; sleep 0.1; done; exec sleep 1000'\"]";
+    let server = site(Setup::default(), &web(port, steps, "autostart = false"), None);
+    let mut deploy = server.ctl_command(&["deploy", "web", "--from", "demo"]);
+    let mut deploy = deploy.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // As a pipe into `head` does, or the end of a session.
+    drop(deploy.stdout.take());
+    let mut status = None;
+    server.wait_until("the deploy to end", || {
+        status = deploy.try_wait().unwrap();
+        status.is_some()
+    });
+    assert_eq!(status.unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(server.path("site/releases")).unwrap().count(), 0);
+    assert_eq!(server.status("web"), "stopped");
 }

@@ -180,9 +180,6 @@ impl Making<'_> {
         for step in &steps {
             self.step(teller, lock, record, (step, &env), false)?;
         }
-        for step in &self.plan.migrate {
-            self.step(teller, lock, record, (step, &env), true)?;
-        }
         if !self.plan.bridge.is_empty() {
             lock.at(Some(&record.id), "bridging the files of earlier releases");
             record.bridged = bridge(self.root, &record.id, &self.plan.bridge)?;
@@ -194,6 +191,9 @@ impl Making<'_> {
                 };
                 teller.say(&format!("  {served} served on"))?;
             }
+        }
+        for step in &self.plan.migrate {
+            self.step(teller, lock, record, (step, &env), true)?;
         }
         Ok(())
     }
@@ -238,14 +238,9 @@ impl Making<'_> {
 
     fn step_failed(&self, record: &Record, what: &str, migrates: bool) -> Failure {
         let data = if migrates { "; the database may be half-changed" } else { "" };
-        let serves = match &self.plan.releases.active {
-            Some(active) => format!("release {active} serves on"),
-            None => "what runs was not touched".to_owned(),
-        };
-        let message = format!("{} is not deployed: {what}{data}; {serves}", self.app());
         let (log, dir) = (self.root.log(&record.id), self.root.release(&record.id));
         let hint = format!("read {}; the release stays in {} until the next deploy", log.display(), dir.display());
-        Failure::new(RefusalCode::Failed, message, hint)
+        Failure::new(RefusalCode::Failed, format!("{what}{data}"), hint)
     }
 
     /// What has failed is kept for a look; what nobody waits for is not.

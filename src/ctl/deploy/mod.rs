@@ -16,10 +16,11 @@ use super::failure::Failure;
 use super::session::Session;
 use super::units::{printable, uptime};
 use super::{act, clock, list, pm2};
-use crate::api::{DeployPlan, OtherPhase, Refusal, RefusalCode, Releases, routes};
+use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, routes};
 use crate::config::units;
 use crate::deploy::{Holder, Lock, LockRefused, Record, Recovered, Root, State, is_id, prune, recover};
 use crate::linux::disk::sync;
+use crate::linux::user::own_uid;
 use making::{Made, Unmade, make};
 use serde_json::json;
 use std::io::Write;
@@ -53,20 +54,45 @@ pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u
     };
     // Afresh: it may have been waited for.
     let known: Releases = session.client()?.get(&routes::releases(&app))?;
-    for recovered in recover(&root, &known)? {
-        tell_recovered(session, &recovered)?;
-    }
-    root.check_room(plan.min_free_bytes, &app)?;
+    let whose = Whose { by: Root::owner_name(own_uid()), env: own_env };
     let plan = DeployPlan { releases: known, ..plan };
-    let whose = Whose { by: Root::owner_name(crate::linux::user::own_uid()), env: own_env };
-    let mut teller = Teller::new(session, &interrupts);
-    let made = make(&mut teller, &mut lock, (&plan, &source, &root), options.id.as_deref(), whose);
-    drop(teller);
+    let made = match clear_up(session, &plan, &root) {
+        Ok(()) => {
+            let mut teller = Teller::new(session, &interrupts);
+            make(&mut teller, &mut lock, (&plan, &source, &root), options.id.as_deref(), whose)
+        }
+        Err(failure) => Err(failure.into()),
+    };
     match made {
         Ok(made) => go_over(session, options, (&plan, &root), (made, lock), &interrupts),
         Err(Unmade::Interrupted { left }) => interrupted(session, &app, &left),
-        Err(Unmade::Failed(failure)) => Err(failure),
+        // Whoever followed it is gone, and has not seen it through.
+        Err(Unmade::Failed(Failure::Output(error))) => {
+            let _nobody_may_read_it =
+                writeln!(session.err, "The deploy of {app} is over: its output has no reader: {error}");
+            Ok(INTERRUPTED)
+        }
+        Err(Unmade::Failed(Failure::Answered(body))) => Err(not_deployed(&plan.releases, *body)),
     }
+}
+
+/// What earlier deploys have left goes, and there has to be room then.
+fn clear_up(session: &mut Session, plan: &DeployPlan, root: &Root) -> Result<(), Failure> {
+    for recovered in recover(root, &plan.releases)? {
+        tell_recovered(session, &recovered)?;
+    }
+    Ok(root.check_room(plan.min_free_bytes, &plan.releases.app)?)
+}
+
+/// With what is the case all the same.
+fn not_deployed(before: &Releases, body: ErrorBody) -> Failure {
+    let ErrorBody { error, results } = body;
+    let serves = match &before.active {
+        Some(active) => format!("release {active} serves on"),
+        None => "what runs was not touched".to_owned(),
+    };
+    let message = format!("{} is not deployed: {}; {serves}", before.app, error.message);
+    ErrorBody { error: Refusal { message, ..error }, results }.into()
 }
 
 /// What belongs to a later version says so.
@@ -99,7 +125,7 @@ fn take_lock(
     patience: Duration,
     interrupts: &Interrupts,
 ) -> Result<Option<Lock>, Failure> {
-    let by = Root::owner_name(crate::linux::user::own_uid());
+    let by = Root::owner_name(own_uid());
     let path = root.lock();
     let (began, mut told) = (clock::monotonic(), false);
     loop {
@@ -257,6 +283,9 @@ fn not_activated(
     let serves = serves_on(&plan.releases, session);
     writeln!(session.err, "  {serves}")?;
     writeln!(session.err, "  release {id} stays in {} for a look until the next deploy", dir.display())?;
+    if body.error.code == RefusalCode::Busy {
+        writeln!(session.err, "  it is built: infissi-ctl rollback {} --to {id} goes over to it", plan.releases.app)?;
+    }
     Ok(code)
 }
 
