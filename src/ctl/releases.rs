@@ -1,14 +1,14 @@
 //! `releases`: which releases an app has; `rollback`: back to one of them.
 
 use super::activation::{Activated, Activation, activate};
-use super::deploy::{Interrupts, span};
+use super::deploy::{Interrupts, held, span};
 use super::failure::Failure;
 use super::look::{BOLD, DIM, GREEN, RED, YELLOW};
 use super::session::Session;
 use super::units::{distance, local_time, printable};
 use super::{act, clock, list};
 use crate::api::{ActionReply, OtherPhase, RefusalCode, Releases, routes};
-use crate::deploy::{Record, Root, State, previous};
+use crate::deploy::{Lock, Record, Root, State, previous};
 use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -37,6 +37,10 @@ pub(crate) fn releases(session: &mut Session, app: &str) -> Result<u8, Failure> 
     if session.json {
         session.print_json(&rows)?;
         return Ok(0);
+    }
+    // Who may not see it is told of the releases all the same.
+    if let Ok(Some(holder)) = Lock::look(&Root::new(&known.root).lock()) {
+        writeln!(session.out, "{} {}", session.look.warning(), held(&known.app, holder.as_ref()))?;
     }
     if rows.is_empty() {
         writeln!(session.out, "{} has no release yet: infissi-ctl deploy {0} makes the first", known.app)?;

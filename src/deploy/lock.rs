@@ -57,6 +57,25 @@ impl Lock {
         Ok(lock)
     }
 
+    /// Who holds it now, if anybody does: the inner value is none in the instant before that is written. Takes nothing
+    /// from whoever begins to deploy meanwhile.
+    ///
+    /// # Errors
+    /// The lock file is there and cannot be read.
+    pub fn look(path: &Path) -> io::Result<Option<Option<Holder>>> {
+        let mut file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
+        {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(read(&mut file))),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Tells what is done now, and for which release.
     pub fn at(&mut self, id: Option<&str>, step: &str) {
         self.holder.id = id.map(str::to_owned);
@@ -76,7 +95,7 @@ impl Lock {
 }
 
 /// Who deploys now, if anybody does.
-pub(super) fn read(file: &mut File) -> Option<Holder> {
+fn read(file: &mut File) -> Option<Holder> {
     let mut text = Vec::new();
     file.take(LARGEST).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
@@ -99,8 +118,11 @@ mod tests {
         first.at(Some("one"), "npm run build: a rather long step");
         first.at(Some("one"), "npm ci");
         let Err(LockRefused::Held(Some(held))) = Lock::take(&path, holder("bob")) else { panic!("a holder") };
+        assert_eq!(Lock::look(&path).unwrap(), Some(Some(held.clone())));
         assert_eq!((held.by.as_str(), held.id.as_deref(), held.step.as_str()), ("ann", Some("one"), "npm ci"));
         drop(first);
+        assert_eq!(Lock::look(&path).unwrap(), None);
+        assert_eq!(Lock::look(&dir.path().join("none")).unwrap(), None);
         Lock::take(&path, holder("bob")).unwrap();
     }
 

@@ -29,7 +29,7 @@ pub use lock::{Holder, Lock, LockRefused};
 pub use prune::{Recovered, prune, recover, remove};
 pub use record::{Record, State, StepTook, previous};
 pub use root::Root;
-pub use shared::{check_shared, link_shared};
+pub use shared::link_shared;
 pub use source::{Source, Sourced, fetch};
 pub use step::{Audience, FETCH, Step, StepError, Workshop, spelled};
 pub use usual::usual_steps;

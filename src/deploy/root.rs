@@ -50,7 +50,7 @@ impl Root {
         self.dir.join("deploy.lock")
     }
 
-    /// Its owner, or who would be: the nearest directory above that is there says whose it would become.
+    /// Its owner; where it is not there yet, whoever we are, for it would be ours.
     ///
     /// # Errors
     /// It cannot be looked at.

@@ -6,29 +6,14 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-/// # Errors
-/// Something that is to be linked is nowhere: not at its target, and not as a directory in the source. Only the second
-/// can be seen before there is a release.
-pub fn check_shared(links: &[SharedLink], release: Option<&Path>) -> Result<(), Refusal> {
-    for SharedLink { path, target } in links {
-        let is_there = Path::new(target).exists();
-        let comes_along = release.is_some_and(|release| is_directory(&release.join(path)));
-        if !is_there && !comes_along && release.is_some() {
-            let message = format!("there is no {target}, which is to be {path} in every release");
-            return Err(failed(message)
-                .hint(format!("put the file there, or make the directory: mkdir -p {}", shell_words::quote(target))));
-        }
-    }
-    Ok(())
-}
-
 /// Puts the links into the release. What stands there in the source makes way; a directory whose target is not there
 /// yet becomes the target.
 ///
 /// # Errors
-/// As [`check_shared`], or a link on the way leads out of the release.
+/// Something that is to be linked is nowhere: not at its target, and not as a directory in the source. Or a link on the way
+/// leads out of the release.
 pub fn link_shared(links: &[SharedLink], release: &Path) -> Result<(), Refusal> {
-    check_shared(links, Some(release))?;
+    refuse_missing(links, release)?;
     for SharedLink { path, target } in links {
         let (link, target) = (release.join(path), PathBuf::from(target));
         parents_within(release, Path::new(path))?;
@@ -41,6 +26,15 @@ pub fn link_shared(links: &[SharedLink], release: &Path) -> Result<(), Refusal> 
         symlink(&target, &link).map_err(cannot("make the link", &link))?;
     }
     Ok(())
+}
+
+fn refuse_missing(links: &[SharedLink], release: &Path) -> Result<(), Refusal> {
+    let missing =
+        links.iter().find(|link| !Path::new(&link.target).exists() && !is_directory(&release.join(&link.path)));
+    let Some(SharedLink { path, target }) = missing else { return Ok(()) };
+    let message = format!("there is no {target}, which is to be {path} in every release");
+    let hint = format!("put the file there, or make the directory: mkdir -p {}", shell_words::quote(target));
+    Err(failed(message).hint(hint))
 }
 
 fn clear(path: &Path) -> io::Result<()> {

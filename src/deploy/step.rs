@@ -45,10 +45,10 @@ pub trait Audience {
 
 /// Where the steps of one deploy are run.
 pub struct Workshop<'a> {
-    pub log: File,
-    pub audience: &'a mut dyn Audience,
+    log: File,
+    audience: &'a mut dyn Audience,
     /// The caller's own environment: git works with it.
-    pub own_env: Vec<(OsString, OsString)>,
+    pub(super) own_env: Vec<(OsString, OsString)>,
     /// `INFISSI_RUN` of everything that is started begins with it.
     mark: String,
     count: u32,

@@ -3,7 +3,7 @@
 
 use crate::ledger::Ledger;
 use crate::load::{ALL_KINDS, Load};
-use crate::machine::{Output, Program, command, get, is_alive, signal};
+use crate::machine::{Output, Program, command, get, is_alive, print, signal};
 use crate::story::{LONG_DRAIN, Story, after_some, tell};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -139,6 +139,7 @@ fn two_deploys_and_a_rollback_lose_no_request() {
     let back = site.story.server.ctl(&["rollback", "web"]).ok();
     assert!(back.stdout.contains("release one has the traffic again, at once"), "{back:#?}");
     assert!(back.stdout.contains("Migrations are not undone"), "{back:#?}");
+    print(&back.stdout);
     site.wait_live("one");
     load.releases().expect(&["one"]);
     after_some(&load, 200);
@@ -286,6 +287,8 @@ fn a_second_deploy_is_told_of_the_first_and_one_that_is_ended_leaves_nothing() {
     let waited = site.deploy(&["--wait", "300ms"]);
     assert_eq!(waited.code, 5, "{waited:#?}");
     assert_eq!(site.state_of("ended"), "unfinished");
+    let shown = site.story.server.ctl(&["releases", "web"]).ok();
+    assert!(shown.stdout.contains("web is being deployed by") && shown.stdout.contains("unfinished"), "{shown:#?}");
     signal(first.pid(), Signal::SIGINT);
     let ended = first.end();
     assert_eq!(ended.code, 130, "{ended:#?}");

@@ -7,8 +7,8 @@ use crate::api::{DeployPlan, ExecPlan, Refusal, RefusalCode, routes};
 use crate::ctl::clock;
 use crate::ctl::failure::Failure;
 use crate::deploy::{
-    FETCH, Lock, Record, Root, Source, Sourced, State, Step, StepError, StepTook, Workshop, bridge, check_shared,
-    fetch, id, link_shared, remove, spelled, usual_steps,
+    FETCH, Lock, Record, Root, Source, Sourced, State, Step, StepError, StepTook, Workshop, bridge, fetch, id,
+    link_shared, remove, spelled, usual_steps,
 };
 use crate::linux::user::own_uid;
 use jiff::Timestamp;
@@ -130,7 +130,6 @@ impl Making<'_> {
             self.source.export(record.commit.as_deref(), (self.root, &id), &mut workshop)?;
         }
         let release = self.root.release(&id);
-        check_shared(&self.plan.shared, Some(&release))?;
         link_shared(&self.plan.shared, &release)?;
         let took_ms = teller.end(&format!("{} is release {id}", self.source.in_words()))?;
         record.steps.push(StepTook { step: "fetch".to_owned(), took_ms });

@@ -4,13 +4,11 @@ use super::held;
 use crate::api::{DeployPlan, RefusalCode};
 use crate::config::units;
 use crate::ctl::arguments::DeployOptions;
-use crate::ctl::clock;
 use crate::ctl::failure::Failure;
 use crate::ctl::session::Session;
 use crate::ctl::units::size;
-use crate::deploy::{Holder, Lock, LockRefused, Root, Source, spelled, usual_steps};
+use crate::deploy::{Lock, Root, Source, spelled, usual_steps};
 use crate::linux::disk::room;
-use crate::linux::user::own_uid;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -115,17 +113,9 @@ fn disk(root: &Root, min_free: u64) -> String {
 }
 
 fn lock(root: &Root, app: &str) -> String {
-    if !root.lock().exists() {
-        return "free".to_owned();
-    }
-    let holder = Holder { pid: 0, by: String::new(), since: clock::now(), id: None, step: String::new() };
-    // Only its owner may open it, and looking must not take it from a deploy that begins just now for long.
-    if root.owner().is_ok_and(|owner| owner != own_uid()) {
-        return "not to be seen from here".to_owned();
-    }
-    match Lock::take(&root.lock(), holder) {
-        Ok(_) => "free".to_owned(),
-        Err(LockRefused::Held(holder)) => held(app, holder.as_ref()),
-        Err(LockRefused::Lock(error)) => format!("cannot be taken: {error}"),
+    match Lock::look(&root.lock()) {
+        Ok(None) => "free".to_owned(),
+        Ok(Some(holder)) => held(app, holder.as_ref()),
+        Err(error) => format!("cannot be looked at: {error}"),
     }
 }
