@@ -1,8 +1,9 @@
 //! Deploys from a directory: whose they are, what is refused before anything is begun, what is taken back, what the
 //! link live follows. With git, npm and load they are told in tests/swaps.
 
-use crate::machine::{SmallDisk, eventually, free_port, get, is_root};
+use crate::machine::{SmallDisk, eventually, free_port, get, is_root, signal};
 use crate::server::{NOBODY, Server, Setup};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown, symlink};
@@ -217,4 +218,31 @@ fn a_deploy_that_nobody_follows_any_more_is_over_before_anything_goes_live() {
     assert_eq!(status.unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(server.path("site/releases")).unwrap().count(), 0);
     assert_eq!(server.status("web"), "stopped");
+}
+
+#[test]
+fn once_asked_to_go_over_the_supervisor_needs_no_ctl_and_the_next_deploy_tells_how_it_ended() {
+    let port = free_port();
+    let server = site(Setup::default(), &web(port, "steps = [], warm = \"60s\"", ""), None);
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "one", "--no-wait"]).ok();
+    let left = server.follow(&["deploy", "web", "--from", "demo", "--id", "two"]);
+    server.wait_until("the swap", || server.app("web")["release"] == "two");
+    signal(left.pid(), Signal::SIGKILL);
+    assert_eq!(left.end().code, 137);
+    assert_eq!((server.status("web").as_str(), server.app("web")["other"]["phase"].as_str()), ("online", Some("warm")));
+    let next = server.ctl(&["deploy", "web", "--from", "demo", "--id", "three", "--no-wait"]).ok();
+    assert!(next.stdout.contains("two has gone live since its deploy was left"), "{next:#?}");
+    assert!(server.ctl(&["rollback", "web"]).ok().stdout.contains("release two has the traffic again"));
+}
+
+#[test]
+fn a_source_that_cannot_be_reached_fails_at_once_and_asks_nobody_for_a_password() {
+    let port = free_port();
+    let repo = "repo = \"https://ann:secret@127.0.0.1:1/crm.git\", steps = []";
+    let server = site(Setup::default(), &web(port, repo, "autostart = false"), None);
+    let says = ["web is not deployed: cannot fetch https://…@127.0.0.1:1/crm.git: git failed with", "was not touched"];
+    refused(&server, &["deploy", "web"], 1, &says);
+    let log = fs::read_to_string(server.path("site/deploys/fetch.log")).unwrap();
+    assert!(log.contains("fetch --force --prune") && !log.contains("secret"), "{log}");
+    assert_eq!(fs::read_dir(server.path("site/releases")).unwrap().count(), 0);
 }

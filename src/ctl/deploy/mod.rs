@@ -216,10 +216,17 @@ fn go_over(
         return interrupted(session, app, left);
     }
     record.state = if options.stage { State::Staged } else { State::Live };
-    record.save(root)?;
     lock.at(Some(&id), "clearing up");
-    let known: Releases = session.client()?.get(&routes::releases(app))?;
-    let (removed, complaints) = prune(root, &known);
+    // It is live, whatever becomes of this: the next deploy sees to it.
+    let mut complaints: Vec<String> = record.save(root).err().map(|refusal| refusal.message).into_iter().collect();
+    let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
+    let (removed, more) = known.map_or_else(
+        |_| {
+            (Vec::new(), vec!["old releases are still there: the supervisor does not say which of them run".to_owned()])
+        },
+        |known| prune(root, &known),
+    );
+    complaints.extend(more);
     let took = clock::now().duration_since(began).as_secs_f64();
     if session.json {
         let took_ms = clock::now().as_millisecond() - began.as_millisecond();
