@@ -9,12 +9,14 @@
 //! - [`logs`]: one line's way: pipe → lines → files (rotation) and followers
 //! - [`proxy`]: the worker: listeners → routes (claim) → targets → forward, and its channel
 //! - [`linux`]: the only place with unsafe, nix and /proc: spawn, tree, cgroup, pidfd, memory, ports
+//! - [`deploy`]: releases on disk: their source, what makes them ready, the lock, what stays
 //! - [`ctl`]: commands → requests → tables or JSON
 
 pub mod api;
 pub mod config;
 pub mod ctl;
 pub mod daemon;
+pub mod deploy;
 pub mod linux;
 pub mod logs;
 pub mod proxy;

@@ -342,7 +342,7 @@ fn the_supervisor_of_a_configuration_is_found_by_it() {
 
 #[test]
 fn wrong_usage_is_exit_2_and_json_where_json_was_asked_for() {
-    for line in ["restart", "lst", "list --nope", "logs -f --no-follow", "completions cmd", "deploy web", "delete web"]
+    for line in ["restart", "lst", "list --nope", "logs -f --no-follow", "completions cmd", "restore web", "delete web"]
     {
         let words = || line.split(' ');
         let said_text = said(ctl().args(words()));

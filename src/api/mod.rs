@@ -1,6 +1,7 @@
 //! What travels over the control socket: requests, statuses, refusals, events.
 
 mod client;
+mod deploy;
 mod event;
 mod reply;
 mod request;
@@ -10,12 +11,13 @@ mod words;
 
 pub(crate) use client::with_causes;
 pub use client::{Client, ClientError, RefusedError};
+pub use deploy::{DeployPlan, Releases, SharedLink};
 pub use event::{EventKind, EventRecord};
 pub use reply::{
     ActionReply, ActionResult, ApplyReply, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep, ProbeReply,
     Refusal, RefusalCode,
 };
-pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, LogsQuery, SignalBody};
+pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, ExecQuery, LogsQuery, SignalBody};
 pub use status::{
     AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OtherPhase, OtherSlot,
     OutputLine, Overview, ProcessRow, SupervisorStatus, Traffic, WorkerStatus,

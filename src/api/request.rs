@@ -35,6 +35,14 @@ pub struct ActivateBody {
     pub stage: bool,
 }
 
+/// `GET /v1/apps/{app}/exec`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecQuery {
+    /// As in that release, which need not be active.
+    pub release: Option<String>,
+}
+
 /// `POST /v1/apply`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

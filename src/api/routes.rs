@@ -19,6 +19,23 @@ pub fn exec(app: &str) -> String {
     format!("{APPS}/{}/exec", encoded(app))
 }
 
+/// `/v1/apps/{app}/exec` as in that release.
+pub fn exec_in(app: &str, release: &str) -> String {
+    let mut path = exec(app);
+    Query::new(&mut path).add("release", release);
+    path
+}
+
+/// `/v1/apps/{app}/releases`.
+pub fn releases(app: &str) -> String {
+    format!("{APPS}/{}/releases", encoded(app))
+}
+
+/// `/v1/apps/{app}/deploy`.
+pub fn deploy(app: &str) -> String {
+    format!("{APPS}/{}/deploy", encoded(app))
+}
+
 /// `/v1/apps/{selector}/{verb}`: a selector is names, aliases and globs with commas between, or `all`.
 pub fn act(selector: &str, verb: &str, wait: bool, hard: bool) -> String {
     let mut path = format!("{APPS}/{}/{verb}", encoded(selector));

@@ -111,13 +111,37 @@ pub struct DrainConfig {
     pub upgrades: Duration,
 }
 
-/// `[apps.NAME.deploy]`, as far as the supervisor has to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `[apps.NAME.deploy]`: where the releases are, what they are made from, and how.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeployConfig {
     /// Absolute; `releases/ID` stand below it.
     pub root: PathBuf,
+    /// As git takes it; a local directory is absolute.
+    pub repo: Option<String>,
+    /// None: the one that the repository itself is on.
+    pub branch: Option<String>,
+    pub shared: Vec<SharedPath>,
+    /// Argument vectors, none of them empty; none: what the lock file in the release says.
+    pub steps: Option<Vec<Vec<String>>>,
+    /// After the steps, as the last.
+    pub migrate: Vec<Vec<String>>,
+    /// Directories within a release whose files the next ones go on serving.
+    pub bridge: Vec<PathBuf>,
+    /// How many good releases stay on the disk, the active one among them.
+    pub keep: u32,
     /// How long the old slot is kept after a swap to another release.
     pub warm: Duration,
+    /// Bytes that have to be free before anything is begun.
+    pub min_free: u64,
+}
+
+/// A path that all releases share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SharedPath {
+    /// Within the release.
+    pub path: PathBuf,
+    /// Where it leads. Absolute.
+    pub target: PathBuf,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

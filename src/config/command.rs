@@ -70,6 +70,11 @@ pub(super) fn names_port(words: &[String]) -> bool {
     words.iter().flat_map(|word| in_braces(word)).any(|name| name == "port")
 }
 
+/// A placeholder that stands in the command.
+pub(super) fn placeholder(words: &[String]) -> Option<&str> {
+    words.iter().flat_map(|word| in_braces(word)).find(|name| PLACEHOLDERS.contains(name))
+}
+
 /// The words that stand directly in braces: `a{port}{x y}` → `port`.
 fn in_braces(text: &str) -> impl Iterator<Item = &str> {
     let inner = |part| str::split_once(part, '}').map(|(name, _)| name);

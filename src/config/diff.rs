@@ -1,6 +1,6 @@
 //! What changed of an app between two configurations, and whether that needs a new process.
 
-use super::app::{AppConfig, DrainConfig, HealthConfig, LimitsConfig, LogsConfig, ProxyConfig};
+use super::app::{AppConfig, DeployConfig, DrainConfig, HealthConfig, LimitsConfig, LogsConfig, ProxyConfig};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -98,7 +98,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         ],
     );
     if let (Some(deploy), Some(new)) = (deploy, &new.deploy) {
-        note(&mut changed, "deploy.", &[("warm", deploy.warm != new.warm)]);
+        of_deploy(&mut changed, deploy, new);
     }
     if let (Some(proxy), Some(new_proxy)) = (proxy, &new.proxy) {
         note(&mut changed, "", &[("port", *port != new.port)]);
@@ -141,6 +141,27 @@ fn of_proxy(changed: &mut Vec<String>, old: (&ProxyConfig, Option<u16>), new: (&
             ("limits.idle", *idle != new_proxy.limits.idle),
             ("drain.requests", *requests != new_proxy.drain.requests),
             ("drain.upgrades", *upgrades != new_proxy.drain.upgrades),
+        ],
+    );
+}
+
+/// But for `root`: what the next deploy goes by.
+fn of_deploy(changed: &mut Vec<String>, old: &DeployConfig, new: &DeployConfig) {
+    let DeployConfig { root: _, repo, branch, shared, steps, migrate, bridge, keep, warm, min_free } = old;
+    note(
+        changed,
+        "deploy.",
+        &[
+            ("repo", *repo != new.repo),
+            ("branch", *branch != new.branch),
+            // Their targets lie below the root unless they are written.
+            ("shared", old.root == new.root && *shared != new.shared),
+            ("steps", *steps != new.steps),
+            ("migrate", *migrate != new.migrate),
+            ("bridge", *bridge != new.bridge),
+            ("keep", *keep != new.keep),
+            ("warm", *warm != new.warm),
+            ("min_free", *min_free != new.min_free),
         ],
     );
 }
@@ -281,6 +302,9 @@ mod tests {
         assert_eq!(between(&deploy("/x", "60s"), &deploy("/y", "60s")), (moved, true));
         let warm = vec!["deploy.warm".to_owned()];
         assert_eq!(between(&deploy("/x", "60s"), &deploy("/x", "5m")), (warm, false));
+        let more = "[apps.a.deploy]\nroot = \"/x\"\nrepo = \"git@x:y\"\nsteps = []\nkeep = 5\nshared = [\".env\"]";
+        let keys = ["keep", "repo", "shared", "steps"].map(|key| format!("deploy.{key}"));
+        assert_eq!(between(&deploy("/x", "60s"), more), (keys.to_vec(), false));
     }
 
     #[test]

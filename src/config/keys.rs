@@ -140,11 +140,18 @@ pub(super) const LIMITS: Keys =
 pub(super) const DRAIN: Keys = Keys { known: &["requests", "upgrades"], later: &[], misplaced: &[], elsewhere: &[] };
 
 pub(super) const DEPLOY: Keys = Keys {
-    known: &["root", "warm"],
-    later: &["repo", "branch", "shared", "steps", "migrate", "bridge", "keep", "backup", "min_free"],
+    known: &["root", "repo", "branch", "shared", "steps", "migrate", "bridge", "keep", "warm", "min_free"],
+    later: &["backup"],
     misplaced: &[],
-    elsewhere: &[],
+    elsewhere: &[
+        ("ref", "write branch = \"…\", or deploy --ref once"),
+        ("path", "write root = \"DIRECTORY\""),
+        ("post-deploy", "write steps = [\"…\"]"),
+    ],
 };
+
+/// An element of `shared` that is a table.
+pub(super) const SHARED: Keys = Keys { known: &["path", "target"], later: &[], misplaced: &[], elsewhere: &[] };
 
 pub(super) const LOGS: Keys = Keys {
     known: &["dir", "name", "timestamps", "format", "max_size", "keep", "compress", "max_total", "daily"],

@@ -30,7 +30,7 @@ mod values;
 
 pub use app::{
     AppConfig, Autorestart, Backoff, DeployConfig, DrainConfig, EnvFile, HealthConfig, LimitsConfig, LogFormat,
-    LogsConfig, Network, ProbeKind, ProxyConfig, StatusRange, Strategy,
+    LogsConfig, Network, ProbeKind, ProxyConfig, SharedPath, StatusRange, Strategy,
 };
 pub use cron::Cron;
 pub use diff::{Diff, diff};

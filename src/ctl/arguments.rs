@@ -70,6 +70,26 @@ pub enum Command {
     Reload(RestartOptions),
     /// Make the other slot active: the staged one, or back to the one before while it is warm
     Swap(ActOptions),
+    /// Make a release and go over to it, without losing a request
+    #[command(after_help = DEPLOY_EXAMPLES)]
+    Deploy(DeployOptions),
+    /// The releases of an app, the newest first
+    Releases {
+        /// A name or an alias
+        #[arg(value_name = "APP")]
+        app: String,
+        #[arg(long, hide = true, value_name = "N")]
+        prune: Option<u32>,
+    },
+    /// Go back to the good release before: at once while it is warm, else it is started first
+    Rollback {
+        /// A name or an alias
+        #[arg(value_name = "APP")]
+        app: String,
+        /// To this release instead
+        #[arg(long, value_name = "ID")]
+        to: Option<String>,
+    },
     /// Send a signal to an app's processes
     #[command(after_help = SIGNAL_EXAMPLES)]
     Signal {
@@ -93,7 +113,8 @@ pub enum Command {
         /// A name or an alias
         #[arg(value_name = "APP")]
         app: String,
-        #[arg(long, hide = true, value_name = "ID")]
+        /// As in that release, which need not be active
+        #[arg(long, value_name = "ID")]
         release: Option<String>,
         /// The command and its arguments, best behind --; no shell
         #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true,
@@ -159,6 +180,42 @@ pub struct ActOptions {
     pub no_wait: bool,
     #[command(flatten)]
     pub pm2: Pm2Options,
+}
+
+#[derive(Debug, Args)]
+pub struct DeployOptions {
+    /// A name or an alias
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// A branch, a tag or a commit [the branch of its deploy table]
+    #[arg(long = "ref", value_name = "REF", conflicts_with = "from")]
+    pub reference: Option<String>,
+    /// A directory instead of the repository
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub from: Option<PathBuf>,
+    /// The release's name [the time and the short commit]
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// Start it beside the active one and leave it to swap to make it active
+    #[arg(long)]
+    pub stage: bool,
+    /// Wait so long for a deploy of the app that is under way
+    #[arg(long, value_name = "T")]
+    pub wait: Option<String>,
+    /// End once it has the traffic, and not only with the warm time
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[arg(long, hide = true)]
+    pub init: bool,
+    #[arg(long, hide = true)]
+    pub abort: bool,
+    #[arg(long, hide = true)]
+    pub stop_first: bool,
+    #[arg(long, hide = true)]
+    pub no_backup: bool,
 }
 
 #[derive(Debug, Args)]
@@ -243,9 +300,10 @@ impl Arguments {
 }
 
 /// The commands in the groups in which people look for them.
-pub const GROUPS: [(&str, &[&str]); 4] = [
+pub const GROUPS: [(&str, &[&str]); 5] = [
     ("Look", &["list", "show", "logs", "events", "health"]),
     ("Act", &["start", "stop", "restart", "reload", "swap", "signal", "reset", "flush", "exec"]),
+    ("Deploy", &["deploy", "releases", "rollback"]),
     ("Configure", &["apply", "check", "init"]),
     ("The supervisor", &["doctor", "ping", "version", "shutdown", "completions"]),
 ];
@@ -296,6 +354,16 @@ Examples:
   infissi-ctl logs staging --since 'yesterday 02:00' --grep 'Error|timeout'
   infissi-ctl logs staging --raw --no-follow > staging.txt";
 
+const DEPLOY_EXAMPLES: &str = "\
+Until the new release is healthy, nothing that runs is touched; a deploy that fails leaves the old one serving.
+
+Examples:
+  infissi-ctl deploy staging                     the branch that its deploy table names
+  infissi-ctl deploy current --ref v1.4.2
+  infissi-ctl deploy current --from ./build      a directory, built here or by CI
+  infissi-ctl deploy current --stage && infissi-ctl swap current
+  infissi-ctl deploy current --dry-run";
+
 const SIGNAL_EXAMPLES: &str = "\
 Examples:
   infissi-ctl signal staging HUP
@@ -304,6 +372,7 @@ Examples:
 const EXEC_EXAMPLES: &str = "\
 Examples:
   infissi-ctl exec staging -- npx prisma migrate status
+  infissi-ctl exec staging --release 20261126-152353-0a1b2c3 -- npm test
   infissi-ctl exec staging -- env";
 
 const APPLY_EXAMPLES: &str = "\

@@ -12,8 +12,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Does not return when it works: the exit code is the command's.
-pub(crate) fn exec(session: &mut Session, app: &str, words: &[OsString]) -> Result<u8, Failure> {
-    let plan: ExecPlan = session.client()?.get(&routes::exec(app))?;
+pub(crate) fn exec(session: &mut Session, app: &str, release: Option<&str>, words: &[OsString]) -> Result<u8, Failure> {
+    let path = release.map_or_else(|| routes::exec(app), |release| routes::exec_in(app, release));
+    let plan: ExecPlan = session.client()?.get(&path)?;
     let own = own_uid();
     if own != 0 && own != plan.uid {
         return Err(Failure::new(

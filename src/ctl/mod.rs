@@ -1,10 +1,12 @@
 //! Commands → requests → tables or JSON: what `infissi-ctl` does.
 
 mod act;
+mod activation;
 mod apply;
 pub mod arguments;
 mod check;
 mod clock;
+mod deploy;
 mod doctor;
 mod events;
 mod exec;
@@ -18,6 +20,7 @@ mod look;
 mod place;
 mod pm2;
 mod progress;
+mod releases;
 #[cfg(test)]
 mod sample;
 mod selector;
@@ -132,8 +135,11 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
             act::act(session, &Act { verb: "reset", doing: "resetting", apps, wait: true, hard: false })
         }
         Command::Flush { apps } => act::flush(session, &apps),
-        Command::Exec { release: Some(_), .. } => Err(pm2::later("exec --release")),
-        Command::Exec { app, release: None, command } => exec::exec(session, &app, &command),
+        Command::Deploy(options) => deploy::deploy(session, &options),
+        Command::Releases { prune: Some(_), .. } => Err(pm2::later("releases --prune")),
+        Command::Releases { app, prune: None } => releases::releases(session, &app),
+        Command::Rollback { app, to } => releases::rollback(session, &app, to.as_deref()),
+        Command::Exec { app, release, command } => exec::exec(session, &app, release.as_deref(), &command),
         Command::Apply { dry_run } => apply::apply(session, dry_run),
         Command::Check { file } => check::check(session, file.as_deref()),
         Command::Init { dir, port } => check::init(session, &dir, port),

@@ -18,7 +18,7 @@ pub(crate) enum Meaning {
 }
 
 /// Commands of a later version.
-const LATER: [&str; 7] = ["deploy", "rollback", "releases", "backup", "backups", "restore", "upgrade"];
+const LATER: [&str; 4] = ["backup", "backups", "restore", "upgrade"];
 
 /// A suggestion is worth making from this likeness on (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;

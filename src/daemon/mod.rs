@@ -17,6 +17,7 @@ mod front;
 mod last_applied;
 mod launch;
 mod leftovers;
+mod live_link;
 mod log_place;
 mod notice;
 mod outputs;

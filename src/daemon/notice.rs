@@ -92,4 +92,6 @@ pub(super) struct AppView {
     pub status: AppStatus,
     pub exits: Vec<LastExit>,
     pub probe_failure: Option<String>,
+    /// The releases that failed after they went live: ids.
+    pub bad: Vec<String>,
 }

@@ -4,14 +4,15 @@ use super::clock;
 use super::endings::Endings;
 use super::front::{Publication, REPLACED_WITHIN};
 use super::launch::{Landing, Order};
+use super::live_link::LiveLinks;
 use super::notice::{AppView, Ask, Notice};
 use super::runs::Run;
 use super::shared::Shared;
 use super::signals::{Signal, Signals};
 use super::{exit_watch, probes};
 use crate::linux::tree::Signalled;
-use crate::supervisor::{Effect, Event, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
-use std::collections::{HashMap, VecDeque};
+use crate::supervisor::{Effect, Event, Kept, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::io::{IsTerminal, stdin};
 use std::sync::Arc;
@@ -38,6 +39,9 @@ pub(super) struct Shell {
     saving: Option<Saving>,
     /// The number of the last save: what becomes of those before it no longer matters.
     last_save: u64,
+    /// What the links to the active releases are to follow, once the routes do.
+    links_follow: Option<BTreeMap<String, Kept>>,
+    links: Arc<LiveLinks>,
     /// The last save failed.
     save_again_at: Option<Duration>,
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
@@ -62,6 +66,8 @@ impl Shell {
         asks: mpsc::Receiver<Ask>,
         signals: Signals,
     ) -> Shell {
+        // A supervisor that was killed between a swap and its link has a successor that sees to it.
+        let links_follow = Some(core.kept());
         let save_again_at = shared.state_is_unsaved().then(|| clock::now().mono + SAVE_RETRY);
         Shell {
             core,
@@ -72,6 +78,8 @@ impl Shell {
             queue: VecDeque::new(),
             saving: None,
             last_save: 0,
+            links_follow,
+            links: Arc::default(),
             save_again_at,
             replies: HashMap::new(),
             endings: Endings::default(),
@@ -177,7 +185,8 @@ impl Shell {
             Ask::List { reply } => drop(reply.send(self.core.view(clock::now()))),
             Ask::App { name, reply } => {
                 let view = self.core.view_app(&name, clock::now());
-                let view = view.map(|(status, exits, probe_failure)| AppView { status, exits, probe_failure });
+                let bad = self.core.bad_releases(&name);
+                let view = view.map(|(status, exits, probe_failure)| AppView { status, exits, probe_failure, bad });
                 drop(reply.send(view));
             }
         }
@@ -243,7 +252,7 @@ impl Shell {
 
     fn perform_queue(&mut self) {
         while self.saving.is_none() {
-            let Some(effect) = self.queue.pop_front() else { return };
+            let Some(effect) = self.queue.pop_front() else { return self.move_links() };
             match &effect {
                 Effect::Probe { .. } | Effect::Announce(_) => trace!(?effect, "out"),
                 Effect::Save(_)
@@ -263,6 +272,14 @@ impl Shell {
         }
     }
 
+    /// With the state on the disk and the routes swapped, the links follow; in their own time.
+    fn move_links(&mut self) {
+        let Some(kept) = self.links_follow.take() else { return };
+        let (shared, links, number) = (self.shared.clone(), self.links.clone(), self.last_save);
+        let config = self.core.config().clone();
+        tokio::task::spawn_blocking(move || links.follow(number, &kept, &config, &shared.launcher.users));
+    }
+
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Publish { app, open, active, warm } => {
@@ -279,6 +296,7 @@ impl Shell {
             Effect::Save(kept) => {
                 self.save_again_at = None;
                 self.last_save += 1;
+                self.links_follow = Some(kept.clone());
                 self.saving = Some(Saving { save: self.last_save, since: clock::now().mono });
                 self.shared.save_kept(self.last_save, kept);
             }

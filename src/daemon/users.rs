@@ -4,7 +4,7 @@
 use super::launch::sentence;
 use crate::config::AppConfig;
 use crate::linux::identity::Identity;
-use crate::linux::owner::believable_owner;
+use crate::linux::owner::{OwnerError, believable_owner};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -53,7 +53,7 @@ impl Users {
         let user = match &app.user {
             Some(name) => Identity::of_name(name).map_err(|error| sentence(&error))?,
             None if self.are_roots() => {
-                let owner = believable_owner(&app.cwd)
+                let owner = owner(app)
                     .map_err(|error| format!("{}; or name its user in the configuration", sentence(&error)))?;
                 Identity::of_uid(owner).map_err(|error| sentence(&error))?
             }
@@ -68,5 +68,15 @@ impl Users {
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, Identity>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whose directory it runs in. Before an app has its first release, who is to deploy it is known by the root.
+fn owner(app: &AppConfig) -> Result<u32, OwnerError> {
+    match (believable_owner(&app.cwd), &app.deploy) {
+        (Err(OwnerError::Missing { .. }), Some(deploy)) if app.cwd.starts_with(deploy.live()) => {
+            believable_owner(&deploy.root)
+        }
+        (owner, _) => owner,
     }
 }

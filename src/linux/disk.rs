@@ -1,6 +1,7 @@
 //! Room on a file system.
 
 use nix::sys::statvfs::statvfs;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -26,6 +27,14 @@ pub fn room(path: &Path) -> io::Result<Room> {
     })
 }
 
+/// Waits until everything on the file system of `path` is on the disk: syncfs(2), Linux 2.6.39.
+///
+/// # Errors
+/// The path does not exist, or the disk has not taken something (since Linux 5.8).
+pub fn sync(path: &Path) -> io::Result<()> {
+    Ok(nix::unistd::syncfs(File::open(path)?)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +43,7 @@ mod tests {
     fn a_directory_has_room_and_a_missing_one_is_an_error() {
         let directory = tempfile::tempdir().unwrap();
         assert!(room(directory.path()).unwrap().bytes > 0);
+        sync(directory.path()).unwrap();
         assert_eq!(room(&directory.path().join("nowhere")).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -28,6 +28,7 @@ pub mod peer;
 pub mod pidfd;
 pub mod pipe;
 pub mod ports;
+pub mod priority;
 pub mod proc;
 pub mod readiness;
 pub mod signal;

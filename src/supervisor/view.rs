@@ -23,6 +23,11 @@ impl Supervisor {
         Some((self.status_of(app, now), app.exits.iter().cloned().collect(), complaint))
     }
 
+    /// The releases of an app that failed after they went live: ids.
+    pub fn bad_releases(&self, name: &str) -> Vec<String> {
+        self.app(name).map(|app| app.bad.clone()).unwrap_or_default()
+    }
+
     /// The runs of an app that have a process, with their place among its instances.
     pub fn runs(&self, name: &str) -> Vec<(u16, RunId)> {
         let instances = self.app(name).map(|app| app.instances.as_slice()).unwrap_or_default();

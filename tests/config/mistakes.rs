@@ -191,12 +191,11 @@ fn what_comes_later_is_refused() {
         r#"[apps.a]
 release_of = "b"
 backup = {}
-deploy = { root = "x", repo = "git@x", steps = [] }"#,
+deploy = { root = "x", backup = true }"#,
         &[
             "supervisor.toml:2:1: apps.a.release_of: this version does not have it yet: leave it out",
             "supervisor.toml:3:1: apps.a.backup: this version does not have it yet: leave it out",
-            "supervisor.toml:4:24: apps.a.deploy.repo: this version does not have it yet: leave it out",
-            "supervisor.toml:4:40: apps.a.deploy.steps: this version does not have it yet: leave it out",
+            "supervisor.toml:4:24: apps.a.deploy.backup: this version does not have it yet: leave it out",
         ],
     )]);
 }

@@ -6,6 +6,7 @@
 mod cli;
 mod config;
 mod contention;
+mod deploy;
 mod health;
 mod jobs;
 mod lifecycle;

@@ -519,6 +519,8 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         "GET /v1/apps/{app}",
         "GET /v1/apps/{app}/logs",
         "GET /v1/apps/{app}/exec",
+        "GET /v1/apps/{app}/releases",
+        "GET /v1/apps/{app}/deploy",
         "GET /v1/logs",
         "GET /v1/events",
         "POST /v1/apply",
@@ -542,10 +544,10 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         let body: &[u8] = if path.ends_with("/signal") { b"{\"signal\":\"CONT\"}" } else { b"" };
         if path != "/v1/shutdown" {
             let answer = server.ask(method, &path, body);
-            // This app has nothing to swap to, and a release has to be named.
+            // This app has nothing to swap to, no releases, and a release has to be named.
             let status = match path.rsplit('/').next() {
                 Some("swap") => 409,
-                Some("activate") => 400,
+                Some("activate" | "releases" | "deploy") => 400,
                 Some(_) | None => 200,
             };
             assert_eq!(answer.status, status, "{route}: {answer:#?}");

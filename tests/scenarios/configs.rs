@@ -110,7 +110,7 @@ pub(crate) fn stop_first(name: &str, port: u16) -> AppConfig {
 
 /// One that runs from releases, each kept warm for a minute after it was replaced.
 pub(crate) fn released(name: &str, port: u16) -> AppConfig {
-    let deploy = DeployConfig { root: PathBuf::from("/srv").join(name), warm: secs(60) };
+    let deploy = DeployConfig { root: PathBuf::from("/srv").join(name), warm: secs(60), ..DeployConfig::default() };
     proxied(name, port).with(|app| app.deploy = Some(deploy))
 }
 

@@ -6,6 +6,7 @@
 mod broken;
 mod changes;
 mod control;
+mod deploys;
 mod killed;
 mod ledger;
 mod load;

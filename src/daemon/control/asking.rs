@@ -1,7 +1,7 @@
 //! What a request says: its query and its body, or what is wrong with them.
 
 use super::answer::Refused;
-use crate::api::{ActionQuery, EventsQuery, LogsQuery, Refusal, RefusalCode};
+use crate::api::{ActionQuery, EventsQuery, ExecQuery, LogsQuery, Refusal, RefusalCode};
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -63,6 +63,11 @@ impl Asked for EventsQuery {
         flag("follow"),
         Parameter { name: "after", schema: "integer", form: "the number of an event (its seq), such as 42" },
     ];
+}
+
+impl Asked for ExecQuery {
+    const PARAMETERS: &'static [Parameter] =
+        &[Parameter { name: "release", schema: "string", form: "the id of one of the app's releases" }];
 }
 
 /// # Errors

@@ -3,12 +3,13 @@
 use super::actions::{TAIL_PATIENCE, admit};
 use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
-use super::asking::Selector;
+use super::asking::{Selector, query};
+use super::release::release_of_id;
 use super::selector::select;
 use super::unprobed;
 use crate::api::{
-    AppDetail, AppStatus, ConfigStatus, ExecPlan, Health, HostStatus, LogFiles, Overview, ProbeReply, Refusal,
-    RefusalCode, Slot, Status, SupervisorStatus, WorkerStatus,
+    AppDetail, AppStatus, ConfigStatus, ExecPlan, ExecQuery, Health, HostStatus, LogFiles, Overview, ProbeReply,
+    Refusal, RefusalCode, Slot, Status, SupervisorStatus, WorkerStatus,
 };
 use crate::config::{AppConfig, ProbeKind, Sources};
 use crate::daemon::environment::InstanceName;
@@ -21,7 +22,7 @@ use crate::daemon::{clock, probes};
 use crate::linux::memory;
 use crate::linux::proc::{MARK, ProcTable, statm};
 use crate::supervisor::Check;
-use axum::extract::{Extension, State};
+use axum::extract::{Extension, RawQuery, State};
 use std::sync::Arc;
 use std::time::Duration;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
@@ -99,7 +100,7 @@ pub(super) async fn show(
     Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Look, &name)?;
-    let AppView { mut status, exits, probe_failure } = view(&shared, &app.name).await?;
+    let AppView { mut status, exits, probe_failure, .. } = view(&shared, &app.name).await?;
     fill_in(&shared, &mut status, clock::now().mono, &ProcTable::new());
     let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
@@ -124,7 +125,7 @@ pub(super) async fn show(
         last_lines: shared.outputs.tail(&app.name),
         processes: shared.runs.processes(&app.name),
         log_lines_dropped: dropped,
-        next_steps: next_steps(&status),
+        next_steps: next_steps(&app, &status),
         status,
     };
     Ok(json(&detail))
@@ -209,12 +210,19 @@ pub(super) async fn exec(
     State(shared): State<Arc<Shared>>,
     Extension(caller): Extension<Caller>,
     Selector(name): Selector,
+    RawQuery(asked): RawQuery,
 ) -> Answer {
+    let ExecQuery { release } = query(asked.as_deref())?;
     let app = one(&shared, &caller, Need::Change, &name)?;
     let slot = view(&shared, &app.name).await?.status.slot;
     let mark = format!("{}.exec", shared.launcher.state_id);
-    let setting = setting(&shared, (&app, slot), mark).await;
-    let setting = setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))?;
+    let setting = match release {
+        Some(id) => setting_in_release(&shared, (&app, slot), id, mark).await?,
+        None => {
+            let setting = setting(&shared, (&app, slot), mark).await;
+            setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))?
+        }
+    };
     let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
     Ok(json(&ExecPlan {
         cwd: setting.cwd.display().to_string(),
@@ -241,6 +249,23 @@ async fn setting(shared: &Arc<Shared>, (app, slot): (&Arc<AppConfig>, Slot), mar
         shared.launcher.setting(instance, &mark)
     });
     setting.await.unwrap_or_else(|_| Err("the supervisor is ending".to_owned()))
+}
+
+/// What the app would run with in that release, which nobody runs in.
+async fn setting_in_release(
+    shared: &Arc<Shared>,
+    (app, slot): (&Arc<AppConfig>, Slot),
+    id: String,
+    mark: String,
+) -> Result<Setting, Refusal> {
+    let (shared, app) = (shared.clone(), app.clone());
+    let setting = tokio::task::spawn_blocking(move || {
+        let release = release_of_id(&app, &id, &shared.launcher.users)?;
+        let instance = InstanceName { release: Some(&release), ..InstanceName::at_rest(&app, slot) };
+        let setting = shared.launcher.setting(instance, &mark);
+        setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))
+    });
+    setting.await.unwrap_or_else(|_| Err(ending()))
 }
 
 /// The one app of that name or alias.
@@ -272,8 +297,11 @@ fn probe_in_words(app: &AppConfig) -> String {
     }
 }
 
-fn next_steps(status: &AppStatus) -> Vec<String> {
+fn next_steps(app: &AppConfig, status: &AppStatus) -> Vec<String> {
     let name = &status.name;
+    if app.deploy.is_some() && status.release.is_none() && status.status != Status::Online {
+        return vec![format!("infissi-ctl deploy {name}         makes its first release")];
+    }
     match status.status {
         Status::Errored => vec![
             format!("infissi-ctl logs {name} -n 50     what it said"),

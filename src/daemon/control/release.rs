@@ -18,8 +18,7 @@ const LONGEST_ID: usize = 128;
 pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Result<Release, Refusal> {
     let refused = |message: String| Refusal::new(RefusalCode::Usage, message);
     let Some(deploy) = &app.deploy else {
-        return Err(refused(format!("{} has no releases", app.name))
-            .hint(format!("give [apps.{}.deploy] a root and apply", app.name)));
+        return Err(no_releases(app));
     };
     let releases = deploy.root.join("releases");
     let dir = Path::new(&body.release_dir);
@@ -44,6 +43,24 @@ pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Re
         return Err(refused(message).hint("it is letters, digits, dots, hyphens and underscores"));
     }
     Ok(Release { id, dir: dir.to_owned() })
+}
+
+pub(super) fn no_releases(app: &AppConfig) -> Refusal {
+    Refusal::new(RefusalCode::Usage, format!("{} has no releases", app.name))
+        .hint(format!("give [apps.{}.deploy] a root and apply", app.name))
+}
+
+/// The release of that id, where it was asked for by its id alone.
+///
+/// # Errors
+/// Why it is not one, as an answer.
+pub(super) fn release_of_id(app: &AppConfig, id: &str, users: &Users) -> Result<Release, Refusal> {
+    let releases = app.deploy.as_ref().ok_or_else(|| no_releases(app))?.root.join("releases");
+    if !is_plain(id) {
+        return Err(Refusal::new(RefusalCode::Usage, format!("{id:?} cannot be the id of a release")));
+    }
+    let release_dir = releases.join(id).display().to_string();
+    release(app, &ActivateBody { release_dir, release_id: None, stage: false }, users)
 }
 
 /// It stands in paths, environments and messages.

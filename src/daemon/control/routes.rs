@@ -1,7 +1,7 @@
 //! Every route once: what is served, and what `GET /v1/openapi.json` says is served.
 
-use super::{actions, look, metrics, streams};
-use crate::api::{EventsQuery, LogsQuery, Refusal, RefusalCode};
+use super::{actions, deploys, look, metrics, streams};
+use crate::api::{EventsQuery, ExecQuery, LogsQuery, Refusal, RefusalCode};
 use crate::daemon::control::answer::{Answer, Refused, json};
 use crate::daemon::control::asking::{Asked, HARD, OPENAPI, Parameter, WAIT, no_body};
 use crate::daemon::shared::Shared;
@@ -34,6 +34,8 @@ enum Serves {
     Probe,
     Signal,
     Exec,
+    Releases,
+    DeployPlan,
     AppLogs,
     AllLogs,
     Events,
@@ -89,7 +91,12 @@ const ROUTES: &[Route] = &[
         body: &["signal"],
         ..route("post", "/v1/apps/{app}/signal", Serves::Signal, "send a signal to each of its processes")
     },
-    route("get", "/v1/apps/{app}/exec", Serves::Exec, "as whom, where and with what environment its commands run"),
+    Route {
+        query: ExecQuery::PARAMETERS,
+        ..route("get", "/v1/apps/{app}/exec", Serves::Exec, "as whom, where and with what environment its commands run")
+    },
+    route("get", "/v1/apps/{app}/releases", Serves::Releases, "where its releases are, and which of them run"),
+    route("get", "/v1/apps/{app}/deploy", Serves::DeployPlan, "how a release of it is made"),
     Route {
         query: LOGS,
         ..route("get", "/v1/apps/{app}/logs", Serves::AppLogs, "its log lines, one JSON value a line")
@@ -140,6 +147,8 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Serves::Probe => post(look::probe),
         Serves::Signal => post(actions::signal),
         Serves::Exec => get(look::exec),
+        Serves::Releases => get(deploys::releases),
+        Serves::DeployPlan => get(deploys::plan),
         Serves::AppLogs => get(streams::app_logs),
         Serves::AllLogs => get(streams::all_logs),
         Serves::Events => get(streams::events),

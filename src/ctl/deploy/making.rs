@@ -1,0 +1,263 @@
+//! From a source to a release that is ready: fetched, linked, built, migrated, bridged. What does not get that far is
+//! removed, or kept as failed for a look.
+
+use super::teller::{Teller, span};
+use super::whose::Whose;
+use crate::api::{DeployPlan, ExecPlan, Refusal, RefusalCode, routes};
+use crate::ctl::clock;
+use crate::ctl::failure::Failure;
+use crate::deploy::{
+    FETCH, Lock, Record, Root, Source, Sourced, State, Step, StepError, StepTook, Workshop, bridge, fetch, id,
+    link_shared, remove, spelled, usual_steps,
+};
+use crate::linux::user::own_uid;
+use jiff::Timestamp;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+
+/// A release that is ready.
+pub(crate) struct Made {
+    pub(crate) record: Record,
+    pub(crate) began: Timestamp,
+}
+
+pub(crate) enum Unmade {
+    Failed(Failure),
+    /// What is left of it, as a sentence.
+    Interrupted {
+        left: String,
+    },
+}
+
+impl From<Failure> for Unmade {
+    fn from(failure: Failure) -> Unmade {
+        Unmade::Failed(failure)
+    }
+}
+
+impl From<Refusal> for Unmade {
+    fn from(refusal: Refusal) -> Unmade {
+        Unmade::Failed(refusal.into())
+    }
+}
+
+impl From<Sourced> for Unmade {
+    fn from(sourced: Sourced) -> Unmade {
+        match sourced {
+            Sourced::Failed(refusal) => refusal.into(),
+            Sourced::Interrupted => Unmade::Interrupted { left: "nothing of it is left".to_owned() },
+            Sourced::Output(error) => Unmade::Failed(Failure::Output(error)),
+        }
+    }
+}
+
+/// What is worked with.
+struct Making<'m> {
+    plan: &'m DeployPlan,
+    source: &'m Source,
+    root: &'m Root,
+    own_env: Vec<(OsString, OsString)>,
+    log: File,
+}
+
+pub(crate) fn make(
+    teller: &mut Teller<'_>,
+    lock: &mut Lock,
+    (plan, source, root): (&DeployPlan, &Source, &Root),
+    named: Option<&str>,
+    whose: Whose,
+) -> Result<Made, Unmade> {
+    let began = clock::now();
+    let fetching = root.deploys().join("fetch.log");
+    let log = File::create(&fetching).map_err(|error| cannot("write", &fetching, &error))?;
+    let making = Making { plan, source, root, own_env: whose.env, log };
+    lock.at(None, &format!("fetching {}", source.in_words()));
+    teller.begin(&format!("fetch {}", source.in_words()), true)?;
+    let commit = {
+        let log = making.log()?;
+        let mut workshop = Workshop::new((root, FETCH), log, making.own_env.clone(), teller);
+        fetch(source, root, &mut workshop)?
+    };
+    let id = named.map_or_else(|| id(began, commit.as_deref()), str::to_owned);
+    if root.release(&id).exists() || root.deploy(&id).exists() {
+        let message = format!("there is a release {id} of {} already", plan.releases.app);
+        return Err(Failure::new(RefusalCode::Failed, message, "give the new one another --id").into());
+    }
+    let mut record = Record {
+        id: id.clone(),
+        state: State::Building,
+        by: whose.by,
+        at: began,
+        source: source.in_words(),
+        commit,
+        step: "fetch".to_owned(),
+        steps: Vec::new(),
+        bridged: Vec::new(),
+    };
+    record.save(root)?;
+    let _log_goes_on_there = std::fs::rename(&fetching, root.log(&id));
+    let exported = making.export(teller, lock, &mut record);
+    let env = exported.inspect_err(|_| drop(remove(root, &id)))?;
+    match making.build(teller, lock, &mut record, env) {
+        Ok(()) => Ok(Made { record, began }),
+        Err(unmade) => Err(making.give_up(record, unmade)),
+    }
+}
+
+impl Making<'_> {
+    fn log(&self) -> Result<File, Failure> {
+        let log = self.log.try_clone();
+        log.map_err(|error| Refusal::new(RefusalCode::Failed, format!("cannot write the log: {error}")).into())
+    }
+
+    fn app(&self) -> &str {
+        &self.plan.releases.app
+    }
+
+    /// The files of the release and what it shares; the environment that its steps get.
+    fn export(
+        &self,
+        teller: &mut Teller<'_>,
+        lock: &mut Lock,
+        record: &mut Record,
+    ) -> Result<Vec<(OsString, OsString)>, Unmade> {
+        let id = record.id.clone();
+        lock.at(Some(&id), "putting the files into the release");
+        {
+            let log = self.log()?;
+            let mut workshop = Workshop::new((self.root, &id), log, self.own_env.clone(), teller);
+            self.source.export(record.commit.as_deref(), (self.root, &id), &mut workshop)?;
+        }
+        let release = self.root.release(&id);
+        link_shared(&self.plan.shared, &release)?;
+        let took_ms = teller.end(&format!("{} is release {id}", self.source.in_words()))?;
+        record.steps.push(StepTook { step: "fetch".to_owned(), took_ms });
+        let plan: ExecPlan =
+            teller.session().client()?.get(&routes::exec_in(self.app(), &id)).map_err(Failure::from)?;
+        if plan.uid != own_uid() {
+            let owner = Root::owner_name(own_uid());
+            let message =
+                format!("{} runs as {}, and the steps of its release would be run by {owner}", self.app(), plan.user);
+            let root = self.root.dir().display();
+            return Err(Failure::new(RefusalCode::Failed, message, format!("chown -R {} {root}", plan.user)).into());
+        }
+        Ok(self.environment(plan, record))
+    }
+
+    /// The app's own, with what only a step is told.
+    fn environment(&self, plan: ExecPlan, record: &Record) -> Vec<(OsString, OsString)> {
+        let mut env: Vec<(OsString, OsString)> =
+            plan.env.into_iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect();
+        let mut set = |name: &str, value: OsString| {
+            env.retain(|(there, _)| there != name);
+            env.push((OsString::from(name), value));
+        };
+        for name in ["SSH_AUTH_SOCK", "CI"] {
+            if let Some((_, value)) = self.own_env.iter().find(|(own, _)| own == name) {
+                set(name, value.clone());
+            }
+        }
+        if let Some(commit) = &record.commit {
+            set("INFISSI_COMMIT", OsString::from(commit));
+        }
+        env
+    }
+
+    fn build(
+        &self,
+        teller: &mut Teller<'_>,
+        lock: &mut Lock,
+        record: &mut Record,
+        env: Vec<(OsString, OsString)>,
+    ) -> Result<(), Unmade> {
+        let release = self.root.release(&record.id);
+        let steps = match &self.plan.steps {
+            Some(steps) => steps.clone(),
+            None => usual_steps(&release)?,
+        };
+        for step in &steps {
+            self.step(teller, lock, record, (step, &env), false)?;
+        }
+        if !self.plan.bridge.is_empty() {
+            lock.at(Some(&record.id), "bridging the files of earlier releases");
+            record.bridged = bridge(self.root, &record.id, &self.plan.bridge)?;
+            record.save(self.root)?;
+            if !record.bridged.is_empty() {
+                let served = match record.bridged.len() {
+                    1 => "1 file of earlier releases is".to_owned(),
+                    count => format!("{count} files of earlier releases are"),
+                };
+                teller.say(&format!("  {served} served on"))?;
+            }
+        }
+        for step in &self.plan.migrate {
+            self.step(teller, lock, record, (step, &env), true)?;
+        }
+        Ok(())
+    }
+
+    fn step(
+        &self,
+        teller: &mut Teller<'_>,
+        lock: &mut Lock,
+        record: &mut Record,
+        (command, env): (&[String], &[(OsString, OsString)]),
+        migrates: bool,
+    ) -> Result<(), Unmade> {
+        let name = spelled(command);
+        lock.at(Some(&record.id), &name);
+        record.step.clone_from(&name);
+        record.save(self.root)?;
+        teller.begin(&name, true)?;
+        let began = clock::now();
+        let release = self.root.release(&record.id);
+        let ran = {
+            let log = self.log()?;
+            let mut workshop = Workshop::new((self.root, &record.id), log, self.own_env.clone(), teller);
+            workshop.run(Step { command, called: None, cwd: &release, env: env.to_vec(), is_asked: false })
+        };
+        match ran {
+            Ok(_) => {
+                let took_ms = teller.end(&name)?;
+                record.steps.push(StepTook { step: name, took_ms });
+                Ok(())
+            }
+            Err(StepError::Interrupted) => {
+                let data = if migrates { "the database may be half-changed, and " } else { "" };
+                Err(Unmade::Interrupted { left: format!("{data}nothing of the release is left") })
+            }
+            Err(StepError::Output(error)) => Err(Unmade::Failed(Failure::Output(error))),
+            Err(StepError::Failed(why)) => {
+                let took = span(clock::now().duration_since(began).as_secs_f64());
+                Err(self.step_failed(record, &format!("`{name}` {why} after {took}"), migrates).into())
+            }
+        }
+    }
+
+    fn step_failed(&self, record: &Record, what: &str, migrates: bool) -> Failure {
+        let data = if migrates { "; the database may be half-changed" } else { "" };
+        let (log, dir) = (self.root.log(&record.id), self.root.release(&record.id));
+        let hint = format!("read {}; the release stays in {} until the next deploy", log.display(), dir.display());
+        Failure::new(RefusalCode::Failed, format!("{what}{data}"), hint)
+    }
+
+    /// What has failed is kept for a look; what nobody waits for is not.
+    fn give_up(&self, mut record: Record, unmade: Unmade) -> Unmade {
+        match &unmade {
+            Unmade::Failed(Failure::Answered(_)) => {
+                record.state = State::Failed;
+                if record.save(self.root).is_err() {
+                    // The journal then says that it was cut off, and the next deploy removes it.
+                    return unmade;
+                }
+            }
+            Unmade::Failed(Failure::Output(_)) | Unmade::Interrupted { .. } => drop(remove(self.root, &record.id)),
+        }
+        unmade
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Refusal {
+    Refusal::new(RefusalCode::Failed, format!("cannot {what} {}: {error}", path.display()))
+}

@@ -1,0 +1,319 @@
+//! `deploy`: a release is made in a directory of its own, with the rights of whoever owns the releases, and then the
+//! supervisor is asked to go over to it. Until that request nothing that runs is touched; after it, the supervisor goes
+//! on by itself.
+
+mod making;
+mod plan;
+mod teller;
+mod whose;
+
+pub(crate) use plan::source_of;
+pub(crate) use teller::{Interrupts, Teller, span};
+
+use super::activation::{Activated, Activation, activate};
+use super::arguments::DeployOptions;
+use super::failure::Failure;
+use super::session::Session;
+use super::units::{printable, uptime};
+use super::{act, clock, list, pm2};
+use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, routes};
+use crate::config::units;
+use crate::deploy::{Holder, Lock, LockRefused, Record, Recovered, Root, State, is_id, prune, recover};
+use crate::linux::disk::sync;
+use crate::linux::user::own_uid;
+use making::{Made, Unmade, make};
+use serde_json::json;
+use std::io::Write;
+use std::time::Duration;
+use whose::Whose;
+
+/// Ctrl-C, as a shell counts it: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
+/// How often a lock that somebody holds is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u8, Failure> {
+    refuse_later(options)?;
+    let patience = patience(options)?;
+    if let Some(id) = options.id.as_ref().filter(|id| !is_id(id)) {
+        let message = format!("{id:?} cannot be the id of a release");
+        return Err(Failure::usage(message, "it is letters, digits, dots, hyphens and underscores"));
+    }
+    let plan: DeployPlan = session.client()?.get(&routes::deploy(&options.app))?;
+    let source = source_of(options, &plan)?;
+    let root = Root::new(&plan.releases.root);
+    if options.dry_run {
+        return plan::show(session, options, &plan, &source, &root);
+    }
+    let own_env = whose::settle(&root, &plan)?;
+    root.prepare()?;
+    let interrupts = Interrupts::take();
+    let app = plan.releases.app.clone();
+    let Some(mut lock) = take_lock(session, (&root, &app), patience, &interrupts)? else {
+        return interrupted(session, &app, "nothing was begun");
+    };
+    // Afresh: it may have been waited for.
+    let known: Releases = session.client()?.get(&routes::releases(&app))?;
+    let whose = Whose { by: Root::owner_name(own_uid()), env: own_env };
+    let plan = DeployPlan { releases: known, ..plan };
+    let made = match clear_up(session, &plan, &root) {
+        Ok(()) => {
+            let mut teller = Teller::new(session, &interrupts);
+            make(&mut teller, &mut lock, (&plan, &source, &root), options.id.as_deref(), whose)
+        }
+        Err(failure) => Err(failure.into()),
+    };
+    match made {
+        Ok(made) => go_over(session, options, (&plan, &root), (made, lock), &interrupts),
+        Err(Unmade::Interrupted { left }) => interrupted(session, &app, &left),
+        // Whoever followed it is gone, and has not seen it through.
+        Err(Unmade::Failed(Failure::Output(error))) => {
+            let _nobody_may_read_it =
+                writeln!(session.err, "The deploy of {app} is over: its output has no reader: {error}");
+            Ok(INTERRUPTED)
+        }
+        Err(Unmade::Failed(Failure::Answered(body))) => Err(not_deployed(&plan.releases, *body)),
+    }
+}
+
+/// What earlier deploys have left goes, and there has to be room then.
+fn clear_up(session: &mut Session, plan: &DeployPlan, root: &Root) -> Result<(), Failure> {
+    for recovered in recover(root, &plan.releases)? {
+        tell_recovered(session, &recovered)?;
+    }
+    Ok(root.check_room(plan.min_free_bytes, &plan.releases.app)?)
+}
+
+/// With what is the case all the same.
+fn not_deployed(before: &Releases, body: ErrorBody) -> Failure {
+    let ErrorBody { error, results } = body;
+    let serves = match &before.active {
+        Some(active) => format!("release {active} serves on"),
+        None => "what runs was not touched".to_owned(),
+    };
+    let message = format!("{} is not deployed: {}; {serves}", before.app, error.message);
+    ErrorBody { error: Refusal { message, ..error }, results }.into()
+}
+
+/// What belongs to a later version says so.
+fn refuse_later(options: &DeployOptions) -> Result<(), Failure> {
+    let is_stream = options.from.as_ref().is_some_and(|from| from.as_os_str() == "-");
+    let later = [
+        (options.init, "deploy --init"),
+        (options.abort, "deploy --abort"),
+        (options.stop_first, "deploy --stop-first"),
+        (options.no_backup, "deploy --no-backup"),
+        (is_stream, "deploy --from -"),
+    ];
+    match later.iter().find(|(asked, _)| *asked) {
+        Some((_, what)) => Err(pm2::later(what)),
+        None => Ok(()),
+    }
+}
+
+fn patience(options: &DeployOptions) -> Result<Duration, Failure> {
+    let Some(text) = &options.wait else { return Ok(Duration::ZERO) };
+    units::duration(text).ok_or_else(|| {
+        Failure::usage(format!("--wait takes a span, and {text:?} is none"), "write one like 90s or 20m")
+    })
+}
+
+/// None: it was waited for, until somebody had enough of that.
+fn take_lock(
+    session: &mut Session,
+    (root, app): (&Root, &str),
+    patience: Duration,
+    interrupts: &Interrupts,
+) -> Result<Option<Lock>, Failure> {
+    let by = Root::owner_name(own_uid());
+    let path = root.lock();
+    let (began, mut told) = (clock::monotonic(), false);
+    loop {
+        let holder = Holder {
+            pid: std::process::id(),
+            by: by.clone(),
+            since: clock::now(),
+            id: None,
+            step: "its beginning".to_owned(),
+        };
+        let held = match Lock::take(&path, holder) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(LockRefused::Held(holder)) => held(app, holder.as_ref()),
+            Err(LockRefused::Lock(error)) => {
+                let message = format!("cannot lock {}: {error}", path.display());
+                return Err(Refusal::new(RefusalCode::Failed, message).into());
+            }
+        };
+        if began.elapsed() >= patience {
+            let hint = format!("wait for it: infissi-ctl deploy {app} --wait 20m");
+            return Err(Failure::new(RefusalCode::Busy, held, hint));
+        }
+        if !told && !session.json {
+            writeln!(session.out, "{held}: waiting for its end")?;
+            session.out.flush()?;
+            told = true;
+        }
+        if interrupts.asked() {
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// `web is being deployed by ann (pid 4711) since 5m, at npm ci`
+pub(crate) fn held(app: &str, holder: Option<&Holder>) -> String {
+    let Some(Holder { pid, by, since, step, .. }) = holder else { return format!("{app} is being deployed") };
+    let ms = clock::now().as_millisecond() - since.as_millisecond();
+    let since = uptime(u64::try_from(ms).unwrap_or(0));
+    format!("{app} is being deployed by {by} (pid {pid}) since {since}, at {}", printable(step))
+}
+
+fn tell_recovered(session: &mut Session, recovered: &Recovered) -> Result<(), Failure> {
+    if session.json {
+        return Ok(());
+    }
+    let line = match recovered {
+        Recovered::Unfinished { id, by, step } => {
+            format!("the deploy of {id} by {by} was cut off at {step}: what it had made is removed")
+        }
+        Recovered::Failed { id } => format!("{id}, which had failed, is removed"),
+        Recovered::Live { id } => format!("{id} has gone live since its deploy was left"),
+        Recovered::Kept { id, why } => format!("{id} could not be removed: {why}"),
+    };
+    writeln!(session.out, "{} {}", session.look.warning(), printable(&line))?;
+    Ok(())
+}
+
+fn go_over(
+    session: &mut Session,
+    options: &DeployOptions,
+    (plan, root): (&DeployPlan, &Root),
+    (made, mut lock): (Made, Lock),
+    interrupts: &Interrupts,
+) -> Result<u8, Failure> {
+    let Made { mut record, began } = made;
+    let (app, id) = (plan.releases.app.as_str(), record.id.clone());
+    let dir = root.release(&id);
+    // Whether the supervisor is still there: a connection that has been idle for a whole build need not be.
+    let there = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
+    if let Err(failure) = there {
+        return not_activated(session, (plan, root), record, failure);
+    }
+    // What is active is to be whole after a power cut, too.
+    sync(&dir).map_err(|error| {
+        Refusal::new(RefusalCode::Failed, format!("the disk has not taken {}: {error}", dir.display()))
+    })?;
+    lock.at(Some(&id), if options.stage { "staging" } else { "activation" });
+    record.state = State::Activating;
+    record.save(root)?;
+    let asked = Activation { app, dir: &dir, id: &id, stage: options.stage, to_the_end: !options.no_wait };
+    let activated = match activate(session, &asked, interrupts) {
+        Ok(activated) => activated,
+        Err(failure) => return not_activated(session, (plan, root), record, failure),
+    };
+    if activated == Activated::Interrupted {
+        let left = "the supervisor goes on with the release by itself: see `infissi-ctl show`";
+        return interrupted(session, app, left);
+    }
+    record.state = if options.stage { State::Staged } else { State::Live };
+    lock.at(Some(&id), "clearing up");
+    // It is live, whatever becomes of this: the next deploy sees to it.
+    let mut complaints: Vec<String> = record.save(root).err().map(|refusal| refusal.message).into_iter().collect();
+    let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
+    let (removed, more) = known.map_or_else(
+        |_| {
+            (Vec::new(), vec!["old releases are still there: the supervisor does not say which of them run".to_owned()])
+        },
+        |known| prune(root, &known),
+    );
+    complaints.extend(more);
+    let took = clock::now().duration_since(began).as_secs_f64();
+    if session.json {
+        let took_ms = clock::now().as_millisecond() - began.as_millisecond();
+        let log = root.log(&id).display().to_string();
+        session.print_json(&json!({
+            "app": app, "release": id, "dir": dir.display().to_string(), "commit": record.commit, "log": log,
+            "staged": options.stage, "warm": activated == Activated::Warm, "took_ms": took_ms,
+            "steps": record.steps, "removed": removed,
+        }))?;
+        return Ok(0);
+    }
+    for complaint in complaints {
+        writeln!(session.out, "{} {}", session.look.warning(), printable(&complaint))?;
+    }
+    let what = match activated {
+        _ if options.stage => staged_how(session, app),
+        Activated::Warm => format!("release {id} has the traffic after {}; the one before stays warm", span(took)),
+        Activated::Done | Activated::Interrupted => format!("release {id} is live, deployed in {}", span(took)),
+    };
+    writeln!(session.out, "{} {app}: {what}", session.look.done())?;
+    if session.look.terminal {
+        list::list(session)?;
+    }
+    Ok(0)
+}
+
+/// How to look at what is staged, and how to make it active.
+fn staged_how(session: &mut Session, app: &str) -> String {
+    let port = session.client().ok().and_then(|client| {
+        let detail: crate::api::AppDetail = client.get(&routes::app(app)).ok()?;
+        let staged = detail.status.other.filter(|other| other.phase == OtherPhase::Staged)?;
+        detail.status.instances.iter().find(|instance| instance.slot == staged.slot)?.port
+    });
+    let look = port
+        .map(|port| format!("\n  look at it:      ssh -L {port}:127.0.0.1:{port} HOST, then http://localhost:{port}"));
+    format!("staged{}\n  make it active:  infissi-ctl swap {app}", look.unwrap_or_default())
+}
+
+fn not_activated(
+    session: &mut Session,
+    (plan, root): (&DeployPlan, &Root),
+    mut record: Record,
+    failure: Failure,
+) -> Result<u8, Failure> {
+    let Failure::Answered(body) = failure else { return Err(failure) };
+    record.state = State::Failed;
+    record.save(root)?;
+    if session.json {
+        return Err(Failure::Answered(body));
+    }
+    let code = body.error.code.exit_code();
+    if body.results.is_empty() {
+        writeln!(session.err, "{} {}", session.look.failed(), printable(&body.error.message))?;
+        if let Some(hint) = &body.error.hint {
+            writeln!(session.err, "  next: {}", printable(hint))?;
+        }
+    } else {
+        act::print_results(session, &body.results)?;
+    }
+    let (dir, id) = (root.release(&record.id), &record.id);
+    let serves = serves_on(&plan.releases, session);
+    writeln!(session.err, "  {serves}")?;
+    writeln!(session.err, "  release {id} stays in {} for a look until the next deploy", dir.display())?;
+    if body.error.code == RefusalCode::Busy {
+        writeln!(session.err, "  it is built: infissi-ctl rollback {} --to {id} goes over to it", plan.releases.app)?;
+    }
+    Ok(code)
+}
+
+/// What is the case now, by the supervisor's own word.
+fn serves_on(before: &Releases, session: &mut Session) -> String {
+    let now = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(&before.app))?));
+    match now.map(|now| now.active) {
+        Ok(Some(active)) if before.active.as_ref() == Some(&active) => format!("release {active} serves on"),
+        Ok(Some(active)) => format!("release {active} is in the active slot now"),
+        Ok(None) => "there is no release that serves".to_owned(),
+        Err(_) => format!("see infissi-ctl show {}", before.app),
+    }
+}
+
+fn interrupted(session: &mut Session, app: &str, left: &str) -> Result<u8, Failure> {
+    if session.json {
+        let message = format!("the deploy of {app} was interrupted: {left}");
+        session.print_json(&json!({ "error": { "code": "failed", "message": message, "hint": null } }))?;
+    } else {
+        session.out.flush()?;
+        writeln!(session.err, "The deploy of {app} was interrupted: {left}.")?;
+    }
+    Ok(INTERRUPTED)
+}

@@ -1,0 +1,69 @@
+//! What a deploy asks before it begins: how a release of an app is made, and which of them run.
+
+use super::admission::{Caller, Need};
+use super::answer::{Answer, json};
+use super::asking::Selector;
+use super::look::{one, view};
+use super::release::no_releases;
+use crate::api::{DeployPlan, Refusal, Releases, SharedLink};
+use crate::config::{AppConfig, DeployConfig};
+use crate::daemon::notice::AppView;
+use crate::daemon::shared::Shared;
+use axum::extract::{Extension, State};
+use std::path::Path;
+use std::sync::Arc;
+
+pub(super) async fn releases(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Selector(name): Selector,
+) -> Answer {
+    let app = one(&shared, &caller, Need::Look, &name)?;
+    Ok(json(&known(&shared, &app, deployed(&app)?).await?))
+}
+
+pub(super) async fn plan(
+    State(shared): State<Arc<Shared>>,
+    Extension(caller): Extension<Caller>,
+    Selector(name): Selector,
+) -> Answer {
+    let app = one(&shared, &caller, Need::Change, &name)?;
+    let deploy = deployed(&app)?;
+    let releases = known(&shared, &app, deploy).await?;
+    let (asking, of) = (shared.clone(), app.clone());
+    // Whom it cannot be told yet, the release itself will tell.
+    let user = tokio::task::spawn_blocking(move || asking.launcher.users.find(&of)).await.ok().and_then(Result::ok);
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let shared_link =
+        |shared: &crate::config::SharedPath| SharedLink { path: text(&shared.path), target: text(&shared.target) };
+    Ok(json(&DeployPlan {
+        releases,
+        repo: deploy.repo.clone(),
+        branch: deploy.branch.clone(),
+        shared: deploy.shared.iter().map(shared_link).collect(),
+        steps: deploy.steps.clone(),
+        migrate: deploy.migrate.clone(),
+        bridge: deploy.bridge.iter().map(|path| text(path)).collect(),
+        warm_ms: u64::try_from(deploy.warm.as_millis()).unwrap_or(u64::MAX),
+        min_free_bytes: deploy.min_free,
+        uid: user.as_ref().map(|user| user.uid),
+        user: user.map(|user| user.name),
+    }))
+}
+
+fn deployed(app: &AppConfig) -> Result<&DeployConfig, Refusal> {
+    app.deploy.as_ref().ok_or_else(|| no_releases(app))
+}
+
+async fn known(shared: &Shared, app: &AppConfig, deploy: &DeployConfig) -> Result<Releases, Refusal> {
+    let AppView { status, bad, .. } = view(shared, &app.name).await?;
+    Ok(Releases {
+        app: app.name.clone(),
+        root: deploy.root.to_string_lossy().into_owned(),
+        keep: deploy.keep,
+        slot: status.slot,
+        active: status.release,
+        other: status.other,
+        bad,
+    })
+}
