@@ -8,6 +8,7 @@
 //! - [`daemon`]: the shell around them: one loop that turns the world into events and effects into acts
 //! - [`logs`]: one line's way: pipe → lines → files (rotation) and followers
 //! - [`proxy`]: the worker: listeners → routes (claim) → targets → forward, and its channel
+//! - [`deploy`]: what infissi-ctl does with an app's files on the disk: backups
 //! - [`linux`]: the only place with unsafe, nix and /proc: spawn, tree, cgroup, pidfd, memory, ports
 //! - [`ctl`]: commands → requests → tables or JSON
 
@@ -15,6 +16,7 @@ pub mod api;
 pub mod config;
 pub mod ctl;
 pub mod daemon;
+pub mod deploy;
 pub mod linux;
 pub mod logs;
 pub mod proxy;

@@ -18,7 +18,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("logs", &["linux"]),
     ("proxy", &["linux"]),
     ("daemon", &["api", "config", "linux", "logs", "proxy", "supervisor"]),
-    ("ctl", &["api", "config", "linux"]),
+    ("deploy", &["api", "config", "linux"]),
+    ("ctl", &["api", "config", "deploy", "linux"]),
     ("bin", &["config", "ctl", "daemon", "proxy"]),
 ];
 

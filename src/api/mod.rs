@@ -12,8 +12,8 @@ pub(crate) use client::with_causes;
 pub use client::{Client, ClientError, RefusedError};
 pub use event::{EventKind, EventRecord};
 pub use reply::{
-    ActionReply, ActionResult, ApplyReply, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep, ProbeReply,
-    Refusal, RefusalCode,
+    ActionReply, ActionResult, ApplyReply, BackupPlan, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep,
+    ProbeReply, Refusal, RefusalCode,
 };
 pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, LogsQuery, SignalBody};
 pub use status::{

@@ -19,6 +19,11 @@ pub fn exec(app: &str) -> String {
     format!("{APPS}/{}/exec", encoded(app))
 }
 
+/// `/v1/apps/{app}/backup`.
+pub fn backup(app: &str) -> String {
+    format!("{APPS}/{}/backup", encoded(app))
+}
+
 /// `/v1/apps/{selector}/{verb}`: a selector is names, aliases and globs with commas between, or `all`.
 pub fn act(selector: &str, verb: &str, wait: bool, hard: bool) -> String {
     let mut path = format!("{APPS}/{}/{verb}", encoded(selector));
