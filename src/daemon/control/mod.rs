@@ -5,6 +5,7 @@ mod actions;
 mod admission;
 mod answer;
 mod asking;
+mod backup;
 mod exposition;
 mod look;
 pub(super) mod metrics;

@@ -1,6 +1,6 @@
 //! Every route once: what is served, and what `GET /v1/openapi.json` says is served.
 
-use super::{actions, look, metrics, streams};
+use super::{actions, backup, look, metrics, streams};
 use crate::api::{EventsQuery, LogsQuery, Refusal, RefusalCode};
 use crate::daemon::control::answer::{Answer, Refused, json};
 use crate::daemon::control::asking::{Asked, HARD, OPENAPI, Parameter, WAIT, no_body};
@@ -34,6 +34,7 @@ enum Serves {
     Probe,
     Signal,
     Exec,
+    Backup,
     AppLogs,
     AllLogs,
     Events,
@@ -90,6 +91,7 @@ const ROUTES: &[Route] = &[
         ..route("post", "/v1/apps/{app}/signal", Serves::Signal, "send a signal to each of its processes")
     },
     route("get", "/v1/apps/{app}/exec", Serves::Exec, "as whom, where and with what environment its commands run"),
+    route("get", "/v1/apps/{app}/backup", Serves::Backup, "what belongs to a backup of it, and where that goes"),
     Route {
         query: LOGS,
         ..route("get", "/v1/apps/{app}/logs", Serves::AppLogs, "its log lines, one JSON value a line")
@@ -140,6 +142,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Serves::Probe => post(look::probe),
         Serves::Signal => post(actions::signal),
         Serves::Exec => get(look::exec),
+        Serves::Backup => get(backup::plan),
         Serves::AppLogs => get(streams::app_logs),
         Serves::AllLogs => get(streams::all_logs),
         Serves::Events => get(streams::events),
