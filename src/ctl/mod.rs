@@ -3,6 +3,7 @@
 mod act;
 mod apply;
 pub mod arguments;
+mod backup;
 mod check;
 mod clock;
 mod doctor;
@@ -134,6 +135,8 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         Command::Flush { apps } => act::flush(session, &apps),
         Command::Exec { release: Some(_), .. } => Err(pm2::later("exec --release")),
         Command::Exec { app, release: None, command } => exec::exec(session, &app, &command),
+        Command::Backup { app } => backup::backup(session, &app),
+        Command::Backups { app } => backup::backups(session, &app),
         Command::Apply { dry_run } => apply::apply(session, dry_run),
         Command::Check { file } => check::check(session, file.as_deref()),
         Command::Init { dir, port } => check::init(session, &dir, port),
