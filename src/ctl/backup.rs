@@ -111,7 +111,8 @@ fn name_of(path: &Path) -> String {
 pub(crate) fn backups(session: &mut Session, app: &str) -> Result<u8, Failure> {
     let plan: BackupPlan = session.client()?.get(&routes::backup(app))?;
     as_its_user(&plan, "backups")?;
-    let dir = Path::new(&plan.dir);
+    // As people copy it: a relative `dir` has `..` in it.
+    let dir = &std::fs::canonicalize(&plan.dir).unwrap_or_else(|_| Path::new(&plan.dir).to_owned());
     let kept = backup::list(dir, &plan.app).map_err(|error| {
         Failure::new(
             RefusalCode::Failed,
@@ -123,7 +124,7 @@ pub(crate) fn backups(session: &mut Session, app: &str) -> Result<u8, Failure> {
         session.print_json(&kept.iter().map(as_json).collect::<Vec<_>>())?;
         return Ok(0);
     }
-    let text = shown(session, &plan, &kept);
+    let text = shown(session, &plan, dir, &kept);
     session.out.write_all(text.as_bytes())?;
     Ok(0)
 }
@@ -142,8 +143,8 @@ fn begun(kept: &Kept) -> Option<Timestamp> {
     kept.at.to_zoned(TimeZone::system()).ok().map(|at| at.timestamp())
 }
 
-fn shown(session: &Session, plan: &BackupPlan, kept: &[Kept]) -> String {
-    let BackupPlan { app, dir, keep, .. } = plan;
+fn shown(session: &Session, plan: &BackupPlan, dir: &Path, kept: &[Kept]) -> String {
+    let (BackupPlan { app, keep, .. }, dir) = (plan, dir.display());
     if kept.is_empty() {
         return format!("No backups of {app} in {dir} yet: infissi-ctl backup {app}\n");
     }

@@ -13,7 +13,11 @@ fn app(backup: &str) -> String {
 }
 
 fn server(more: &str) -> Server {
-    let server = Setup::default()
+    server_of(Setup::default(), more)
+}
+
+fn server_of(setup: Setup, more: &str) -> Server {
+    let server = setup
         .file("site/shared/uploads/a.txt", "one\n")
         .file("site/shared/uploads/empty", "")
         .file("site/shared/cache/big", "not to be kept\n")
@@ -243,7 +247,11 @@ fn it_is_made_with_the_rights_of_the_apps_user() {
     let backups = tempfile::tempdir().unwrap();
     fs::set_permissions(backups.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let dir = backups.path().join("crm");
-    let server = server(&format!("dir = {dir:?}, include = [\"shared\"], before = [\"sh -c 'id -un > {{out}}/who'\"]"));
+    let setup = Setup::default().keys("control = { admins = [\"daemon\"] }");
+    let server = server_of(
+        setup,
+        &format!("dir = {dir:?}, include = [\"shared\"], before = [\"sh -c 'id -un > {{out}}/who'\"]"),
+    );
     let mut open: Vec<PathBuf> = vec![server.path("site")];
     while let Some(path) = open.pop() {
         lchown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -264,8 +272,12 @@ fn it_is_made_with_the_rights_of_the_apps_user() {
     unpack(&dir.join(&made[0]), &server.path("restored"));
     assert_eq!(fs::read_to_string(server.path("restored/backup-out/who")).unwrap(), "nobody\n");
     for verb in ["backup", "backups"] {
-        let stranger = server.ctl_as(1, &[], &[verb, "crm"]);
+        let stranger = server.ctl_as(2, &[], &[verb, "crm"]);
         assert_eq!(stranger.code, 5, "{stranger:#?}");
+        // An admin of the supervisor may ask, and cannot become another user.
+        let admin = server.ctl_as(1, &[], &[verb, "crm"]);
+        assert_eq!(admin.code, 5, "{admin:#?}");
+        assert!(admin.stderr.contains(&format!("sudo -u nobody infissi-ctl {verb} crm")), "{admin:#?}");
     }
     // What the app's user may not read cannot be kept.
     server.write("site/shared/secret", "root's\n");

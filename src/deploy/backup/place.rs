@@ -27,6 +27,8 @@ impl Place {
         let dir = PathBuf::from(&plan.dir);
         let refused = |source: io::Error| refusal(plan, source);
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(refused)?;
+        // As people copy it: a relative `dir` has `..` in it.
+        let dir = fs::canonicalize(&dir).map_err(refused)?;
         let hidden = |end: &str| dir.join(format!(".backup-{}{end}", plan.app));
         let lock = hidden(".lock");
         let held = loop {
