@@ -376,6 +376,56 @@ fn swap_and_a_hard_restart_are_asked_for_as_they_are_meant() {
     }
 }
 
+/// A plan for this process's own user, or for somebody else.
+fn backup_plan(dir: &std::path::Path, uid: u32) -> Value {
+    let site = dir.join("site");
+    std::fs::create_dir_all(site.join("shared")).unwrap();
+    std::fs::write(site.join("shared/file"), "text").unwrap();
+    json!({
+        "app": "web", "user": "ann", "uid": uid, "gid": uid, "groups": [], "base": site, "dir": dir.join("backups"),
+        "include": ["shared", "*.db"], "exclude": [], "before": [], "keep": 1,
+    })
+}
+
+#[test]
+fn backups_are_made_listed_and_pruned_with_what_the_supervisor_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let plan = backup_plan(dir.path(), nix::unistd::geteuid().as_raw());
+    let supervisor = Supervisor::answering(&[("GET /v1/apps/web/backup", 200, plan)]);
+    let none = supervisor.ctl("backups web");
+    assert!(none.code == 0 && none.out.starts_with("No backups of web in "), "{none:?}");
+    assert_eq!(supervisor.ctl("backups web --json").json(), json!([]));
+    let made = supervisor.ctl("backup web");
+    assert!(made.code == 0 && made.out.starts_with("✓ web: backed up 4B (2 entries) in "), "{made:?}");
+    assert!(made.err.starts_with("web: archiving\nweb: reading it back\n"), "{made:?}");
+    assert!(made.err.ends_with("! web: nothing was there for include \"*.db\"\n"), "{made:?}");
+    let again = supervisor.ctl("backup web --json");
+    assert_eq!((again.code, again.err.as_str()), (0, ""), "{again:?}");
+    let again = again.json();
+    assert_eq!((&again["entries"], &again["content_bytes"]), (&json!(2), &json!(4)));
+    assert_eq!(again["pruned"].as_array().unwrap().len(), 1);
+    let listed = supervisor.ctl("backups web --json").json();
+    assert_eq!((&listed[0]["name"], &listed[0]["path"], &listed[1]), (&again["name"], &again["path"], &Value::Null));
+    let table = supervisor.ctl("backups web").out;
+    assert!(table.contains(again["name"].as_str().unwrap()) && table.contains("the newest 1 are kept"), "{table}");
+    // The commands alone want the environment.
+    assert!(supervisor.asked().iter().all(|asked| !asked.contains("exec")));
+}
+
+#[test]
+fn somebody_elses_backups_are_refused_with_what_to_type() {
+    if nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let supervisor = Supervisor::answering(&[("GET /v1/apps/web/backup", 200, backup_plan(dir.path(), 1))]);
+    for verb in ["backup", "backups"] {
+        let refused = supervisor.ctl(&format!("{verb} web"));
+        assert_eq!((refused.code, refused.out.as_str()), (5, ""));
+        assert!(refused.err.contains(&format!("next: sudo -u ann infissi-ctl {verb} web")), "{refused:?}");
+    }
+}
+
 #[test]
 fn a_configuration_is_checked_without_a_supervisor() {
     let dir = tempfile::tempdir().unwrap();

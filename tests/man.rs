@@ -49,7 +49,7 @@ fn every_key_of_the_configuration_is_described() {
         |key: &str| page.lines().any(|line| line.starts_with('.') && line.split([' ', '"']).any(|word| word == key));
     let keys = accepted_keys();
     assert!(keys.len() > 40, "{keys:?}");
-    let tables = ["backoff", "health", "logs", "drain", "deploy"].map(|table| format!("[apps.NAME.{table}]"));
+    let tables = ["backoff", "health", "logs", "drain", "deploy", "backup"].map(|table| format!("[apps.NAME.{table}]"));
     let has_a_section = |key: &str| {
         page.lines().any(|line| tables.iter().any(|table| line.ends_with(table.as_str()) && table.contains(key)))
     };
@@ -62,7 +62,8 @@ fn accepted_keys() -> Vec<String> {
     let text = "[supervisor]\nqqqqqqqqqqqq = 1\n[apps.a]\nqqqqqqqqqqqq = 1\n[apps.a.health]\nqqqqqqqqqqqq = 1\n\
                 [apps.a.logs]\nqqqqqqqqqqqq = 1\n[apps.a.backoff]\nqqqqqqqqqqqq = 1\n\
                 [apps.a.limits]\nqqqqqqqqqqqq = 1\n[apps.a.drain]\nqqqqqqqqqqqq = 1\n\
-                [apps.a.deploy]\nqqqqqqqqqqqq = 1\n";
+                [apps.a.deploy]\nqqqqqqqqqqqq = 1\n\
+                [apps.a.backup]\nqqqqqqqqqqqq = 1\n";
     let sources = Sources::from_text(Path::new("/supervisor.toml"), text, 0);
     let facts = Facts { is_root: false, user_name: &|_| None, log_dir: None };
     let mistakes = config::parse(&sources, &facts).unwrap_err().mistakes;

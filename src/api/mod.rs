@@ -14,8 +14,8 @@ pub use client::{Client, ClientError, RefusedError};
 pub use deploy::{DeployPlan, Releases, SharedLink};
 pub use event::{EventKind, EventRecord};
 pub use reply::{
-    ActionReply, ActionResult, ApplyReply, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep, ProbeReply,
-    Refusal, RefusalCode,
+    ActionReply, ActionResult, ApplyReply, BackupPlan, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep,
+    ProbeReply, Refusal, RefusalCode,
 };
 pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, ExecQuery, LogsQuery, SignalBody};
 pub use status::{

@@ -177,6 +177,29 @@ pub struct ExecPlan {
     pub env: Vec<(String, String)>,
 }
 
+/// `GET /v1/apps/{app}/backup`: what belongs to a backup of the app, and as whom it is made. Given to those who may
+/// have an [`ExecPlan`], with which its commands are run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupPlan {
+    pub app: String,
+    pub user: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// The supplementary groups.
+    pub groups: Vec<u32>,
+    /// Absolute: what `include` and `exclude` are relative to.
+    pub base: String,
+    /// Absolute: where the backups go.
+    pub dir: String,
+    /// Paths and globs, never empty.
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+    /// Argument vectors, `{out}` not yet put in.
+    pub before: Vec<Vec<String>>,
+    /// At least 1.
+    pub keep: u32,
+}
+
 /// One line of `GET …/logs`, NDJSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

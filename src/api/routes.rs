@@ -19,6 +19,11 @@ pub fn exec(app: &str) -> String {
     format!("{APPS}/{}/exec", encoded(app))
 }
 
+/// `/v1/apps/{app}/backup`.
+pub fn backup(app: &str) -> String {
+    format!("{APPS}/{}/backup", encoded(app))
+}
+
 /// `/v1/apps/{app}/exec` as in that release.
 pub fn exec_in(app: &str, release: &str) -> String {
     let mut path = exec(app);

@@ -1,6 +1,7 @@
 //! One app of the configuration, every default filled in.
 
 use super::cron::Cron;
+use super::pattern::Pattern;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +55,7 @@ pub struct AppConfig {
     pub health: HealthConfig,
     pub logs: LogsConfig,
     pub deploy: Option<DeployConfig>,
+    pub backup: Option<BackupConfig>,
 }
 
 /// The name alone: the supervisor's log tells with which app a thing happens, and its environment is a secret.
@@ -142,6 +144,23 @@ pub struct SharedPath {
     pub path: PathBuf,
     /// Where it leads. Absolute.
     pub target: PathBuf,
+}
+
+/// `[apps.NAME.backup]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupConfig {
+    /// Absolute: where the backups go.
+    pub dir: PathBuf,
+    /// What `include` and `exclude` are relative to: the app's cwd, or the root of its deploys, for a release comes and
+    /// goes.
+    pub base: PathBuf,
+    /// Never empty.
+    pub include: Vec<Pattern>,
+    pub exclude: Vec<Pattern>,
+    /// Argument vectors, `{out}` not yet put in.
+    pub before: Vec<Vec<String>>,
+    /// At least 1.
+    pub keep: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

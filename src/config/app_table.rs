@@ -8,7 +8,7 @@ use super::notes::{Notes, Place};
 use super::proxy_table::{self, Claim};
 use super::table::{Found, Setting, View};
 use super::values;
-use super::{Facts, deploy_table, health_table, init, logs_table, signals, units};
+use super::{Facts, backup_table, deploy_table, health_table, init, logs_table, signals, units};
 use jiff::tz::TimeZone;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,10 @@ impl<'a> AppTable<'_, 'a> {
         let port = port.value();
         let deploy = deploy_table::deploy(view, self.directory_of(self.file, notes), notes);
         let cwd = self.cwd(deploy.as_ref(), notes);
+        let backup = match &deploy {
+            Some(deploy) => backup_table::backup(view, &deploy.root, "shared", notes),
+            None => backup_table::backup(view, &cwd, ".", notes),
+        };
         let (max_memory_restart, memory_max) = memory(view, notes);
         let config = AppConfig {
             name: self.name.to_owned(),
@@ -90,6 +94,7 @@ impl<'a> AppTable<'_, 'a> {
             timeout,
             cron_restart,
             deploy,
+            backup,
         };
         self.refuse_port_of_a_job(&config, notes);
         Draft {

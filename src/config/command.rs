@@ -6,12 +6,21 @@ use super::values;
 use toml::de::DeValue;
 
 /// What a command may hold in braces.
-const PLACEHOLDERS: &[&str] = &["port", "host", "slot", "app", "instance"];
+pub(super) const PLACEHOLDERS: &[&str] = &["port", "host", "slot", "app", "instance"];
 /// Words that only mean something to a shell.
 const SHELL_WORDS: &[&str] = &["&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"];
 
 /// The argument vector of a text or a list of texts, never empty.
 pub(super) fn command(found: &Found<'_>, notes: &mut Notes<'_>) -> Option<Vec<String>> {
+    command_with(found, notes, PLACEHOLDERS)
+}
+
+/// As [`command`], with these placeholders.
+pub(super) fn command_with(
+    found: &Found<'_>,
+    notes: &mut Notes<'_>,
+    placeholders: &[&'static str],
+) -> Option<Vec<String>> {
     let words = match found.value {
         DeValue::String(_) => split(found, notes)?,
         DeValue::Array(_) => values::list(found, notes, "", values::text)?,
@@ -25,7 +34,7 @@ pub(super) fn command(found: &Found<'_>, notes: &mut Notes<'_>) -> Option<Vec<St
         notes.blame(found, "the command is empty", "write the program and its arguments, such as \"npm start\"");
         return None;
     }
-    refuse_misspelt(found, &words, notes)?;
+    refuse_misspelt(found, &words, placeholders, notes)?;
     Some(words)
 }
 
@@ -56,8 +65,14 @@ fn is_assignment(word: &str) -> bool {
     })
 }
 
-fn refuse_misspelt(found: &Found<'_>, words: &[String], notes: &mut Notes<'_>) -> Option<()> {
-    let misspelt = words.iter().flat_map(|word| in_braces(word)).find_map(|name| Some((name, meant(name)?)));
+fn refuse_misspelt(
+    found: &Found<'_>,
+    words: &[String],
+    placeholders: &[&'static str],
+    notes: &mut Notes<'_>,
+) -> Option<()> {
+    let mut names = words.iter().flat_map(|word| in_braces(word));
+    let misspelt = names.find_map(|name| Some((name, meant(name, placeholders)?)));
     if let Some((name, meant)) = misspelt {
         notes.blame(found, format!("there is no {{{name}}}"), format!("did you mean {{{meant}}}?"));
         return None;
@@ -76,7 +91,7 @@ pub(super) fn placeholder(words: &[String]) -> Option<&str> {
 }
 
 /// The words that stand directly in braces: `a{port}{x y}` → `port`.
-fn in_braces(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn in_braces(text: &str) -> impl Iterator<Item = &str> {
     let inner = |part| str::split_once(part, '}').map(|(name, _)| name);
     text.split('{').skip(1).filter_map(inner).filter(|name| {
         !name.is_empty() && name.len() <= 20 && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_')
@@ -84,14 +99,14 @@ fn in_braces(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The placeholder that a word in braces looks like without being it. Other braces are the app's own.
-fn meant(name: &str) -> Option<&'static str> {
+fn meant(name: &str, placeholders: &[&'static str]) -> Option<&'static str> {
     let lower = name.to_lowercase();
-    PLACEHOLDERS
+    placeholders
         .iter()
         .copied()
         .find(|known| {
             let allowed = if known.len() > 4 { 2 } else { 1 };
             name != *known && strsim::osa_distance(&lower, known) <= allowed
         })
-        .filter(|_| !PLACEHOLDERS.contains(&name))
+        .filter(|_| !placeholders.contains(&name))
 }

@@ -1,6 +1,8 @@
 //! What changed of an app between two configurations, and whether that needs a new process.
 
-use super::app::{AppConfig, DeployConfig, DrainConfig, HealthConfig, LimitsConfig, LogsConfig, ProxyConfig};
+use super::app::{
+    AppConfig, BackupConfig, DeployConfig, DrainConfig, HealthConfig, LimitsConfig, LogsConfig, ProxyConfig,
+};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -52,6 +54,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         health,
         logs,
         deploy,
+        backup,
     } = old;
     let mut changed = Vec::new();
     note(
@@ -106,6 +109,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
     }
     of_health(&mut changed, health, &new.health);
     of_logs(&mut changed, logs, &new.logs);
+    of_backup(&mut changed, backup.as_ref(), new.backup.as_ref());
     changed.sort();
     Diff { changed, needs_restart }
 }
@@ -201,6 +205,26 @@ fn of_logs(changed: &mut Vec<String>, old: &LogsConfig, new: &LogsConfig) {
     );
 }
 
+fn of_backup(changed: &mut Vec<String>, old: Option<&BackupConfig>, new: Option<&BackupConfig>) {
+    let (Some(old), Some(new)) = (old, new) else {
+        note(changed, "", &[("backup", old.is_some() != new.is_some())]);
+        return;
+    };
+    // `base` follows from cwd and deploy.root, and has no key of its own.
+    let BackupConfig { dir, base: _, include, exclude, before, keep } = old;
+    note(
+        changed,
+        "backup.",
+        &[
+            ("dir", *dir != new.dir),
+            ("include", *include != new.include),
+            ("exclude", *exclude != new.exclude),
+            ("before", *before != new.before),
+            ("keep", *keep != new.keep),
+        ],
+    );
+}
+
 fn note(changed: &mut Vec<String>, path: &str, keys: &[(&str, bool)]) {
     changed.extend(keys.iter().filter(|(_, differs)| *differs).map(|(key, _)| format!("{path}{key}")));
 }
@@ -270,6 +294,7 @@ mod tests {
             ("health.command = \"x\"", "health.probe"),
             ("health.interval = \"1s\"", "health.interval"),
             ("logs.max_size = \"1M\"", "logs.max_size"),
+            ("backup.dir = \"x\"", "backup"),
         ] {
             assert_eq!(between("", line), (vec![key.to_owned()], false));
         }
@@ -305,6 +330,13 @@ mod tests {
         let more = "[apps.a.deploy]\nroot = \"/x\"\nrepo = \"git@x:y\"\nsteps = []\nkeep = 5\nshared = [\".env\"]";
         let keys = ["keep", "repo", "shared", "steps"].map(|key| format!("deploy.{key}"));
         assert_eq!(between(&deploy("/x", "60s"), more), (keys.to_vec(), false));
+    }
+
+    #[test]
+    fn how_backups_are_made_is_none_of_the_processs_business() {
+        let (old, new) =
+            ("backup = { dir = \"x\", keep = 3 }", "backup = { dir = \"x\", keep = 4, include = [\"y\"] }");
+        assert_eq!(between(old, new), (vec!["backup.include".to_owned(), "backup.keep".to_owned()], false));
     }
 
     #[test]

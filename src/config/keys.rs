@@ -80,13 +80,15 @@ pub(super) const APP: Keys = Keys {
         "drain",
         "logs",
         "deploy",
+        "backup",
     ],
-    later: &["release_of", "backup"],
+    later: &["release_of"],
     misplaced: &[
         (LOGS.known, "write it into its [logs] table"),
         (HEALTH.known, "write it into its [health] table"),
         (DRAIN.known, "write it into its [drain] table"),
         (DEPLOY.known, "write it into its [deploy] table"),
+        (BACKUP.known, "write it into its [backup] table"),
         (LIMITS.known, "write it into its limits = { … }"),
     ],
     elsewhere: &[
@@ -149,6 +151,9 @@ pub(super) const DEPLOY: Keys = Keys {
         ("post-deploy", "write steps = [\"…\"]"),
     ],
 };
+
+pub(super) const BACKUP: Keys =
+    Keys { known: &["dir", "include", "exclude", "before", "keep"], later: &[], misplaced: &[], elsewhere: &[] };
 
 /// An element of `shared` that is a table.
 pub(super) const SHARED: Keys = Keys { known: &["path", "target"], later: &[], misplaced: &[], elsewhere: &[] };

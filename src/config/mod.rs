@@ -3,6 +3,7 @@
 mod addresses;
 mod app;
 mod app_table;
+mod backup_table;
 mod claims;
 mod command;
 mod cron;
@@ -20,6 +21,7 @@ mod logs_table;
 mod mistake;
 mod notes;
 mod parse;
+mod pattern;
 mod proxy_table;
 mod signals;
 mod sources;
@@ -29,8 +31,8 @@ pub mod units;
 mod values;
 
 pub use app::{
-    AppConfig, Autorestart, Backoff, DeployConfig, DrainConfig, EnvFile, HealthConfig, LimitsConfig, LogFormat,
-    LogsConfig, Network, ProbeKind, ProxyConfig, SharedPath, StatusRange, Strategy,
+    AppConfig, Autorestart, Backoff, BackupConfig, DeployConfig, DrainConfig, EnvFile, HealthConfig, LimitsConfig,
+    LogFormat, LogsConfig, Network, ProbeKind, ProxyConfig, SharedPath, StatusRange, Strategy,
 };
 pub use cron::Cron;
 pub use diff::{Diff, diff};
@@ -39,6 +41,7 @@ pub use init::{InitError, init, own_port};
 pub use locate::{Caller, Located, NoConfig, Places, PlacesError, SocketCandidate, SocketsError, Tried, find, sockets};
 pub use mistake::{Mistake, Mistakes};
 pub use parse::{Facts, Parsed, parse, supervisor_only};
+pub use pattern::{Pattern, PatternError, Reached};
 pub use sources::Sources;
 
 use std::ops::RangeInclusive;

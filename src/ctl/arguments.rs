@@ -121,6 +121,19 @@ pub enum Command {
               value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
+    /// Keep an app's files and dumps in an archive, as its [backup] table says
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup {
+        /// A name or an alias
+        #[arg(value_name = "APP")]
+        app: String,
+    },
+    /// The table of an app's backups
+    Backups {
+        /// A name or an alias
+        #[arg(value_name = "APP")]
+        app: String,
+    },
     /// Make the supervisor follow its changed supervisor.toml; touches only what differs
     #[command(after_help = APPLY_EXAMPLES)]
     Apply {
@@ -300,10 +313,11 @@ impl Arguments {
 }
 
 /// The commands in the groups in which people look for them.
-pub const GROUPS: [(&str, &[&str]); 5] = [
+pub const GROUPS: [(&str, &[&str]); 6] = [
     ("Look", &["list", "show", "logs", "events", "health"]),
     ("Act", &["start", "stop", "restart", "reload", "swap", "signal", "reset", "flush", "exec"]),
     ("Deploy", &["deploy", "releases", "rollback"]),
+    ("Keep", &["backup", "backups"]),
     ("Configure", &["apply", "check", "init"]),
     ("The supervisor", &["doctor", "ping", "version", "shutdown", "completions"]),
 ];
@@ -374,6 +388,14 @@ Examples:
   infissi-ctl exec staging -- npx prisma migrate status
   infissi-ctl exec staging --release 20261126-152353-0a1b2c3 -- npm test
   infissi-ctl exec staging -- env";
+
+const BACKUP_EXAMPLES: &str = "\
+It is a .tar.gz; what the commands of `before` dumped is in backup-out/.
+
+Examples:
+  infissi-ctl backup current
+  infissi-ctl backups current --json | jq -r '.[0].path'     the newest
+  tar -tzf /var/backups/crm/backup-20261126-180000.tar.gz    what is in it";
 
 const APPLY_EXAMPLES: &str = "\
 Examples:

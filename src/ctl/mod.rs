@@ -4,6 +4,7 @@ mod act;
 mod activation;
 mod apply;
 pub mod arguments;
+mod backup;
 mod check;
 mod clock;
 mod deploy;
@@ -140,6 +141,8 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         Command::Releases { app, prune: None } => releases::releases(session, &app),
         Command::Rollback { app, to } => releases::rollback(session, &app, to.as_deref()),
         Command::Exec { app, release, command } => exec::exec(session, &app, release.as_deref(), &command),
+        Command::Backup { app } => backup::backup(session, &app),
+        Command::Backups { app } => backup::backups(session, &app),
         Command::Apply { dry_run } => apply::apply(session, dry_run),
         Command::Check { file } => check::check(session, file.as_deref()),
         Command::Init { dir, port } => check::init(session, &dir, port),

@@ -29,23 +29,59 @@ pub(crate) struct Progress {
     words: Vec<String>,
     /// Asks beside the connection on which the work is waited for.
     client: Option<Client>,
-    frames: &'static [&'static str],
-    width: usize,
-    since: Instant,
+    line: Line,
     ticks: u32,
     shown: String,
     interrupted: Arc<AtomicBool>,
     hook: Option<signal_hook::SigId>,
 }
 
-impl Progress {
-    /// A line for `doing` (`restarting`), or none where nobody would see it.
-    pub(crate) fn start(doing: &str, words: &[String], socket: &Path, look: &Look) -> Option<Progress> {
+/// A line that is drawn over itself, and gone when it is dropped.
+pub(crate) struct Line {
+    frames: &'static [&'static str],
+    width: usize,
+    since: Instant,
+    drawn: usize,
+}
+
+impl Line {
+    /// None where nobody would see it.
+    pub(crate) fn on_stderr(look: &Look) -> Option<Line> {
         let stderr = std::io::stderr();
         if !stderr.is_terminal() {
             return None;
         }
         let width = terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| usize::from(width.0));
+        let frames: &[&str] = if look.unicode { &DOTS } else { &STROKES };
+        Some(Line { frames, width, since: clock::monotonic(), drawn: 0 })
+    }
+
+    /// The next picture: it moves, and tells for how long.
+    pub(crate) fn draw(&mut self, text: &str) {
+        let frame = self.frames[self.drawn % self.frames.len()];
+        self.drawn += 1;
+        let line = format!("{frame} {text} ({} s)", self.since.elapsed().as_secs());
+        let line = truncated(&line, self.width.saturating_sub(1), "..");
+        // Without a terminal to draw on there is no progress to see.
+        let _unseen = write!(std::io::stderr(), "\r{line}\u{1b}[K");
+    }
+
+    /// Leaves the place to something else.
+    pub(crate) fn clear(&self) {
+        let _unseen = write!(std::io::stderr(), "\r\u{1b}[K");
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+impl Progress {
+    /// A line for `doing` (`restarting`), or none where nobody would see it.
+    pub(crate) fn start(doing: &str, words: &[String], socket: &Path, look: &Look) -> Option<Progress> {
+        let line = Line::on_stderr(look)?;
         let interrupted = Arc::new(AtomicBool::new(false));
         let hook = signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted)).ok();
         let mut client = Client::new(socket).ok();
@@ -56,9 +92,7 @@ impl Progress {
             doing: doing.to_owned(),
             words: words.iter().flat_map(|word| routes::selector_words(word)).map(str::to_owned).collect(),
             client,
-            frames: if look.unicode { &DOTS } else { &STROKES },
-            width,
-            since: clock::monotonic(),
+            line,
             ticks: 0,
             shown: String::new(),
             interrupted,
@@ -77,20 +111,14 @@ impl Progress {
         {
             self.shown = states(&apps, &self.words);
         }
-        let frame = self.frames[self.ticks as usize % self.frames.len()];
         self.ticks += 1;
-        let seconds = self.since.elapsed().as_secs();
-        let line = format!("{frame} {} {} ({seconds} s)", self.doing, self.shown);
-        let line = truncated(&line, self.width.saturating_sub(1), "..");
-        // Without a terminal to draw on there is no progress to see.
-        let _unseen = write!(std::io::stderr(), "\r{line}\u{1b}[K");
+        self.line.draw(&format!("{} {}", self.doing, self.shown));
         ControlFlow::Continue(())
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        let _unseen = write!(std::io::stderr(), "\r\u{1b}[K");
         if let Some(hook) = self.hook {
             signal_hook::low_level::unregister(hook);
         }

@@ -1,5 +1,5 @@
-//! Releases on disk: where they come from, what makes them ready, which stay. Run by `infissi-ctl` with the rights of
-//! whoever owns them; nothing here talks to the supervisor.
+//! Releases on disk: where they come from, what makes them ready, which stay; and backups. Run by `infissi-ctl` with the
+//! rights of whoever owns them; nothing here talks to the supervisor.
 //!
 //! ```text
 //! ROOT/releases/ID     built directories: the app runs in one of them
@@ -10,6 +10,7 @@
 //! ROOT/live            the link to the active release, moved by the supervisor
 //! ```
 
+pub mod backup;
 mod bridge;
 mod copy;
 mod git;

@@ -29,6 +29,24 @@ pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::
     Ok(())
 }
 
+/// Gives a finished file its name, durably; a name that is taken is left to whom it belongs. Both are of one directory.
+///
+/// # Errors
+/// `AlreadyExists` where the name is taken; link(2)'s and rename(2)'s.
+pub fn give_new_name(file: &Path, name: &Path) -> io::Result<()> {
+    match std::fs::hard_link(file, name) {
+        Ok(()) => std::fs::remove_file(file)?,
+        // There are file systems without hard links (vfat, some network ones): there only a glance comes first.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists && !taken(name) => std::fs::rename(file, name)?,
+        Err(_) => return Err(io::ErrorKind::AlreadyExists.into()),
+    }
+    sync_directory(name)
+}
+
+fn taken(name: &Path) -> bool {
+    std::fs::symlink_metadata(name).is_ok()
+}
+
 /// In the same directory, for a rename stays on one file system; hidden, and different for every write.
 fn name_beside(path: &Path) -> io::Result<PathBuf> {
     static WRITES: AtomicU64 = AtomicU64::new(0);
@@ -99,6 +117,19 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         assert!(replace_file(&path, b"new", 0o600, true).is_err());
         assert_eq!(names_in(dir.path()), ["state.json"]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path(".new"), "new").unwrap();
+        std::fs::write(path("taken"), "old").unwrap();
+        assert_eq!(give_new_name(&path(".new"), &path("taken")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        give_new_name(&path(".new"), &path("free")).unwrap();
+        assert_eq!(std::fs::read_to_string(path("free")).unwrap(), "new");
+        assert_eq!(std::fs::read_to_string(path("taken")).unwrap(), "old");
+        assert!(!path(".new").exists());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Room on a file system.
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::statvfs::statvfs;
 use std::fs::File;
 use std::io;
@@ -25,6 +26,11 @@ pub fn room(path: &Path) -> io::Result<Room> {
         bytes: stat.blocks_available() * stat.fragment_size(),
         inodes: Some(stat.files_available()).filter(|_| stat.files() > 0),
     })
+}
+
+/// Lets what is read of a synced file come from the disk, where the kernel listens: posix_fadvise(2).
+pub fn forget_cached(file: &File) {
+    let _only_slower = posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }
 
 /// Waits until everything on the file system of `path` is on the disk: syncfs(2), Linux 2.6.39.

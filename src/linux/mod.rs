@@ -13,6 +13,7 @@ pub mod descriptors;
 pub mod dirs;
 pub mod disk;
 pub mod exit;
+pub mod folder;
 pub mod fs_rights;
 pub mod heap;
 pub mod identity;

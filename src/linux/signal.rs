@@ -1,5 +1,9 @@
 //! Signals by the names that operators type and read.
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::process::Child;
+
 const NAMES: [(&str, i32); 31] = [
     ("HUP", libc::SIGHUP),
     ("INT", libc::SIGINT),
@@ -33,6 +37,13 @@ const NAMES: [(&str, i32); 31] = [
     ("PWR", libc::SIGPWR),
     ("SYS", libc::SIGSYS),
 ];
+
+/// Asks a child of ours to end: SIGTERM. Its pid is nobody else's as long as it was not waited for.
+pub fn ask_to_end(child: &Child) {
+    let Ok(pid) = i32::try_from(child.id()) else { return };
+    // One that has ended needs no asking.
+    let _over = kill(Pid::from_raw(pid), Signal::SIGTERM);
+}
 
 /// The number of `HUP`, `SIGHUP`, `sighup`, `1`, `RTMIN`, `RTMIN+3` or `RTMAX-2`; none when there is no such signal.
 pub fn signal_number(name: &str) -> Option<i32> {

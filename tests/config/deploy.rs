@@ -141,7 +141,7 @@ ref = "main""#,
             "[apps.a]\nrepo = \"git@x:y\"\nbackup = {}",
             &[
                 "supervisor.toml:2:1: apps.a.repo: this is not its place: write it into its [deploy] table",
-                "supervisor.toml:3:1: apps.a.backup: this version does not have it yet: leave it out",
+                "supervisor.toml:3:10: apps.a.backup: it does not say where the backups go: add dir = \"DIRECTORY\"",
             ],
         ),
     ]);

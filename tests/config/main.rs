@@ -1,6 +1,7 @@
 //! supervisor.toml: what it means, what a faulty one is answered, where it is found.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod backup;
 mod deploy;
 mod dotenv;
 mod init;

@@ -243,6 +243,7 @@ fn every_documented_key_is_taken_or_refused_as_later() {
         "port = 1\nlimits = { connections = 1, header_timeout = \"1s\", head = \"8K\", idle = \"76s\" }",
         "port = 1\ndrain = { requests = \"0s\", upgrades = \"0s\" }",
         "deploy = { root = \"x\", warm = \"0s\" }",
+        "backup = { dir = \"x\", include = [\"x\"], exclude = [\"*.log\"], before = [\"x {out}/y\", [\"x\"]], keep = 1 }",
         "autostart = false",
         "autorestart = \"on-failure\"",
         "stop_exit_codes = []",
@@ -265,7 +266,7 @@ fn every_documented_key_is_taken_or_refused_as_later() {
     for line in taken {
         app(&format!("[apps.a]\n{line}\n"));
     }
-    let later = ["release_of = \"b\"", "backup = {}", "deploy = { root = \"x\", backup = true }"];
+    let later = ["release_of = \"b\"", "deploy = { root = \"x\", backup = true }"];
     for line in later {
         let told = parse(&sources(&format!("[apps.a]\n{line}\n")), &facts()).unwrap_err();
         assert_eq!(told.mistakes.len(), 1, "{told}");
@@ -298,7 +299,7 @@ proptest! {
     #[test]
     fn no_value_of_any_key_makes_the_parser_panic(key in 0_usize..50, value in "[0-9a-z\"\\[\\]{}= .:_-]{0,12}") {
         let keys = ["port", "command", "kill_timeout", "max_memory_restart", "schedule", "timezone", "health.http",
-            "health.expect_status", "logs.max_size", "env.X", "backoff.max", "depends_on", "stop_signal", "path", "port = 1\nlisten", "port = 1\ntrusted_proxies", "deploy.root",
+            "health.expect_status", "logs.max_size", "env.X", "backoff.max", "depends_on", "stop_signal", "path", "backup.include", "backup.before", "port = 1\nlisten", "port = 1\ntrusted_proxies", "deploy.root",
             "port = 1\nlimits.head", "port = 1\nhold", "port = 1\ninstances", "deploy.root = \"x\"\ndeploy.shared", "deploy.root = \"x\"\ndeploy.steps",
             "deploy.root = \"x\"\ndeploy.min_free"];
         let key = keys[key % keys.len()];

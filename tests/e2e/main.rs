@@ -3,6 +3,7 @@
 //! They wait for conditions, never for times, and run side by side.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod backup;
 mod cli;
 mod config;
 mod contention;

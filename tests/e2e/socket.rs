@@ -500,7 +500,7 @@ fn curl_works_as_the_documentation_says() {
 
 #[test]
 fn openapi_lists_exactly_the_routes_that_answer() {
-    let server = Server::start("[apps.web]\ncommand = \"sleep 600\"");
+    let server = Server::start("[apps.web]\ncommand = \"sleep 600\"\nbackup.dir = \"backups\"");
     server.wait_status("web", "online");
     let openapi: Value = serde_json::from_str(&server.ask("GET", "/v1/openapi.json", b"").body).unwrap();
     let mut listed = BTreeSet::new();
@@ -519,6 +519,7 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         "GET /v1/apps/{app}",
         "GET /v1/apps/{app}/logs",
         "GET /v1/apps/{app}/exec",
+        "GET /v1/apps/{app}/backup",
         "GET /v1/apps/{app}/releases",
         "GET /v1/apps/{app}/deploy",
         "GET /v1/logs",

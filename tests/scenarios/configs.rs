@@ -77,6 +77,7 @@ pub(crate) fn worker(name: &str) -> AppConfig {
             daily: false,
         },
         deploy: None,
+        backup: None,
     }
 }
 

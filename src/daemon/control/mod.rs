@@ -5,6 +5,7 @@ mod actions;
 mod admission;
 mod answer;
 mod asking;
+mod backup;
 mod deploys;
 mod exposition;
 mod look;

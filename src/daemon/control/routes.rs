@@ -1,6 +1,6 @@
 //! Every route once: what is served, and what `GET /v1/openapi.json` says is served.
 
-use super::{actions, deploys, look, metrics, streams};
+use super::{actions, backup, deploys, look, metrics, streams};
 use crate::api::{EventsQuery, ExecQuery, LogsQuery, Refusal, RefusalCode};
 use crate::daemon::control::answer::{Answer, Refused, json};
 use crate::daemon::control::asking::{Asked, HARD, OPENAPI, Parameter, WAIT, no_body};
@@ -34,6 +34,7 @@ enum Serves {
     Probe,
     Signal,
     Exec,
+    Backup,
     Releases,
     DeployPlan,
     AppLogs,
@@ -91,6 +92,7 @@ const ROUTES: &[Route] = &[
         body: &["signal"],
         ..route("post", "/v1/apps/{app}/signal", Serves::Signal, "send a signal to each of its processes")
     },
+    route("get", "/v1/apps/{app}/backup", Serves::Backup, "what belongs to a backup of it, and where that goes"),
     Route {
         query: ExecQuery::PARAMETERS,
         ..route("get", "/v1/apps/{app}/exec", Serves::Exec, "as whom, where and with what environment its commands run")
@@ -147,6 +149,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Serves::Probe => post(look::probe),
         Serves::Signal => post(actions::signal),
         Serves::Exec => get(look::exec),
+        Serves::Backup => get(backup::plan),
         Serves::Releases => get(deploys::releases),
         Serves::DeployPlan => get(deploys::plan),
         Serves::AppLogs => get(streams::app_logs),
