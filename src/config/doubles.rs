@@ -1,4 +1,4 @@
-//! What only one app may have: a name, its log files.
+//! What only one app may have: a name, its log files, its releases.
 
 use super::app_table::Draft;
 use super::notes::{Notes, Place};
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 pub(super) fn refuse(drafts: &[Draft<'_>], log_dir: Option<&Path>, notes: &mut Notes<'_>) {
     let mut names: HashMap<String, &Draft<'_>> = HashMap::new();
     let mut files: HashMap<(PathBuf, String), &Draft<'_>> = HashMap::new();
+    let mut roots: HashMap<PathBuf, &Draft<'_>> = HashMap::new();
     // An app's name goes before anybody's alias.
     for draft in drafts {
         let first = *names.entry(draft.config.name.clone()).or_insert(draft);
@@ -36,6 +37,16 @@ pub(super) fn refuse(drafts: &[Draft<'_>], log_dir: Option<&Path>, notes: &mut N
             notes.blame_at(draft.head.clone(), &key, what, "choose another name or dir in [logs]");
         }
         files.entry(file).or_insert(draft);
+        // Each would remove the releases that the other runs.
+        if let Some(deploy) = &draft.config.deploy {
+            let root = deploy.root.components().collect::<PathBuf>();
+            if let Some(first) = roots.get(&root).filter(|first| first.config.name != draft.config.name) {
+                let what = format!("{} already has its releases in {}", first.key, root.display());
+                let key = format!("{}.deploy.root", draft.key);
+                notes.blame_at(draft.head.clone(), &key, what, "give each app a root of its own");
+            }
+            roots.entry(root).or_insert(draft);
+        }
     }
 }
 

@@ -169,6 +169,11 @@ fn target(known: &Releases, root: &Root, to: Option<&str>) -> Result<String, Fai
         if !crate::deploy::is_id(id) || !root.release(id).is_dir() {
             return Err(Failure::new(RefusalCode::Failed, format!("{app} has no release {id}"), hint));
         }
+        let record = Record::all(root).into_iter().find(|record| record.id == id);
+        if let Some(record) = record.filter(|record| !record.is_built()) {
+            let message = format!("release {id} of {app} was never built: it came as far as {}", record.step);
+            return Err(Failure::new(RefusalCode::Failed, message, hint));
+        }
         return Ok(id.to_owned());
     }
     let warm = known.other.as_ref().filter(|other| other.phase == OtherPhase::Warm);

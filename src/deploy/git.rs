@@ -4,13 +4,16 @@ use std::ffi::OsString;
 use std::path::Path;
 
 /// Variables by which a git that runs us (a hook) would tell ours where to work.
-const OF_ANOTHER_GIT: [&str; 6] = [
+const OF_ANOTHER_GIT: [&str; 9] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
     "GIT_OBJECT_DIRECTORY",
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_QUARANTINE_PATH",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_CONFIG_PARAMETERS",
 ];
 
 /// The caller's environment, for a git that may not ask.

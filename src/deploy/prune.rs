@@ -77,12 +77,15 @@ fn removed(root: &Root, id: &str, done: Recovered) -> Recovered {
     }
 }
 
-/// Keeps the newest good releases, as many as `known.keep`, and what runs; bad ones have been there for a look. The ids
+/// Keeps the newest good releases, as many as `known.keep`, and what runs; bad ones have been there for a look, and
+/// staged ones for a swap. The ids
 /// of those that went, and why one could not.
 pub fn prune(root: &Root, known: &Releases) -> (Vec<String>, Vec<String>) {
     let records: Vec<Record> = Record::all(root).into_iter().filter(Record::is_good).collect();
     let (running, rest): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| known.runs(&record.id));
-    let (bad, good): (Vec<&Record>, Vec<&Record>) = rest.into_iter().partition(|record| known.bad.contains(&record.id));
+    // One that was staged and never had the traffic is none to go back to.
+    let is_of_no_use = |record: &&Record| record.state == State::Staged || known.bad.contains(&record.id);
+    let (bad, good): (Vec<&Record>, Vec<&Record>) = rest.into_iter().partition(is_of_no_use);
     let old = good.into_iter().skip((known.keep as usize).saturating_sub(running.len())).chain(bad);
     let (mut gone, mut complaints) = (Vec::new(), Vec::new());
     for Record { id, .. } in old {

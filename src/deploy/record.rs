@@ -81,6 +81,16 @@ impl Record {
         records
     }
 
+    /// Did every step of it go well?
+    pub fn is_built(&self) -> bool {
+        let is_done = || self.steps.last().is_some_and(|last| last.step == self.step);
+        match self.state {
+            State::Building => false,
+            State::Failed => is_done(),
+            State::Activating | State::Staged | State::Live => true,
+        }
+    }
+
     /// Was it ever well?
     pub fn is_good(&self) -> bool {
         match self.state {
@@ -131,6 +141,17 @@ pub(super) mod tests {
         std::fs::create_dir(root.deploys().join("moved")).unwrap();
         std::fs::copy(root.deploy("b").join("release.json"), root.deploy("moved").join("release.json")).unwrap();
         assert_eq!(Record::all(&root), [two, one]);
+    }
+
+    #[test]
+    fn a_release_is_built_when_its_last_step_went_well() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut record = made(&Root::new(dir.path()), "a", 1, State::Failed);
+        assert!(!record.is_built());
+        record.steps.push(StepTook { step: record.step.clone(), took_ms: 1 });
+        assert!(record.is_built(), "it failed later, by its probe");
+        record.state = State::Building;
+        assert!(!record.is_built());
     }
 
     #[test]

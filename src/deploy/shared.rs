@@ -2,6 +2,7 @@
 
 use super::{cannot, failed};
 use crate::api::{Refusal, SharedLink};
+use crate::linux::disk::sync;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -20,12 +21,24 @@ pub fn link_shared(links: &[SharedLink], release: &Path) -> Result<(), Refusal> 
         if !target.exists() {
             let parent = target.parent().unwrap_or(Path::new("/"));
             std::fs::create_dir_all(parent).map_err(cannot("make", parent))?;
-            super::copy::copy_tree(&link, &target, &[])?;
+            first_content(&link, &target)?;
         }
         clear(&link).map_err(cannot("remove", &link))?;
         symlink(&target, &link).map_err(cannot("make the link", &link))?;
     }
     Ok(())
+}
+
+/// All of it or nothing: what is cut off in the middle is not taken for the whole by the next deploy.
+fn first_content(source: &Path, target: &Path) -> Result<(), Refusal> {
+    let mut half = target.as_os_str().to_owned();
+    half.push(".half-copied");
+    let half = PathBuf::from(half);
+    clear(&half).map_err(cannot("remove", &half))?;
+    let copied = super::copy::copy_tree(source, &half, &[])
+        .and_then(|()| sync(&half).map_err(cannot("write", &half)))
+        .and_then(|()| std::fs::rename(&half, target).map_err(cannot("make", target)));
+    copied.inspect_err(|_| drop(clear(&half)))
 }
 
 fn refuse_missing(links: &[SharedLink], release: &Path) -> Result<(), Refusal> {

@@ -205,7 +205,8 @@ fn without_password(text: &str) -> String {
         told.push_str("://");
         let authority = after.split(['/', ' ']).next().unwrap_or_default();
         rest = match authority.rsplit_once('@') {
-            Some((login, _)) if login.contains(':') => {
+            // A token may stand where a name does; over ssh only a name can.
+            Some((login, _)) if login.contains(':') || before.ends_with("http") || before.ends_with("https") => {
                 told.push('…');
                 &after[login.len()..]
             }
@@ -224,6 +225,7 @@ mod tests {
         for (text, told) in [
             ("https://ann:secret@example.org/crm.git", "https://…@example.org/crm.git"),
             ("git fetch -- https://x:p@h/a +refs", "git fetch -- https://…@h/a +refs"),
+            ("https://ghp_token@example.org/crm.git", "https://…@example.org/crm.git"),
             ("ssh://git@example.org/crm.git", "ssh://git@example.org/crm.git"),
             ("git@example.org:crm.git", "git@example.org:crm.git"),
             ("/srv/crm", "/srv/crm"),

@@ -138,6 +138,12 @@ ref = "main""#,
             &["supervisor.toml:1:1: apps.a.deploy: it does not say where the releases are: add root = \"DIRECTORY\""],
         ),
         (
+            "[apps.a.deploy]\nroot = \"/srv/x\"\n[apps.b.deploy]\nroot = \"/srv/x/\"",
+            &[
+                "supervisor.toml:3:7: apps.b.deploy.root: apps.a already has its releases in x: give each app a root of its own",
+            ],
+        ),
+        (
             "[apps.a]\nrepo = \"git@x:y\"\nbackup = {}",
             &[
                 "supervisor.toml:2:1: apps.a.repo: this is not its place: write it into its [deploy] table",

@@ -18,7 +18,7 @@ use super::units::{printable, uptime};
 use super::{act, clock, list, pm2};
 use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, routes};
 use crate::config::units;
-use crate::deploy::{Holder, Lock, LockRefused, Record, Recovered, Root, State, is_id, prune, recover};
+use crate::deploy::{Holder, Lock, LockRefused, Record, Recovered, Root, State, is_id, prune, recover, remove};
 use crate::linux::disk::sync;
 use crate::linux::user::own_uid;
 use making::{Made, Unmade, make};
@@ -203,6 +203,11 @@ fn go_over(
     sync(&dir).map_err(|error| {
         Refusal::new(RefusalCode::Failed, format!("the disk has not taken {}: {error}", dir.display()))
     })?;
+    // The last look before it is the supervisor's: from here on it goes live whoever wants it or not.
+    if interrupts.asked() {
+        remove(root, &id)?;
+        return interrupted(session, app, "nothing of the release is left");
+    }
     lock.at(Some(&id), if options.stage { "staging" } else { "activation" });
     record.state = State::Activating;
     record.save(root)?;
