@@ -193,7 +193,8 @@ fn online_outcome(
     if app.port_held.is_some() && !app.config.is_job() && !app.active().all(Instance::is_done) {
         return out_of_patience(app, asked, now);
     }
-    up_outcome(app, generation, (verb, asked), now)
+    // A slot that has taken over since may have been made before what was asked to run in the other one.
+    up_outcome(app, generation.min(app.cast(app.slot).generation), (verb, asked), now)
 }
 
 /// All of the active slot are online in this generation, or need not be.

@@ -1,10 +1,11 @@
 //! A changed app behind the proxy: it is rolled over, and what fails leaves the old slot as it was.
 
-use crate::configs::{With, job, ms, proxied, release, released, secs};
+use crate::configs::{With, config, job, ms, proxied, release, released, secs, worker};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::Slot;
 use infissi::config::AppConfig;
+use infissi::supervisor::Request;
 
 fn current() -> AppConfig {
     proxied("current", 3000)
@@ -157,4 +158,20 @@ fn an_app_whose_releases_are_configured_away_runs_without_one() {
     world.done(apply);
     assert_eq!(world.spawns[2].release, None);
     assert_eq!(world.saves.last().unwrap()["current"].release, None);
+}
+
+#[test]
+fn who_asks_for_a_start_of_what_is_being_replaced_is_answered_when_its_successor_is_up() {
+    let needs_it = worker("queue").with(|app| app.depends_on = vec!["current".into()]);
+    let changed = config(vec![current().with(|app| app.command = vec!["node".into()])]);
+    let mut world = World::of([current(), needs_it]);
+    world.script("queue", [Script { obeys: None, ..Script::good() }]);
+    world.advance(secs(5));
+    world.ask("ann", Request::Apply { config: changed, wait: false });
+    // It serves until what needs it has ended, which takes its time.
+    world.ask("ann", Request::Stop { apps: vec!["current".into()], wait: false });
+    world.ask("ann", Request::Restart { apps: vec!["current".into()], wait: false, hard: false });
+    let id = world.ask("ann", Request::Start { apps: vec!["current".into()], wait: true });
+    world.advance(secs(60));
+    assert!(world.reply(id).is_some(), "{}", world.story());
 }
