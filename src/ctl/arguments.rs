@@ -121,7 +121,7 @@ pub enum Command {
               value_hint = ValueHint::CommandWithArguments)]
         command: Vec<OsString>,
     },
-    /// Keep an app's files and dumps in an archive, as its [backup] table says
+    /// Keep an app's files and dumps in an archive, as its backup table says
     #[command(after_help = BACKUP_EXAMPLES)]
     Backup {
         /// A name or an alias
