@@ -73,7 +73,7 @@ fn parse(bytes: &Bytes, is_to_head: bool) -> Result<AnswerHead, Malformed> {
     let mut told = Told::default();
     parts.headers.reserve(raw.headers.len());
     for line in raw.headers.iter() {
-        if !told.keeps(line)? {
+        if !told.takes(line)? {
             let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| Malformed)?;
             let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value)).map_err(|_| Malformed)?;
             parts.headers.append(name, value);
@@ -132,7 +132,7 @@ enum Coding {
 
 impl Told {
     /// True for what goes no further; the rest is the client's.
-    fn keeps(&mut self, line: &httparse::Header<'_>) -> Result<bool, Malformed> {
+    fn takes(&mut self, line: &httparse::Header<'_>) -> Result<bool, Malformed> {
         let is = |name: &str| line.name.eq_ignore_ascii_case(name);
         // Its length tells nearly every name apart from those that matter.
         match line.name.len() {
