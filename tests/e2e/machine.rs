@@ -50,8 +50,12 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Waits for a condition; false when it does not come.
-pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
-    let until = now() + PATIENCE;
+pub(crate) fn eventually(condition: impl FnMut() -> bool) -> bool {
+    within(PATIENCE, condition)
+}
+
+fn within(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let until = now() + patience;
     while !condition() {
         if now() > until {
             return false;
@@ -228,9 +232,15 @@ impl Program {
 
     /// The exit code (128 and the signal's number when one ended it) and all it said.
     #[track_caller]
-    pub(crate) fn end(mut self) -> Output {
+    pub(crate) fn end(self) -> Output {
+        self.end_within(PATIENCE)
+    }
+
+    /// The same, of what takes long.
+    #[track_caller]
+    pub(crate) fn end_within(mut self, patience: Duration) -> Output {
         let mut status = None;
-        let ended = eventually(|| {
+        let ended = within(patience, || {
             status = self.child.try_wait().unwrap();
             status.is_some()
         });

@@ -10,12 +10,17 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A repository with the demo app, and a supervisor that has it in `site`.
-struct Site {
-    story: Story,
+/// A repository in `src`, and a supervisor that has its releases in `site`.
+pub(crate) struct Site {
+    pub(crate) story: Story,
 }
 
 impl Site {
+    pub(crate) fn of(story: Story) -> Site {
+        Site { story }
+    }
+
+    /// With the demo app.
     fn prepare(more: &str) -> Site {
         let story = Story::prepare();
         let site = Site { story };
@@ -48,7 +53,7 @@ impl Site {
         site
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.story.server.path(path)
     }
 
@@ -72,25 +77,25 @@ impl Site {
         self.put("migrate.js", "require('fs').appendFileSync('../../migrated', process.env.INFISSI_COMMIT + '\\n')");
     }
 
-    fn put(&self, file: &str, text: &str) {
+    pub(crate) fn put(&self, file: &str, text: &str) {
         std::fs::write(self.path("src").join(file), text).unwrap();
     }
 
     #[track_caller]
-    fn git(&self, words: &[&str]) -> String {
+    pub(crate) fn git(&self, words: &[&str]) -> String {
         let mut git = command("git");
         git.args(["-c", "user.name=ann", "-c", "user.email=ann@example.org"]).args(words).current_dir(self.path("src"));
         Program::start(&mut git).end().ok().stdout.trim().to_owned()
     }
 
-    fn commit(&self, message: &str) -> String {
+    pub(crate) fn commit(&self, message: &str) -> String {
         self.git(&["add", "--all"]);
         self.git(&["commit", "--quiet", "--allow-empty", "-m", message]);
         self.git(&["rev-parse", "HEAD"])
     }
 
     #[track_caller]
-    fn deploy(&self, more: &[&str]) -> Output {
+    pub(crate) fn deploy(&self, more: &[&str]) -> Output {
         let mut words = vec!["deploy", "web"];
         words.extend(more);
         self.story.server.ctl(&words)

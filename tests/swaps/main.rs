@@ -14,7 +14,9 @@ mod load;
 #[expect(dead_code, reason = "the stories of tests/e2e use the rest")]
 mod machine;
 mod next;
+mod next_deploys;
 mod ports;
+mod postgres;
 mod releases;
 #[path = "../e2e/server.rs"]
 #[expect(dead_code, reason = "the stories of tests/e2e use the rest")]

@@ -9,9 +9,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/next");
+pub(crate) const APP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/next");
 /// Next itself has no WebSockets.
-const KINDS: &[Kind] = &[
+pub(crate) const KINDS: &[Kind] = &[
     Kind::Page,
     Kind::Fresh,
     Kind::Kept,
@@ -23,12 +23,17 @@ const KINDS: &[Kind] = &[
     Kind::Events,
 ];
 
-/// None where it is not built.
-fn next() -> Option<Story> {
+/// None where it is not: there is no registry to have it from, then.
+pub(crate) fn is_installed() -> Option<()> {
     if !Path::new(APP).join(".next/BUILD_ID").exists() {
         skip("the Next.js app is not built: npm ci && npm run build in tests/fixtures/next");
         return None;
     }
+    Some(())
+}
+
+fn next() -> Option<Story> {
+    is_installed()?;
     let command = "npm start -- --port {port} --hostname {host}";
     Some(Story::start(&format!("command = \"{command}\"\ncwd = \"{APP}\"\n{LONG_DRAIN}")))
 }
