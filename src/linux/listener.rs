@@ -40,8 +40,8 @@ pub fn send_at_once(socket: impl AsFd) -> io::Result<()> {
 }
 
 /// The same, over addresses that these listening sockets of ours have: so that `127.0.0.1` becomes `[::]`, or the other
-/// way, with somebody listening throughout. The more exact address gets the connections until it is closed;
-/// who is in the middle of a handshake with it then, as one over a network can be, is reset.
+/// way, with somebody listening throughout. As long as both are open the more exact address gets the new connections,
+/// and for IPv4 `0.0.0.0` is more exact than `[::]`.
 ///
 /// SO_REUSEPORT is on for the time of one bind(2) and listen(2). Whatever anyone else has is in the way as ever, except that which a
 /// process of our own user opened with SO_REUSEPORT as well.

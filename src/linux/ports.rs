@@ -1,6 +1,9 @@
-//! TCP ports of this machine: free or held, by whom, and whether a tree's own listener is there.
+//! TCP ports of this machine: free or held, by whom, who is about to connect, and whether a tree's own listener is there.
 
+mod handshakes;
 mod listeners;
+
+pub use handshakes::{Handshake, begin_again, begin_no_more, handshakes_on};
 
 use super::proc;
 use listeners::{Listener, all_listeners, listeners_on};

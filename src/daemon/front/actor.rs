@@ -3,6 +3,7 @@
 mod keeping;
 mod meeting;
 mod opening;
+mod parting;
 mod watching;
 
 use super::doors::Doors;
@@ -14,9 +15,11 @@ use super::worker::{News, Worker, WorkerId};
 use super::{Front, Wish};
 use crate::daemon::clock;
 use crate::daemon::notice::Notice;
+use crate::linux::ports::Handshake;
 use crate::linux::spawn::Launched;
 use crate::proxy::channel::{Order, Report};
 use crate::supervisor::RunId;
+use parting::Parting;
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -80,6 +83,11 @@ impl FrontApp {
     fn wants(&self, address: SocketAddr) -> bool {
         self.publication.open && self.publication.listen.contains(&address)
     }
+
+    /// Is it to be found on this port, at whatever address?
+    fn is_on(&self, port: u16) -> bool {
+        self.publication.open && self.publication.listen.iter().any(|address| address.port() == port)
+    }
 }
 
 #[derive(PartialEq, Eq)]
@@ -95,6 +103,12 @@ enum Found {
         app: String,
         address: SocketAddr,
         holder: Option<String>,
+    },
+    /// Who was in the middle of a handshake on the port of this listener, at this time or after it.
+    Handshakes {
+        listener: u64,
+        looked: Duration,
+        found: HashSet<Handshake>,
     },
     Started {
         started: Result<Launched, String>,
@@ -119,6 +133,7 @@ struct Actor {
     figures: Arc<Figures>,
     apps: BTreeMap<String, FrontApp>,
     doors: Doors,
+    partings: Vec<Parting>,
     serves: Serves,
     /// Workers that others have taken the place of, as long as they have connections.
     leaving: Vec<Worker>,
@@ -165,6 +180,7 @@ impl Actor {
             figures,
             apps: BTreeMap::new(),
             doors: Doors::default(),
+            partings: Vec::new(),
             serves: Serves::Nobody { from: Duration::ZERO },
             leaving: Vec::new(),
             unheard: None,
@@ -221,7 +237,8 @@ impl Actor {
         };
         let kill = self.ending.as_ref().map(|ending| ending.kill_at.unwrap_or(ending.give_up_at));
         let retries = self.apps.values().filter_map(|app| app.retry_at);
-        let due = retries.chain(start).chain(kill).chain(self.next_look()).min();
+        let looks = self.partings.iter().filter_map(|parting| parting.look_at).chain(self.next_look());
+        let due = retries.chain(start).chain(kill).chain(looks).min();
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(clock::now().mono))
     }
 
@@ -229,6 +246,7 @@ impl Actor {
     fn press_on(&mut self) {
         let now = clock::now().mono;
         self.open_what_is_due(now);
+        self.look_at_partings(now);
         match self.serves {
             Serves::Nobody { from } if self.is_needed() && from <= now => self.start_worker(),
             Serves::Nobody { .. } | Serves::Starting | Serves::Current(_) => {}
@@ -336,6 +354,7 @@ impl Actor {
     fn found(&mut self, found: Found) {
         match found {
             Found::Holder { app, address, holder } => self.holder_is(&app, address, holder),
+            Found::Handshakes { listener, looked, found } => self.handshakes_are(listener, looked, &found),
             Found::Started { started: Ok(child), channel, attaching } => self.started(child, channel, attaching),
             Found::Started { started: Err(why), .. } => {
                 self.later();

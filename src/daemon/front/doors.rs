@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::warn;
 
 /// A worker closes what it was told to within this time, be it busy: until then an address is not held by a stranger.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -63,6 +64,11 @@ impl Doors {
         door.map(|door| door.address = address).is_some()
     }
 
+    /// Is there no place for one more?
+    pub(super) fn is_full(&self) -> bool {
+        self.open.len() >= MOST
+    }
+
     /// Opens an address for an app, over those doors that `in_the_way` has the numbers of.
     ///
     /// # Errors
@@ -75,7 +81,7 @@ impl Doors {
         now: Duration,
     ) -> Result<Door, Trouble> {
         self.closing.retain(|(_, since)| now.saturating_sub(*since) < CLOSING);
-        if self.open.len() >= MOST {
+        if self.is_full() {
             let why = format!("{MOST} public addresses are open already, and the worker takes no more");
             return Err(Trouble::Refused(why));
         }
@@ -87,6 +93,7 @@ impl Doors {
 
     /// A socket that is there already: from a worker that was before us, or of an app that has another name now.
     pub(super) fn add(&mut self, app: &str, address: SocketAddr, socket: Arc<OwnedFd>) -> Door {
+        take_newcomers(&socket);
         self.next += 1;
         let door = Door { listener: self.next, app: app.to_owned(), address, socket };
         self.open.push(door.clone());
@@ -106,6 +113,7 @@ impl Doors {
         if bound != address && !wildcard {
             return None;
         }
+        take_newcomers(&socket);
         self.next = self.next.max(listener);
         let door = Door { listener, app, address, socket: Arc::new(socket.into()) };
         self.open.push(door.clone());
@@ -148,7 +156,21 @@ pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (same || wildcard && same_family || takes_both(one) || takes_both(other))
 }
 
-fn as_ipv4(address: SocketAddr) -> Option<SocketAddr> {
+/// Does the first take all that the other one does?
+pub(super) fn covers(one: SocketAddr, other: SocketAddr) -> bool {
+    let all_of_ipv4 = one.ip() == Ipv4Addr::UNSPECIFIED && other.is_ipv4();
+    one.port() == other.port() && (one.ip() == other.ip() || all_of_ipv4 || one.ip() == IpAddr::from([0_u16; 8]))
+}
+
+/// Whatever was to become of it before: a socket that is to be closed may have been told to take none.
+pub(super) fn take_newcomers(socket: impl AsFd) {
+    if let Err(error) = ports::begin_again(socket) {
+        warn!("a public port may take no new connections: {error}");
+    }
+}
+
+/// Where it is open instead when there is no IPv6.
+pub(super) fn as_ipv4(address: SocketAddr) -> Option<SocketAddr> {
     let is_everywhere = address.ip() == IpAddr::from([0_u16; 8]);
     is_everywhere.then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
 }
@@ -184,6 +206,21 @@ mod tests {
         ] {
             assert_eq!(collide(at(one), at(other)), collides, "{one} and {other}");
             assert_eq!(collide(at(other), at(one)), collides, "{other} and {one}");
+        }
+    }
+
+    #[test]
+    fn an_address_covers_what_it_takes_the_connections_of() {
+        for (one, other, there, back) in [
+            ("0.0.0.0:80", "127.0.0.1:80", true, false),
+            ("[::]:80", "127.0.0.1:80", true, false),
+            ("[::]:80", "0.0.0.0:80", true, false),
+            ("[::]:80", "[::1]:80", true, false),
+            ("0.0.0.0:80", "[::1]:80", false, false),
+            ("127.0.0.1:80", "127.0.0.1:80", true, true),
+            ("[::]:80", "127.0.0.1:81", false, false),
+        ] {
+            assert_eq!((covers(at(one), at(other)), covers(at(other), at(one))), (there, back), "{one} and {other}");
         }
     }
 

@@ -41,7 +41,7 @@ fn parse(line: &str) -> Option<Listener> {
     Some(Listener { address, uid, inode })
 }
 
-fn socket_address(field: &str) -> Option<SocketAddr> {
+pub(super) fn socket_address(field: &str) -> Option<SocketAddr> {
     let (ip, port) = field.split_once(':')?;
     Some(SocketAddr::new(address(ip)?, u16::from_str_radix(port, 16).ok()?))
 }

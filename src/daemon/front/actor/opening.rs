@@ -2,7 +2,7 @@
 
 use super::{Actor, Found, FrontApp, Serves, Told};
 use crate::daemon::clock;
-use crate::daemon::front::doors::{Door, Trouble, collide, held};
+use crate::daemon::front::doors::{Door, Trouble, as_ipv4, collide, held};
 use crate::daemon::notice::Notice;
 use crate::linux::listener::is_without_ipv6;
 use crate::proxy::channel::Order;
@@ -20,12 +20,15 @@ impl Actor {
     pub(super) fn open_what_is_due(&mut self, now: Duration) {
         let due = |app: &FrontApp| app.retry_at.is_some_and(|at| at <= now);
         let due: Vec<String> = self.apps.iter().filter(|(_, app)| due(app)).map(|(name, _)| name.clone()).collect();
-        for app in due {
-            self.open_doors(&app, now);
+        for app in &due {
+            self.open_doors(app, now);
+        }
+        if !due.is_empty() {
+            self.close_what_is_given_up(now);
         }
     }
 
-    /// Brings an app's public addresses to what was published: new ones are open before old ones are closed.
+    /// Opens the public addresses that were published of an app; until all of them are it keeps those that it had.
     pub(super) fn open_doors(&mut self, name: &str, now: Duration) {
         let Some(app) = self.apps.get_mut(name) else { return };
         app.retry_at = None;
@@ -39,12 +42,8 @@ impl Actor {
             }
         }
         match trouble {
-            None => {
-                self.close(now, |door| door.app != name || wanted.contains(&door.address));
-                if !wanted.is_empty() {
-                    self.tell(name, Told::Open);
-                }
-            }
+            None if wanted.is_empty() => {}
+            None => self.tell(name, Told::Open),
             Some((_, Trouble::Closing)) => self.retry(name, now + SOON),
             Some((_, Trouble::Refused(why))) => {
                 self.tell(name, Told::Held(why));
@@ -62,15 +61,36 @@ impl Actor {
 
     fn open_door(&mut self, app: &str, address: SocketAddr, now: Duration) -> Result<(), Trouble> {
         let no_more: Vec<Door> = self.doors.all().iter().filter(|door| !self.is_wanted(door)).cloned().collect();
-        let in_the_way = |door: &&Door| collide(door.address, address);
-        let in_the_way: Vec<u64> = no_more.iter().filter(in_the_way).map(|door| door.listener).collect();
-        let door = match no_more.iter().find(|door| door.address == address) {
-            Some(given_up) => self.doors.add(app, address, given_up.socket.clone()),
-            None => self.doors.open(app, address, &in_the_way, now)?,
-        };
+        if let Some(given_up) = no_more.iter().find(|door| is_socket_of(door, address)) {
+            self.hand_over(given_up, (app, address), now);
+            return Ok(());
+        }
+        if self.doors.is_full()
+            && let Some(spare) = no_more.iter().find(|door| self.successor(door).is_some())
+        {
+            self.close_door(spare.listener, now);
+        }
+        let in_the_way = no_more.iter().filter(|door| collide(door.address, address));
+        let in_the_way: Vec<u64> = in_the_way.map(|door| door.listener).collect();
+        let door = self.doors.open(app, address, &in_the_way, now)?;
         self.tell_to_listen(door);
-        self.close(now, |door| !in_the_way.contains(&door.listener));
         Ok(())
+    }
+
+    /// The other app has it before this one loses it.
+    pub(super) fn hand_over(&mut self, door: &Door, (app, address): (&str, SocketAddr), now: Duration) {
+        let handed = self.doors.add(app, address, door.socket.clone());
+        self.tell_to_listen(handed);
+        self.close_door(door.listener, now);
+    }
+
+    pub(super) fn close_door(&mut self, listener: u64, now: Duration) {
+        self.close(now, |door| door.listener != listener);
+    }
+
+    /// Is all that it wants open?
+    pub(super) fn has_all(&self, name: &str, app: &FrontApp) -> bool {
+        !app.publication.open || app.publication.listen.iter().all(|address| self.doors.is_open(name, *address))
     }
 
     fn is_open(&mut self, app: &str, address: SocketAddr) -> bool {
@@ -78,7 +98,7 @@ impl Actor {
     }
 
     /// By the app that has it. One of an app that was not published is an earlier supervisor's.
-    fn is_wanted(&self, door: &Door) -> bool {
+    pub(super) fn is_wanted(&self, door: &Door) -> bool {
         self.apps.get(&door.app).is_some_and(|app| app.wants(door.address))
     }
 
@@ -179,4 +199,9 @@ impl Actor {
         self.tell(name, Told::Held(holder.unwrap_or_else(unseen)));
         self.retry(name, now + RETRY);
     }
+}
+
+/// Would another socket for this address be the same? Where there is no IPv6 `[::]` is open as `0.0.0.0`.
+fn is_socket_of(door: &Door, address: SocketAddr) -> bool {
+    door.address == address || as_ipv4(door.address) == Some(address) && is_without_ipv6()
 }

@@ -50,7 +50,7 @@ async fn another_address_is_open_before_the_old_one_is_closed() {
 }
 
 #[tokio::test]
-async fn an_address_that_takes_in_the_old_one_is_open_before_that_is_closed() {
+async fn an_address_that_takes_in_the_old_one_is_open_beside_it_and_both_are_closed_with_the_app() {
     let mut stage = Stage::new();
     let (front, _) = stage.front().await;
     let old = free_address();
@@ -68,13 +68,91 @@ async fn an_address_that_takes_in_the_old_one_is_open_before_that_is_closed() {
     drop(stranger);
     let (Order::Listen { listener: 2, .. }, along) = worker.order().await else { panic!("not opened first") };
     assert_eq!(along.len(), 1);
-    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
     let mut told = stage.notice().await;
     while told.starts_with(&held) {
         told = stage.notice().await;
     }
     assert_eq!(told, "web is open");
     TcpStream::connect(old).unwrap();
+    front.publish(Publication { open: false, listen: vec![everywhere], route: route("web", &[2]) });
+    for listener in [1, 2] {
+        assert_eq!(worker.order().await.0, Order::Unlisten { listener });
+    }
+}
+
+#[tokio::test]
+async fn of_an_address_that_was_taken_in_the_other_app_that_takes_it_in_gets_the_clients() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let old = free_address();
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, old.port()));
+    front.publish(open("api", &[old], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "api is open");
+    let elsewhere = free_address();
+    front.publish(open("web", &[everywhere], &[3]));
+    front.publish(open("api", &[elsewhere], &[2]));
+    let mut orders = Vec::new();
+    while orders.last() != Some(&Order::Unlisten { listener: 1 }) {
+        orders.push(worker.order().await.0);
+    }
+    let of_web = |order: &&Order| matches!(order, Order::Listen { app, .. } if app == "web");
+    assert_eq!(orders.iter().filter(of_web).count(), 2, "{orders:?}");
+}
+
+#[tokio::test]
+async fn an_address_that_gave_its_place_to_a_part_of_it_is_closed_when_nobody_is_about_to_connect() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let part = free_address();
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, part.port()));
+    front.publish(open("web", &[everywhere], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, "web is open");
+    front.publish(open("web", &[part], &[2]));
+    let (Order::Listen { listener: 2, .. }, _) = worker.order().await else { panic!("not opened first") };
+    assert_eq!(stage.notice().await, "web is open");
+    assert_eq!(worker.order().await.0, Order::Unlisten { listener: 1 });
+    TcpStream::connect(part).unwrap();
+}
+
+#[tokio::test]
+async fn an_address_that_is_wanted_again_before_it_is_closed_takes_new_connections_again() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let part = free_address();
+    let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, part.port()));
+    front.publish(open("web", &[everywhere], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    for listen in [part, everywhere] {
+        front.publish(open("web", &[listen], &[2]));
+        while stage.notice().await != "web is open" {}
+    }
+    front.publish(open("web", &[everywhere], &[4]));
+    while worker.order().await.0 != Order::Route(route("web", &[4])) {}
+    TcpStream::connect((Ipv4Addr::new(127, 0, 0, 2), part.port())).unwrap();
+}
+
+#[tokio::test]
+async fn addresses_that_are_served_beside_wider_ones_make_room_for_others() {
+    let mut stage = Stage::new();
+    let (front, _) = stage.front().await;
+    let port = free_address().port();
+    let parts = |port: u16| -> Vec<SocketAddr> {
+        (1..=130).map(|last| (Ipv4Addr::new(127, 0, 1, last), port).into()).collect()
+    };
+    front.publish(open("web", &parts(port), &[2]));
+    let mut worker = stage.worker().await;
+    assert_eq!(stage.notice().await, "web is open");
+    front.publish(open("web", &[(Ipv4Addr::UNSPECIFIED, port).into()], &[2]));
+    assert_eq!(stage.notice().await, "web is open");
+    front.publish(open("api", &parts(free_address().port()), &[3]));
+    let obeying = tokio::spawn(async move { while worker.incoming.next().await.unwrap().is_some() {} });
+    assert_eq!(stage.notice().await, "api is open");
+    obeying.abort();
 }
 
 #[tokio::test]
