@@ -148,6 +148,9 @@ pub enum PlanAction {
 pub struct ApplyReply {
     pub plan: Plan,
     pub dry_run: bool,
+    /// Of a dry run: why this would be refused now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// What became of each, when it was done.
     pub results: Vec<ActionResult>,
 }

@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::list;
 use super::look::{BOLD, GREEN, Look, RED, YELLOW};
 use super::session::Session;
-use crate::api::{ApplyBody, ApplyReply, Plan, PlanAction, PlanStep, routes};
+use crate::api::{ApplyBody, ApplyReply, PlanAction, PlanStep, routes};
 use std::io::Write;
 
 pub(crate) fn apply(session: &mut Session, dry_run: bool) -> Result<u8, Failure> {
@@ -25,7 +25,7 @@ pub(crate) fn apply(session: &mut Session, dry_run: bool) -> Result<u8, Failure>
         session.print_json(&reply)?;
         return Ok(worst(&reply.results));
     }
-    let text = plan_text(&reply.plan, reply.dry_run, &session.look);
+    let text = plan_text(&reply, &session.look);
     session.out.write_all(text.as_bytes())?;
     print_results(session, &reply.results)?;
     if session.look.terminal && !reply.results.is_empty() {
@@ -34,7 +34,8 @@ pub(crate) fn apply(session: &mut Session, dry_run: bool) -> Result<u8, Failure>
     Ok(worst(&reply.results))
 }
 
-fn plan_text(plan: &Plan, dry_run: bool, look: &Look) -> String {
+fn plan_text(reply: &ApplyReply, look: &Look) -> String {
+    let plan = &reply.plan;
     if plan.steps.is_empty() && plan.needs_supervisor_restart.is_empty() {
         return "Nothing to do: what runs is what the configuration says.\n".to_owned();
     }
@@ -43,7 +44,10 @@ fn plan_text(plan: &Plan, dry_run: bool, look: &Look) -> String {
     for key in &plan.needs_supervisor_restart {
         text.push_str(&format!("{} {key} takes effect when the supervisor is started anew\n", look.warning()));
     }
-    if dry_run {
+    if let Some(why) = &reply.refused {
+        text.push_str(&format!("{} it would be refused now: {why}\n", look.warning()));
+    }
+    if reply.dry_run {
         text.push_str(&format!("Nothing was done. To do it: {}\n", look.paint(BOLD, "infissi-ctl apply")));
     }
     text
@@ -63,6 +67,7 @@ fn step_text(step: &PlanStep, width: usize, look: &Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::Plan;
 
     const PLAIN: Look = Look { terminal: false, color: false, unicode: true, width: None, height: None };
 
@@ -82,14 +87,18 @@ mod tests {
             ],
             needs_supervisor_restart: vec!["supervisor.log_dir".to_owned()],
         };
-        insta::assert_snapshot!(plan_text(&plan, true, &PLAIN), @r"
+        let refused = Some("staging is being rolled over (restart) by ann, since 5 s".to_owned());
+        let reply = ApplyReply { plan, dry_run: true, refused, results: Vec::new() };
+        insta::assert_snapshot!(plan_text(&reply, &PLAIN), @r"
         ~ staging  restart          env.NODE_ENV, port
         ~ crm      change in place  max_memory_restart
         + new      start
         - old      stop
         ! supervisor.log_dir takes effect when the supervisor is started anew
+        ! it would be refused now: staging is being rolled over (restart) by ann, since 5 s
         Nothing was done. To do it: infissi-ctl apply
         ");
-        assert!(plan_text(&Plan::default(), false, &PLAIN).starts_with("Nothing to do"));
+        let nothing = ApplyReply { plan: Plan::default(), dry_run: false, refused: None, results: Vec::new() };
+        assert!(plan_text(&nothing, &PLAIN).starts_with("Nothing to do"));
     }
 }

@@ -135,6 +135,8 @@ pub enum Command {
         app: String,
     },
     /// Make the supervisor follow its changed supervisor.toml; touches only what differs
+    ///
+    /// While an app that it would give new processes is being rolled over, before the swap, all of it is refused.
     #[command(after_help = APPLY_EXAMPLES)]
     Apply {
         /// Show what would be done, and do nothing

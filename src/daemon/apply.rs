@@ -8,7 +8,7 @@ use crate::api::{ApplyReply, Refusal, RefusalCode};
 use crate::config::{Caller, Config, Facts, Mistakes, Parsed, Sources, parse};
 use crate::linux::identity::Identity;
 use crate::linux::peer::user_name;
-use crate::supervisor::{Reply, RequestId, plan};
+use crate::supervisor::{Reply, RequestId};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -46,17 +46,20 @@ fn usual_log_dir() -> Option<PathBuf> {
 /// What `apply` would do.
 ///
 /// # Errors
-/// The configuration has mistakes.
+/// The configuration has mistakes, or the supervisor is ending.
 pub(super) async fn dry_run(shared: &Arc<Shared>) -> Result<ApplyReply, Refusal> {
     let loaded = load_again(shared).await?;
-    let plan = plan(&shared.config(), &loaded.parsed.config);
-    Ok(ApplyReply { plan, dry_run: true, results: Vec::new() })
+    let (reply, answer) = oneshot::channel();
+    shared.ask(Ask::Plan { config: Arc::new(loaded.parsed.config), reply }).await;
+    let (plan, busy) = answer.await.map_err(|_| ending())?;
+    let refused = busy.map(|refusal| refusal.message);
+    Ok(ApplyReply { plan, dry_run: true, refused, results: Vec::new() })
 }
 
 /// Goes over to what the files say now. A configuration with mistakes changes nothing.
 ///
 /// # Errors
-/// The mistakes, or the supervisor is shutting down.
+/// The mistakes; an app is being rolled over; the supervisor is shutting down.
 pub(super) async fn apply(shared: &Arc<Shared>, id: RequestId, by: String, wait: bool) -> Result<ApplyReply, Refusal> {
     // A task of its own: who asked may leave in the middle, and nothing must be left half done then.
     let task = tokio::spawn(carry_out(shared.clone(), id, by, wait));
@@ -81,7 +84,7 @@ async fn carry_out(shared: Arc<Shared>, id: RequestId, by: String, wait: bool) -
     }
     drop(one_at_a_time);
     match answer.await {
-        Ok(Reply::Applied { plan, results }) => Ok(ApplyReply { plan, dry_run: false, results }),
+        Ok(Reply::Applied { plan, results }) => Ok(ApplyReply { plan, dry_run: false, refused: None, results }),
         Ok(Reply::Refused(refusal)) => Err(refusal),
         Ok(Reply::Actions(_)) | Err(_) => Err(ending()),
     }

@@ -1,7 +1,7 @@
 //! What reaches the loop from the tasks and threads around it.
 
 use super::launch::Landing;
-use crate::api::{AppStatus, LastExit};
+use crate::api::{AppStatus, LastExit, Plan, Refusal};
 use crate::config::Config;
 use crate::supervisor::{LeaderExit, Reply, Request, RequestId, RunId, SpawnRefusal};
 use std::io;
@@ -77,6 +77,11 @@ pub(super) enum Ask {
     /// Who asked is gone.
     Abandoned {
         id: RequestId,
+    },
+    /// What an `apply` would do, and why it would be refused now.
+    Plan {
+        config: Arc<Config>,
+        reply: oneshot::Sender<(Plan, Option<Refusal>)>,
     },
     List {
         reply: oneshot::Sender<Vec<AppStatus>>,

@@ -182,6 +182,7 @@ impl Shell {
                     self.feed(Event::Abandoned { id });
                 }
             }
+            Ask::Plan { config, reply } => drop(reply.send(self.core.plan(&config, clock::now()))),
             Ask::List { reply } => drop(reply.send(self.core.view(clock::now()))),
             Ask::App { name, reply } => {
                 let view = self.core.view_app(&name, clock::now());

@@ -8,7 +8,7 @@ use super::event::RequestId;
 use super::instance::Held;
 use super::pending::{Goal, Item, Pending};
 use super::rollover;
-use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep};
+use crate::api::{EventKind, ExitReason, Plan, PlanAction, PlanStep, Refusal, RefusalCode};
 use crate::config::{AppConfig, Config, SupervisorConfig, diff};
 use std::sync::Arc;
 
@@ -58,6 +58,9 @@ fn change_of(before: &AppConfig, after: &AppConfig, needs_restart: bool) -> Plan
 impl Supervisor {
     pub(super) fn apply(&mut self, id: RequestId, by: &str, new: &Arc<Config>, wait: bool, now: Now) {
         let plan = plan(&self.config, new);
+        if let Some(refusal) = self.busy_for(&plan, new, now) {
+            return self.push(Effect::Reply { id, reply: Reply::Refused(refusal) });
+        }
         let items = plan.steps.iter().filter_map(|step| self.carry_out(step, new, by, now)).collect();
         self.config = new.clone();
         self.order_as_configured();
@@ -72,6 +75,33 @@ impl Supervisor {
             return self.pending.push(Pending { id, plan: Some(plan), items });
         }
         self.push(Effect::Reply { id, reply: Reply::Applied { plan, results: Vec::new() } });
+    }
+
+    /// What `apply` of this would do, and why it would be refused now if it would be.
+    pub fn plan(&self, new: &Config, now: Now) -> (Plan, Option<Refusal>) {
+        let plan = plan(&self.config, new);
+        let busy = self.busy_for(&plan, new, now);
+        (plan, busy)
+    }
+
+    /// A second rollover is refused while one is before its swap, and of a configuration nothing is done by halves.
+    fn busy_for(&self, plan: &Plan, new: &Config, now: Now) -> Option<Refusal> {
+        let under_way = |step: &PlanStep| {
+            let i = self.apps.iter().position(|app| app.config.name == step.app)?;
+            let config = new.apps.iter().find(|app| app.name == step.app)?;
+            self.takes_a_new_process(i, config, step.action).then(|| self.rollover_under_way(i, now))?
+        };
+        let busy: Vec<String> = plan.steps.iter().filter_map(under_way).map(|refusal| refusal.message).collect();
+        (!busy.is_empty()).then(|| {
+            Refusal::new(RefusalCode::Busy, busy.join("; "))
+                .hint("nothing was changed; when it is over (infissi-ctl list --watch): infissi-ctl apply")
+        })
+    }
+
+    /// What changes in place may still wait for what an earlier apply that failed was to replace.
+    fn takes_a_new_process(&self, i: usize, config: &AppConfig, action: PlanAction) -> bool {
+        let app = &self.apps[i];
+        action != PlanAction::ChangeInPlace || diff(&app.cast(app.slot).config, config).needs_restart
     }
 
     fn carry_out(&mut self, step: &PlanStep, new: &Config, by: &str, now: Now) -> Option<Item> {
@@ -106,9 +136,7 @@ impl Supervisor {
             self.retry(i);
             return Item::done(name, "changed; its next run has it".to_owned());
         }
-        // It may still be what an earlier apply that failed was to replace.
-        let runs = self.apps[i].cast(self.apps[i].slot).config.clone();
-        if action == PlanAction::ChangeInPlace && !diff(&runs, config).needs_restart {
+        if !self.takes_a_new_process(i, config, action) {
             self.apps[i].follow(config, now);
             self.retry(i);
             if before.instances != config.instances {

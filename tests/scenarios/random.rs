@@ -3,9 +3,9 @@
 use crate::configs::{MIB, With, config, cron, http, ms, proxied, release, released, secs, stop_first, web, worker};
 use crate::script::{Script, code};
 use crate::world::World;
-use infissi::api::{AppStatus, InstanceStatus, OtherPhase, Slot, Status};
+use infissi::api::{ActionResult, AppStatus, InstanceStatus, OtherPhase, Slot, Status};
 use infissi::config::{AppConfig, Autorestart, Config};
-use infissi::supervisor::{Event, Kept, Request, RequestId, RunId};
+use infissi::supervisor::{Event, Kept, Reply, Request, RequestId, RunId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -313,6 +313,11 @@ impl Play {
         assert_eq!(gap, None, "{}", world.story());
         for id in self.ids.iter().filter(|id| !world.abandoned.contains(id)) {
             assert!(world.reply(*id).is_some(), "no reply to {id:?}\n{}", world.story());
+        }
+        let overtaken = |result: &ActionResult| result.message.contains("overtaken by another rollover");
+        for reply in self.ids.iter().filter_map(|id| world.reply(*id)) {
+            let (Reply::Actions(results) | Reply::Applied { results, .. }) = reply else { continue };
+            assert!(!results.iter().any(overtaken), "two before their swap\n{}", world.story());
         }
         assert_eq!(world.exits, usize::from(self.ending), "{}", world.story());
         let view = world.core.view(world.now());

@@ -1,9 +1,9 @@
 //! A changed app behind the proxy: it is rolled over, and what fails leaves the old slot as it was.
 
-use crate::configs::{With, config, job, ms, proxied, release, released, secs, worker};
+use crate::configs::{With, config, job, ms, proxied, release, released, secs, stop_first, worker};
 use crate::script::{Script, code};
 use crate::world::World;
-use infissi::api::Slot;
+use infissi::api::{RefusalCode, Slot};
 use infissi::config::AppConfig;
 use infissi::supervisor::Request;
 
@@ -74,34 +74,91 @@ fn an_app_that_is_stopped_and_started_after_an_apply_that_failed_has_what_was_ap
 }
 
 #[test]
-fn an_apply_while_a_rollover_is_rising_overtakes_it() {
-    let mut world = up();
-    let old = world.run("current");
-    world.script("current", [Script::never_ready(), Script::good()]);
+fn an_apply_while_an_app_that_it_would_roll_over_is_before_its_swap_is_refused_whole() {
+    let changed = |command: &str| current().with(|app| app.command = vec![command.into()]);
+    let mut world = World::up([current(), worker("queue"), worker("old")]);
+    world.script("current", [Script::ready_after(secs(20)), Script::good()]);
     let restart = world.restart("current");
     world.advance(secs(5));
-    let apply = world.apply([current().with(|app| app.command = vec!["node".into()])]);
-    let refusal = world.failure(restart);
-    assert_eq!(refusal.message, "current is not restarted: the new slot was overtaken by another rollover");
-    assert_eq!(world.active("current"), [old]);
-    world.done(apply);
+    let spawned = world.spawns.len();
+    let apply = |queue: AppConfig| [changed("node"), queue, worker("new")];
+    let more = || worker("queue").with(|app| app.kill_timeout = secs(3));
+    let (plan, busy) = world.core.plan(&config(apply(more())), world.now());
+    assert_eq!((plan.steps.len(), busy.unwrap().code), (4, RefusalCode::Busy), "a dry run tells it");
+    let refused = world.apply(apply(more()));
+    let refusal = world.refusal(refused);
+    assert_eq!(
+        (refusal.code, refusal.message.as_str()),
+        (RefusalCode::Busy, "current is being rolled over (restart) by cyd, since 5 s")
+    );
+    assert!(refusal.hint.unwrap().starts_with("nothing was changed; "));
+    world.advance(secs(1));
+    let names: Vec<_> = world.core.config().apps.iter().map(|app| app.name.as_str()).collect();
+    assert_eq!((names, world.spawns.len()), (vec!["current", "queue", "old"], spawned));
+    assert!(world.done(restart).starts_with("restarted in"));
+    let (_, busy) = world.core.plan(&config(apply(more())), world.now());
+    assert_eq!(busy, None);
+    let applied = world.apply(apply(more()));
+    assert!(world.results(applied).iter().all(|result| result.error.is_none()));
+    let of_app: Vec<_> = world.spawns.iter().filter(|spawn| spawn.app == "current").collect();
+    assert_eq!((of_app[2].command.as_slice(), world.gaps.len()), (&["node".to_owned()][..], 0));
+}
+
+#[test]
+fn while_an_app_is_before_its_swap_others_are_changed_and_it_in_place_and_it_may_go() {
+    for (what, apps) in [
+        ("another app", vec![current(), worker("queue").with(|app| app.command = vec!["node".into()])]),
+        ("in place", vec![current().with(|app| app.kill_timeout = secs(3)), worker("queue")]),
+        ("without it", vec![worker("queue")]),
+    ] {
+        let mut world = World::up([current(), worker("queue")]);
+        world.script("current", [Script::ready_after(secs(20))]);
+        let restart = world.restart("current");
+        world.advance(secs(5));
+        let apply = world.apply(apps);
+        assert!(world.results(apply).iter().all(|result| result.error.is_none()), "{what}");
+        assert_eq!(world.results(restart)[0].error.is_none(), what != "without it");
+        assert_eq!(world.spawns.iter().filter(|spawn| spawn.app == "current").count(), 2, "{what}");
+    }
+}
+
+#[test]
+fn what_would_change_in_place_is_refused_while_what_an_apply_changed_before_rises() {
+    let changed = || current().with(|app| app.command = vec!["node".into()]);
+    let mut world = up();
+    world.script("current", [Script::ready_after(secs(20))]);
+    let first = world.apply([changed()]);
+    world.advance(secs(5));
+    let second = world.apply([changed().with(|app| app.kill_timeout = secs(3))]);
+    assert_eq!(world.refusal(second).message, "current is being rolled over (restart) by dee, since 5 s");
+    world.done(first);
+    let third = world.apply([changed().with(|app| app.kill_timeout = secs(3))]);
+    assert_eq!(world.done(third), "changed in place");
+}
+
+#[test]
+fn an_apply_overtakes_a_staged_slot_as_a_restart_does() {
+    let mut world = World::up([released("current", 3000)]);
+    let stage = world.stage("current", release("2"));
+    world.done(stage);
+    let apply = world.apply([released("current", 3000).with(|app| app.command = vec!["node".into()])]);
+    assert!(world.done(apply).starts_with("restarted in"));
     assert_eq!(world.spawns[2].command, ["node"]);
-    assert_eq!((world.app("current").slot, world.living("current"), world.gaps.len()), (Slot::Green, 1, 0));
 }
 
 #[test]
 fn a_spawn_that_was_refused_for_an_overtaken_rollover_does_not_fail_the_next() {
     let mut world = up();
-    world.script("current", [Script { spawn_takes: ms(500), ..Script::refused("no such command") }, Script::good()]);
+    world.script("current", [Script { spawn_takes: secs(2), ..Script::refused("no such command") }, Script::good()]);
     let restart = world.restart("current");
     world.advance(ms(100));
-    let apply = world.apply([current().with(|app| app.command = vec!["node".into()])]);
+    // What is hard stops first, and is up again before that spawn is refused.
+    let hard = world.restart_hard("current");
+    world.done(hard);
     world.failure(restart);
-    world.done(apply);
-    assert_eq!(
-        (world.spawns[2].command.as_slice(), world.app("current").slot),
-        (&["node".to_owned()][..], Slot::Green)
-    );
+    let next = world.restart("current");
+    assert!(world.done(next).starts_with("restarted in"), "{}", world.story());
+    assert_eq!(world.app("current").slot, Slot::Green);
 }
 
 #[test]
@@ -128,14 +185,17 @@ fn who_waits_for_a_rollover_is_answered_however_many_others_followed() {
     world.rescript(old, |script| script.obeys = None);
     let restart = world.restart("current");
     world.until("the swap", |world| world.app("current").slot == Slot::Green);
-    for count in 0..12 {
+    for _ in 0..12 {
         world.advance(ms(100));
-        world.apply([current().with(|app| app.command = vec![format!("node{count}")])]);
+        let another = world.restart("current");
+        world.apply([stop_first("current", 3000)]);
+        world.apply([current()]);
+        assert!(world.failure(another).message.contains("may run only once"));
     }
     world.advance(secs(60));
     assert!(world.asked.iter().all(|id| world.reply(*id).is_some()), "{}", world.story());
     world.results(restart);
-    assert_eq!((world.living("current"), world.spawns.last().unwrap().command[0].as_str()), (1, "node11"));
+    assert_eq!((world.living("current"), world.spawns.len()), (1, 2));
 }
 
 #[test]

@@ -61,6 +61,10 @@ impl Script {
         Script { refused: Some(reason.to_owned()), ..Script::good() }
     }
 
+    pub(crate) fn ready_after(span: Duration) -> Script {
+        Script { ready: Some(span), ..Script::good() }
+    }
+
     pub(crate) fn never_ready() -> Script {
         Script { ready: None, ..Script::good() }
     }

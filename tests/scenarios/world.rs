@@ -237,6 +237,14 @@ impl World {
         result.error.unwrap_or_else(|| panic!("it was done: {}", result.message))
     }
 
+    /// Why all of a request was refused.
+    pub(crate) fn refusal(&self, id: RequestId) -> Refusal {
+        match self.reply(id) {
+            Some(Reply::Refused(refusal)) => refusal.clone(),
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
     pub(crate) fn plan(&mut self, id: RequestId) -> Plan {
         self.until("the reply", |world| world.reply(id).is_some());
         let Some(Reply::Applied { plan, .. }) = self.reply(id) else { panic!("no plan") };

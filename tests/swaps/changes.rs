@@ -2,8 +2,9 @@
 
 use crate::ledger::{Kind, Outcome, Row};
 use crate::load::{ALL_KINDS, Load};
-use crate::machine::{accepts, eventually, free_port};
+use crate::machine::{accepts, eventually, free_port, signal};
 use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use nix::sys::signal::Signal;
 use std::time::Duration;
 
 #[test]
@@ -117,16 +118,37 @@ fn streams_have_their_own_time_to_drain_and_requests_theirs() {
 }
 
 #[test]
-fn a_second_restart_is_refused_while_one_is_before_its_swap() {
-    let story = Story::start("command = [\"sh\", \"-c\", \"test -e slow && sleep 2; exec node server.js\"]\n");
+fn a_second_restart_is_refused_while_one_is_before_its_swap_and_so_is_an_apply() {
+    let slow = "command = [\"sh\", \"-c\", \"while test -e slow; do sleep 0.05; done; exec node server.js\"]\n";
+    let story = Story::start(slow);
     story.server.write("demo/slow", "");
     let first = story.server.follow(&["restart", "web"]);
     story.server.wait_until("the first", || story.app()["other"]["phase"] == "starting");
     let second = story.server.ctl(&["restart", "web"]);
     assert_eq!(second.code, 5, "{second:#?}");
     assert!(second.stderr.contains("being rolled over"), "{second:#?}");
+    let applied = || std::fs::read_to_string(story.server.path("state/applied.json")).unwrap();
+    let before = applied();
+    let added = "[apps.other]\ncommand = \"sleep 600\"\n";
+    story.configure(&format!("{slow}inherit_env = [\"PATH\"]\n{added}"));
+    let refused = story.server.ctl(&["apply"]);
+    assert_eq!(refused.code, 5, "{refused:#?}");
+    for part in ["web is being rolled over (restart) by ", "since", "nothing was changed"] {
+        assert!(refused.stderr.contains(part), "{refused:#?}");
+    }
+    let plan = story.server.ctl(&["apply", "--dry-run"]).ok().stdout;
+    assert!(plan.contains("it would be refused now: web is being rolled over"), "{plan}");
+    signal(story.server.supervisor_pid(), Signal::SIGHUP);
+    story
+        .server
+        .wait_until("the log to tell it", || story.server.has_warned("the configuration is not applied: web is"));
+    assert!(story.server.ctl(&["list"]).ok().said().contains("is not applied"));
+    assert_eq!((applied(), story.server.json(&["list"]).as_array().unwrap().len()), (before, 1));
+    std::fs::remove_file(story.server.path("demo/slow")).unwrap();
     first.end().ok();
     assert_eq!(story.app()["swaps"], 1);
+    story.server.ctl(&["apply"]).ok();
+    assert_eq!((&story.app()["swaps"], story.server.status("other").as_str()), (&2.into(), "online"));
 }
 
 #[test]

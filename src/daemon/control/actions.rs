@@ -7,8 +7,8 @@ use super::look::{one, view};
 use super::release::release;
 use super::selector::select;
 use crate::api::{
-    ActionQuery, ActionResult, ActivateBody, ApplyBody, ApplyReply, InstanceStatus, OutputLine, Refusal, RefusalCode,
-    SignalBody, Status,
+    ActionQuery, ActionResult, ActivateBody, ApplyBody, InstanceStatus, OutputLine, Refusal, RefusalCode, SignalBody,
+    Status,
 };
 use crate::config::AppConfig;
 use crate::daemon::apply;
@@ -141,9 +141,9 @@ pub(super) async fn apply(
     }
     let id = shared.next_request();
     let _abandon = AbandonOnDrop { shared: shared.clone(), id };
-    let ApplyReply { plan, dry_run, results } = apply::apply(&shared, id, caller.name(), wait).await?;
-    let results = with_last_lines(&shared, results).await;
-    Ok(json(&ApplyReply { plan, dry_run, results }))
+    let mut reply = apply::apply(&shared, id, caller.name(), wait).await?;
+    reply.results = with_last_lines(&shared, reply.results).await;
+    Ok(json(&reply))
 }
 
 pub(super) async fn shutdown(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
