@@ -39,8 +39,8 @@ fn parse(line: &str) -> Option<Handshake> {
     Some(Handshake { local: socket_address(local)?, remote: socket_address(remote)? })
 }
 
-/// From now on no handshake begins at this listening socket; those that have begun end as ever. Who knocks is not
-/// answered, and asks again a second later: the kernel gives them to no other listener, this one is the more exact.
+/// From now on no handshake begins at this listening socket; those that have begun end as ever. Whom the kernel leads
+/// here, and to no more exact one, is not answered, and asks again a second later.
 ///
 /// # Errors
 /// The kernel takes no filter.
