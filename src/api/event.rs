@@ -26,6 +26,8 @@ pub enum EventKind {
     Requested,
     /// A process was started.
     Started,
+    /// A process of an earlier supervisor goes on under this one.
+    Adopted,
     /// It became ready.
     Online,
     /// It is being stopped.

@@ -36,6 +36,7 @@ fn color(kind: EventKind) -> Option<Style> {
         }
         EventKind::Requested
         | EventKind::Started
+        | EventKind::Adopted
         | EventKind::Online
         | EventKind::Stopping
         | EventKind::Stopped

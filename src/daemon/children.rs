@@ -14,8 +14,21 @@ impl Children {
     /// # Errors
     /// Why it cannot be started.
     pub(super) fn launch(&self, what: Launch<'_>) -> Result<Launched, LaunchError> {
+        self.launch_noted(what, |_| {})
+    }
+
+    /// The same; `note` is told of it before its first instruction.
+    ///
+    /// # Errors
+    /// Why it cannot be started.
+    pub(super) fn launch_noted(
+        &self,
+        what: Launch<'_>,
+        note: impl FnOnce(&Launched),
+    ) -> Result<Launched, LaunchError> {
         let mut known = None;
         let launched = launch(what, |launched| {
+            note(launched);
             self.pids().insert(launched.pid);
             known = Some(launched.pid);
         });

@@ -4,7 +4,7 @@ use super::clock;
 use super::notice::Notice;
 use super::runs::Run;
 use super::shared::Shared;
-use crate::linux::exit::{Exit, ended};
+use crate::linux::exit::{Exit, ended, ended_elsewhere};
 use crate::linux::signal::signal_name;
 use crate::supervisor::LeaderExit;
 use std::os::fd::OwnedFd;
@@ -22,6 +22,20 @@ pub(super) async fn watch(shared: Arc<Shared>, run: Arc<Run>, pidfd: OwnedFd) {
         }
     };
     shared.launcher.children.forget(run.pid);
+    tell(&shared, &run, exit);
+}
+
+/// The same of a leader that an earlier supervisor started: whose child it is now takes its status, and the kernel may
+/// tell us.
+pub(super) async fn watch_adopted(shared: Arc<Shared>, run: Arc<Run>, pidfd: OwnedFd) {
+    let exit = ended_elsewhere(&pidfd).await.unwrap_or_else(|error| {
+        warn!("the end of pid {} cannot be waited for: {error}", run.pid);
+        None
+    });
+    tell(&shared, &run, exit.unwrap_or(Exit { code: None, signal: None, core: false }));
+}
+
+fn tell(shared: &Shared, run: &Run, exit: Exit) {
     let oom = run.is_lost_to_oom(clock::now().mono);
     let exit = LeaderExit { code: exit.code, signal: exit.signal.map(signal_name), oom };
     run.exited.store(true, Ordering::Relaxed);

@@ -3,6 +3,7 @@
 use super::children::Children;
 use super::environment::{DEPLOYMENT_ID, InstanceName, command_line, environment};
 use super::private_ports::PrivatePorts;
+use super::run_records::{RunRecord, RunRecords};
 use super::runs::{Run, RunPort};
 use super::users::Users;
 use crate::api::Slot;
@@ -22,6 +23,7 @@ use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use tracing::warn;
 
 /// A larger `env_file` is a mistake, bytes.
 const LARGEST_ENV_FILE: u64 = 1 << 20;
@@ -39,6 +41,7 @@ pub(super) struct Launcher {
     pub users: Users,
     pub children: Children,
     pub ports: Arc<PrivatePorts>,
+    pub records: RunRecords,
 }
 
 /// One launch.
@@ -94,7 +97,21 @@ impl Launcher {
         let cgroup = self.cgroup(order);
         let deployment = setting.env.get(OsStr::new(DEPLOYMENT_ID)).map(|id| id.to_string_lossy().into_owned());
         let spawned = super::clock::now().mono;
-        let launched = self.children.launch(Launch {
+        let mut record = RunRecord {
+            run: order.run.0,
+            app: order.app.name.clone(),
+            slot: order.slot,
+            index: order.index,
+            pid: 0,
+            start_time: 0,
+            cgroup: cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
+            pipes: [out.inode, err.inode],
+            port: port.as_ref().map(RunPort::record),
+            deployment: deployment.clone(),
+            release: order.release.clone(),
+            spawned,
+        };
+        let what = Launch {
             command: command_line(instance, &order.app.command),
             cwd: setting.cwd,
             env: setting.env.into_iter().collect(),
@@ -105,8 +122,15 @@ impl Launcher {
             stderr: err.write,
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             nofile: self.nofile,
+        };
+        let launched = self.children.launch_noted(what, |launched| {
+            (record.pid, record.start_time) = (launched.pid, launched.start_time);
+            if let Err(error) = self.records.note(&record) {
+                warn!("{} will not outlive this supervisor: it cannot be noted: {error}", order.app.name);
+            }
         });
         let launched = launched.map_err(|error| {
+            self.records.forget(order.run);
             if let Some(cgroup) = &cgroup {
                 let _removed = cgroup.remove();
             }
@@ -152,11 +176,11 @@ impl Launcher {
         let name: String = order.app.name.chars().take(LONGEST_NAME).collect();
         let name = format!("{name}.{}.{}.{}", order.slot, order.index, order.run);
         let made = self.cgroups.as_ref()?.create(&name);
-        let cgroup = made.inspect_err(|error| tracing::warn!("{name} runs without a cgroup: {error}")).ok()?;
+        let cgroup = made.inspect_err(|error| warn!("{name} runs without a cgroup: {error}")).ok()?;
         if let Some(max) = order.app.memory_max
             && let Err(error) = cgroup.set_memory_max(max)
         {
-            tracing::warn!("{}: memory_max is not in force: {error}", order.app.name);
+            warn!("{}: memory_max is not in force: {error}", order.app.name);
         }
         Some(cgroup)
     }

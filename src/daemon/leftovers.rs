@@ -1,7 +1,7 @@
 //! Processes and cgroups that nobody looks after any more: ended before the first start and after the last stop.
 
 use crate::linux::cgroup::Cgroups;
-use crate::linux::strays::{self, Ended, How};
+use crate::linux::strays::{self, Ended, How, Spared};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ const MOST_NAMED: usize = 10;
 /// How long the end may take: it comes after `shutdown_timeout`.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Nothing that an earlier supervisor of this state directory started may hold a port or a file. Returns the number
+/// Nothing that an earlier supervisor of this state directory started may hold a port or a file, but what goes on. Returns the number
 /// from which on no run is mistaken for one of those that cannot be ended. Blocks.
-pub(super) fn of_earlier(state_id: &str, cgroups: Option<&Cgroups>) -> u64 {
-    let ended = strays::end(state_id, cgroups, GRACE);
+pub(super) fn of_earlier(state_id: &str, cgroups: Option<&Cgroups>, spared: &Spared) -> u64 {
+    let ended = strays::end_but(state_id, cgroups, GRACE, spared);
     for one in &ended {
         debug!("{}", told(one, "was left by an earlier supervisor"));
     }

@@ -4,6 +4,7 @@
 //! (processes), `exit_watch`, `probes` and `sampler` (what happens to them), `control` (the socket), `apply`, `state` and `writer`
 //! (what is on the disk).
 
+mod adoption;
 mod apply;
 pub mod arguments;
 mod children;
@@ -25,6 +26,7 @@ mod own_log;
 mod private_ports;
 mod probe_command;
 mod probes;
+mod run_records;
 mod runs;
 mod sampler;
 mod shared;

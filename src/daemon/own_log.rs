@@ -52,6 +52,7 @@ pub(super) fn event(record: &EventRecord) {
         | EventKind::Proxy => warn!("{app}{pid}: {message}"),
         EventKind::Requested | EventKind::Applied => info!("{app}: {message}, by {by}"),
         EventKind::Started
+        | EventKind::Adopted
         | EventKind::Online
         | EventKind::Swapped
         | EventKind::Stopped

@@ -41,6 +41,11 @@ impl PrivatePorts {
         self.take_if(range, ports::is_free)
     }
 
+    /// The port of an instance that runs already; none when another one has it.
+    pub(super) fn reserve(self: &Arc<Self>, number: u16) -> Option<PrivatePort> {
+        self.given().taken.insert(number).then(|| PrivatePort { number, from: self.clone() })
+    }
+
     fn take_if(
         self: &Arc<Self>,
         range: &RangeInclusive<u16>,

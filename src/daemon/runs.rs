@@ -4,6 +4,7 @@ use super::environment::InstanceName;
 use super::front::{Figures, OfRun};
 use super::private_ports::PrivatePort;
 use super::probe_command::Asking;
+use super::run_records::PortRecord;
 use crate::api::{AppStatus, ProcessRow, Slot};
 use crate::config::AppConfig;
 use crate::linux::cgroup::Cgroup;
@@ -53,6 +54,13 @@ pub(super) enum RunPort {
 }
 
 impl RunPort {
+    pub(super) fn record(&self) -> PortRecord {
+        match self {
+            RunPort::Private(port) => PortRecord::Private(port.number()),
+            RunPort::Public(port) => PortRecord::Public(*port),
+        }
+    }
+
     pub(super) fn number(&self) -> u16 {
         match self {
             RunPort::Private(port) => port.number(),

@@ -11,7 +11,7 @@ use super::state::{Saved, StateDir};
 use super::writer::Writer;
 use crate::config::{Config, Places, Sources};
 use crate::logs::Capture;
-use crate::supervisor::{Kept, RequestId};
+use crate::supervisor::{Kept, Remembered, RequestId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,6 +38,8 @@ pub(super) struct Shared {
     warnings: Mutex<Warnings>,
     pub(super) outputs: Outputs,
     state_file: Arc<Writer<BTreeMap<String, Kept>>>,
+    /// `remembered.json`.
+    remembered_file: Arc<Writer<BTreeMap<String, Remembered>>>,
     notices: mpsc::UnboundedSender<Notice>,
     asks: mpsc::Sender<Ask>,
     requests: AtomicU64,
@@ -68,6 +70,8 @@ pub(super) struct Beginning {
     pub state: StateDir,
     pub saved: Saved,
     pub config: Arc<Config>,
+    /// What was applied last, if that is known: what runs was started by it.
+    pub before: Option<Arc<Config>>,
     pub applied: AppliedConfig,
     pub warnings: Vec<String>,
     /// Why the state could not be saved at the start.
@@ -82,6 +86,7 @@ impl Shared {
         asks: mpsc::Sender<Ask>,
     ) -> Shared {
         let (applied, state, saved) = (begin.state.clone(), begin.state, begin.saved);
+        let records = begin.launcher.records.clone();
         Shared {
             places: begin.places,
             launcher: begin.launcher,
@@ -97,6 +102,7 @@ impl Shared {
             warnings: Mutex::new(Warnings { lasting: begin.warnings, state: begin.unsaved }),
             outputs: Outputs::default(),
             state_file: Writer::new(move |kept| state.save(&saved.with(kept))),
+            remembered_file: Writer::new(move |apps| records.remember(&apps)),
             notices,
             asks,
             requests: AtomicU64::new(1),
@@ -145,6 +151,15 @@ impl Shared {
     pub(super) fn save_kept(self: &Arc<Self>, save: u64, kept: BTreeMap<String, Kept>) {
         let shared = self.clone();
         self.state_file.put(kept, move |result| shared.notify(Notice::Saved { save, result }));
+    }
+
+    /// For the supervisor that comes after a kill of this one. Without it, what runs is ended and started anew then.
+    pub(super) fn remember(&self, apps: BTreeMap<String, Remembered>) {
+        self.remembered_file.put(apps, |result| {
+            if let Err(error) = result {
+                tracing::debug!("what is to be remembered is not written: {error}");
+            }
+        });
     }
 
     pub(super) fn warn_state(&self, warning: &str) {

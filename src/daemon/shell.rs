@@ -10,6 +10,7 @@ use super::runs::Run;
 use super::shared::Shared;
 use super::signals::{Signal, Signals};
 use super::{exit_watch, probes};
+use crate::config::Config;
 use crate::linux::tree::Signalled;
 use crate::supervisor::{Effect, Event, Kept, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -49,6 +50,12 @@ pub(super) struct Shell {
     exit_by: Option<Duration>,
     /// Started by hand.
     on_terminal: bool,
+    /// What runs goes on by an older configuration: this one is applied first.
+    to_apply: Option<Arc<Config>>,
+    /// Nothing is published yet that an earlier supervisor had open.
+    unclaimed: bool,
+    /// Something changed that is worth remembering.
+    changed: bool,
     done: bool,
 }
 
@@ -60,7 +67,7 @@ struct Saving {
 
 impl Shell {
     pub(super) fn new(
-        core: Supervisor,
+        (core, to_apply): (Supervisor, Option<Arc<Config>>),
         shared: Arc<Shared>,
         notices: mpsc::UnboundedReceiver<Notice>,
         asks: mpsc::Receiver<Ask>,
@@ -85,6 +92,9 @@ impl Shell {
             endings: Endings::default(),
             exit_by: None,
             on_terminal: stdin().is_terminal(),
+            to_apply,
+            unclaimed: true,
+            changed: false,
             done: false,
         }
     }
@@ -92,8 +102,15 @@ impl Shell {
     /// Runs until everything is at rest after a shutdown.
     pub(super) async fn run(mut self) {
         self.feed(Event::Began);
+        if let Some(config) = self.to_apply.take() {
+            let (id, by) = (self.shared.next_request(), "supervisor".to_owned());
+            self.request(id, by, Request::Apply { config, wait: false });
+        }
         loop {
             self.perform_queue();
+            if std::mem::take(&mut self.changed) {
+                self.shared.remember(self.core.remembered());
+            }
             if self.done {
                 return;
             }
@@ -248,12 +265,19 @@ impl Shell {
             | Event::PortOpen { .. }
             | Event::MemorySampled { .. } => debug!(?event, "in"),
         }
-        self.queue.extend(self.core.handle(event, clock::now()));
+        let effects = self.core.handle(event, clock::now());
+        self.changed |= effects.iter().any(|effect| !matches!(effect, Effect::Probe { .. }));
+        self.queue.extend(effects);
     }
 
     fn perform_queue(&mut self) {
         while self.saving.is_none() {
-            let Some(effect) = self.queue.pop_front() else { return self.move_links() };
+            let Some(effect) = self.queue.pop_front() else {
+                if std::mem::take(&mut self.unclaimed) {
+                    self.shared.front.close_unclaimed();
+                }
+                return self.move_links();
+            };
             match &effect {
                 Effect::Probe { .. } | Effect::Announce(_) => trace!(?effect, "out"),
                 Effect::Save(_)
@@ -392,6 +416,7 @@ impl Shell {
 
     fn over(&mut self, run: &Arc<Run>) {
         self.shared.runs.remove(run.id);
+        self.shared.launcher.records.forget(run.id);
         self.shared.front.over(run.id);
         self.shared.finish_logs(run);
         self.endings.clean_up(run.clone(), clock::now().mono);

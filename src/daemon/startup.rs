@@ -1,5 +1,6 @@
 //! From a command line to a running loop, and the way out.
 
+use super::adoption::{self, Found};
 use super::apply::{Loaded, load, parse_sources};
 use super::arguments::Arguments;
 use super::children::Children;
@@ -8,6 +9,7 @@ use super::front::{self, Front, Met, Publication, World};
 use super::launch::{Launcher, sentence};
 use super::outputs::log_happening;
 use super::private_ports::PrivatePorts;
+use super::run_records::RunRecords;
 use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
@@ -24,7 +26,7 @@ use crate::linux::identity::Identity;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
 use crate::logs::Capture;
-use crate::supervisor::{Announcement, Kept, Supervisor};
+use crate::supervisor::{Announcement, Kept, Supervisor, plan};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -113,6 +115,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     let state = StateDir::new(&places.state_dir);
     let (saved, trouble) = state.load();
     warnings.extend(trouble);
+    let before = before(&state, own.uid == 0);
     if let Some(mistakes) = &applied.faulty {
         warn!("the configuration has mistakes; the one that was applied last ({}) runs:\n{mistakes}", applied.at);
     }
@@ -127,6 +130,8 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     for warning in warnings.iter().chain(&unsaved) {
         warn!("{warning}");
     }
+    let records = RunRecords::new(&places.runtime_dir)
+        .map_err(|error| failed(format!("{}: {error}", places.runtime_dir.join("runs").display())))?;
     let events = Arc::new(Events::new());
     let telling = events.clone();
     let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
@@ -138,9 +143,11 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
         users: Users::new(own),
         children: Children::default(),
         ports: PrivatePorts::new(&saved.id),
+        records,
     });
     let config = Arc::new(config);
-    let beginning = Beginning { places, launcher, logs, events, state, saved, config, applied, warnings, unsaved };
+    let beginning =
+        Beginning { places, launcher, logs, events, state, saved, config, before, applied, warnings, unsaved };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(IDLE_THREAD)
@@ -163,6 +170,12 @@ fn point_to_state(path: &Path, state_dir: &Path, own: &Identity) {
     }
 }
 
+/// The configuration that was applied last, by which what runs was started.
+fn before(state: &StateDir, is_root: bool) -> Option<Arc<Config>> {
+    let applied = state.load_applied().ok()??;
+    Some(Arc::new(parse_sources(&applied.sources, is_root).ok()?.config))
+}
+
 async fn serve(beginning: Beginning) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
@@ -174,20 +187,37 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
         notices.clone(),
     );
     let (front, met) = front::start(world).await;
-    if met == Met::AWorker {
-        hold_requests(&front, &beginning.config, &kept).await;
-    }
     let launcher = beginning.launcher.clone();
-    let leftovers_end =
-        tokio::task::spawn_blocking(move || leftovers::of_earlier(&launcher.state_id, launcher.cgroups.as_deref()));
+    let finding = tokio::task::spawn_blocking(move || adoption::find(&launcher));
+    let mut found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    let config = beginning.config.clone();
+    let ran_by = beginning.before.clone().filter(|_| !found.is_empty()).unwrap_or_else(|| config.clone());
+    let to_apply = (!plan(&ran_by, &config).steps.is_empty()).then(|| config.clone());
+    let begun_by = if to_apply.is_some() { ran_by } else { config };
+    let mut core = Supervisor::new(begun_by.clone(), &kept, 1, clock::now());
+    let homeless = core.adopt(found.survivors(), &found.remembered, to_apply.is_some(), clock::now());
+    found.leave(&beginning.launcher, &homeless);
+    if met == Met::AWorker {
+        hold_requests(&front, &begun_by, &kept, &found).await;
+    }
+    let (launcher, spared) = (beginning.launcher.clone(), found.spared());
+    let leftovers_end = tokio::task::spawn_blocking(move || {
+        leftovers::of_earlier(&launcher.state_id, launcher.cgroups.as_deref(), &spared)
+    });
     let first_run =
         leftovers_end.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    core.number_runs_from(found.first_free_run());
     let first_run = match met {
         Met::Nobody => first_run,
         // It knows the runs of earlier supervisors by their numbers, and no supervisor starts one each millisecond.
         Met::AWorker => first_run.max(u64::try_from(clock::now().mono.as_millis()).unwrap_or(first_run)),
     };
+    core.number_runs_from(first_run);
     let shared = Arc::new(Shared::new(beginning, front, notices, asks));
+    let (taking, taken_by) = (shared.clone(), begun_by);
+    // Opening their logs waits for the disk.
+    let going_on = tokio::task::spawn_blocking(move || found.go_on(&taking, &taken_by));
+    going_on.await.map_err(|_| failed("cannot go on with what an earlier supervisor left".into()))?;
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
     let (listener, socket_file) = control::bind(&socket)
@@ -203,8 +233,8 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     announce_start(&shared);
     // Only systemd listens; without it there is nothing to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let core = Supervisor::new(config, &kept, first_run, clock::now());
-    Shell::new(core, shared.clone(), notices_in, asks_in, signals).run().await;
+    Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals).run().await;
+    shared.launcher.records.clear();
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
     shared.front.end().await;
@@ -221,15 +251,14 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The instances of the earlier supervisor are about to end: what comes for them waits for ours.
-async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, Kept>) {
+/// Where nobody of the earlier supervisor goes on, what comes waits for ours.
+async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, Kept>, found: &Found) {
     let wanted = |app: &&Arc<AppConfig>| kept.get(&app.name).map_or(app.autostart, |kept| kept.desired);
-    for app in config.apps.iter().filter(wanted) {
+    for app in config.apps.iter().filter(wanted).filter(|app| !found.has(&app.name)) {
         if let Some(publication) = Publication::new(app, true, &[], &[]) {
             front.publish(publication);
         }
     }
-    front.close_unclaimed();
     if !front.is_obeyed(OBEY_PATIENCE).await {
         warn!("the proxy worker of an earlier supervisor does not obey yet");
     }

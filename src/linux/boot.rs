@@ -1,4 +1,4 @@
-//! How long ago the machine booted.
+//! Which boot of the machine this is, and how long ago it was.
 
 use nix::time::{ClockId, clock_gettime};
 use std::io;
@@ -10,6 +10,14 @@ use std::time::Duration;
 /// None that a Linux of today gives.
 pub fn since_boot() -> io::Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_BOOTTIME)?.into())
+}
+
+/// Names this boot: another one has another id (random(4)). With a pid and a start time it is a process's identity.
+///
+/// # Errors
+/// /proc is missing.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 
 #[cfg(test)]

@@ -1,13 +1,19 @@
 //! How a process ended, learnt without ever taking another's exit away.
-#![expect(unsafe_code, reason = "nix knows no real-time signal in a wait status: waitid is called as it is")]
+#![expect(unsafe_code, reason = "nix knows no real-time signal in a wait status, and no PIDFD_GET_INFO")]
 
 use super::proc::{ProcTable, number};
 use super::signal::signal_name;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+/// How often, and for how long, the status of somebody else's child is asked for: it is there once its parent has taken
+/// it, and a parent that never does leaves it unknown.
+const REAPED_LOOK: Duration = Duration::from_millis(10);
+const REAPED_LOOKS: u32 = 100;
 
 /// How a process ended: by itself with a code, or by a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +67,58 @@ pub async fn ended(pidfd: &OwnedFd) -> io::Result<Exit> {
             return Ok(exit);
         }
         ready.clear_ready();
+    }
+}
+
+/// Waits for the end of a process that is not our child. None: nobody can tell how it ended, as before Linux 6.15.
+///
+/// # Errors
+/// The descriptor cannot be watched.
+pub async fn ended_elsewhere(pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
+    // SAFETY: the descriptor is borrowed for as long as it is registered, so it stays open and the same.
+    let watched = unsafe { AsyncFd::register_with_interest(pidfd.as_fd(), Interest::READABLE) }?;
+    let _ended = watched.readable().await?;
+    for _ in 0..REAPED_LOOKS {
+        match exit_told(pidfd.as_fd()) {
+            Ok(Some(exit)) => return Ok(Some(exit)),
+            Ok(None) => tokio::time::sleep(REAPED_LOOK).await,
+            // The kernel does not know this question, or no longer its answer.
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+/// How the process behind `pidfd` ended, by `PIDFD_GET_INFO` (Linux 6.15 for this part of it); none until it was reaped.
+fn exit_told(pidfd: BorrowedFd<'_>) -> io::Result<Option<Exit>> {
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    /// `_IOWR(PIDFS_IOCTL_MAGIC, 11, struct pidfd_info)`, ioctl(2), of the structure's first version.
+    const PIDFD_GET_INFO: u64 = 3 << 30 | (size_of::<PidfdInfo>() as u64) << 16 | 0xFF << 8 | 11;
+    let mut info = PidfdInfo { mask: PIDFD_INFO_EXIT, ..PidfdInfo::default() };
+    // SAFETY: `info` is a live structure of the size that the request tells, to which the kernel may write.
+    let asked = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    if asked != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then(|| exit_of(info.exit_code)))
+}
+
+/// `struct pidfd_info` as of Linux 6.13 (`linux/pidfd.h`).
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    /// pid, tgid, ppid and the eight user and group ids.
+    ids: [u32; 11],
+    exit_code: i32,
+}
+
+/// From a wait status, wait(2).
+fn exit_of(status: i32) -> Exit {
+    match status & 0x7f {
+        0 => Exit { code: Some(status >> 8 & 0xff), signal: None, core: false },
+        signal => Exit { code: None, signal: Some(signal), core: status & 0x80 != 0 },
     }
 }
 
@@ -145,6 +203,32 @@ fn waitid(kind: libc::idtype_t, id: libc::id_t, options: i32) -> io::Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_status_tells_code_signal_and_core() {
+        assert_eq!(exit_of(143 << 8), Exit { code: Some(143), signal: None, core: false });
+        assert_eq!(exit_of(9), Exit { code: None, signal: Some(9), core: false });
+        assert_eq!(exit_of(0x80 | 11), Exit { code: None, signal: Some(11), core: true });
+    }
+
+    /// Its grandchild is told of by a kernel that can, and by no other way.
+    #[tokio::test]
+    #[expect(clippy::disallowed_methods, reason = "somebody else's child is what this is about")]
+    async fn the_end_of_somebody_elses_child_is_told() {
+        let script = "sh -c 'read line; exit 7' <&3 & echo $!; wait";
+        let (reader, writer) = io::pipe().unwrap();
+        let mut parent = std::process::Command::new("sh");
+        parent.args(["-c", &format!("exec 3<&0; {script}")]).stdin(reader).stdout(std::process::Stdio::piped());
+        let mut parent = parent.spawn().unwrap();
+        let mut told = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(parent.stdout.take().unwrap()), &mut told).unwrap();
+        let pidfd = super::super::pidfd::pidfd_open(told.trim().parse().unwrap()).unwrap();
+        assert_eq!(wait_status(pidfd.as_fd()).unwrap_err().raw_os_error(), Some(libc::ECHILD));
+        drop(writer);
+        let exit = ended_elsewhere(&pidfd).await.unwrap();
+        assert!([None, Some(Exit { code: Some(7), signal: None, core: false })].contains(&exit), "{exit:?}");
+        parent.wait().unwrap();
+    }
 
     #[test]
     fn an_end_reads_as_an_operator_would_say_it() {

@@ -6,7 +6,8 @@ use nix::unistd::{Gid, Uid};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
 /// Room for a burst of output while the supervisor is busy: Linux' default of `/proc/sys/fs/pipe-max-size`.
 const LARGE: i32 = 1024 * 1024;
@@ -48,6 +49,26 @@ impl OutputPipe {
         fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok(OutputPipe { read, write: reopened.into(), inode })
     }
+}
+
+/// The read end of a pipe whose first reader is gone, by its inode: opened anew from whichever of these processes has it
+/// among its descriptors. What is in the pipe is still there (pipe(7)), and what comes is read from here on. None: none
+/// of them has it any more, or we may not look.
+pub fn reopen(inode: u64, pids: &[i32]) -> Option<OwnedFd> {
+    let name = format!("pipe:[{inode}]");
+    let open = |path: &Path| -> Option<OwnedFd> {
+        let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).ok()?;
+        // The descriptor may be another one by now.
+        (file.metadata().ok()?.ino() == inode).then(|| file.into())
+    };
+    pids.iter().find_map(|pid| {
+        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let mut paths = descriptors.flatten().map(|entry| entry.path());
+        paths.find_map(|path| {
+            let is_it = std::fs::read_link(&path).is_ok_and(|target| target.as_os_str() == name.as_str());
+            is_it.then(|| open(&path)).flatten()
+        })
+    })
 }
 
 /// A refusal is no error: a smaller pipe only makes a bursting app wait sooner.
@@ -139,6 +160,24 @@ mod tests {
         assert!(flags(&pipe.write).contains(OFlag::O_RDWR));
         let mut reader = File::from(pipe.read);
         assert_eq!(reader.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_is_replaced_and_nothing_is_lost() {
+        let OutputPipe { read, write, inode } = OutputPipe::new(None).unwrap();
+        let mut writer = File::from(write);
+        let own = [i32::try_from(std::process::id()).unwrap()];
+        writer.write_all(b"before, ").unwrap();
+        drop(read);
+        writer.write_all(b"between, ").unwrap();
+        assert!(reopen(inode + 1_000_000_000, &own).is_none());
+        let read = reopen(inode, &own).unwrap();
+        assert!(flags(&read).contains(OFlag::O_NONBLOCK) && !flags(&read).contains(OFlag::O_RDWR));
+        writer.write_all(b"after").unwrap();
+        drop(writer);
+        let mut all = String::new();
+        File::from(read).read_to_string(&mut all).unwrap();
+        assert_eq!(all, "before, between, after");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use super::cgroup::{Cgroup, Cgroups};
 use super::proc::{self, ProcStat, ProcTable, ProcessId};
 use super::tree::{Found, Signalled, signal_left_behind, signal_politely};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -70,8 +71,23 @@ fn find_marked_in(table: &ProcTable, state_id: &str) -> Vec<Stray> {
 /// Ends the marked processes and those in leftover cgroups, and removes these cgroups: SIGTERM as in a stop, at most
 /// `grace` to follow it, then SIGKILL until none is left. Blocks for that time, and at most 5 s more.
 pub fn end(state_id: &str, cgroups: Option<&Cgroups>, grace: Duration) -> Vec<Ended> {
-    let leftovers = cgroups.and_then(|cgroups| cgroups.leftovers().ok()).unwrap_or_default();
-    let mut hunt = Hunt { state_id, leftovers, met: BTreeMap::new() };
+    end_but(state_id, cgroups, grace, &Spared::default())
+}
+
+/// Who is not to be ended.
+#[derive(Debug, Default)]
+pub struct Spared {
+    /// The marks of whole runs.
+    pub marks: HashSet<String>,
+    /// Where they live.
+    pub cgroups: HashSet<PathBuf>,
+}
+
+/// The same, but for these.
+pub fn end_but(state_id: &str, cgroups: Option<&Cgroups>, grace: Duration, spared: &Spared) -> Vec<Ended> {
+    let mut leftovers = cgroups.and_then(|cgroups| cgroups.leftovers().ok()).unwrap_or_default();
+    leftovers.retain(|cgroup| !spared.cgroups.contains(cgroup.path()));
+    let mut hunt = Hunt { state_id, spared, leftovers, met: BTreeMap::new() };
     hunt.ask(grace);
     let killed = hunt.kill();
     for cgroup in &hunt.leftovers {
@@ -89,6 +105,7 @@ pub fn end(state_id: &str, cgroups: Option<&Cgroups>, grace: Duration) -> Vec<En
 
 struct Hunt<'a> {
     state_id: &'a str,
+    spared: &'a Spared,
     leftovers: Vec<Cgroup>,
     /// All that were ever found.
     met: BTreeMap<ProcessId, Met>,
@@ -147,7 +164,9 @@ impl Hunt<'_> {
     fn look(&mut self) -> Vec<ProcStat> {
         // The picture first, then the cgroups, so that a recycled pid has its old start time here.
         let table = ProcTable::new();
-        let marked = find_marked_in(&table, self.state_id);
+        let mut marked = find_marked_in(&table, self.state_id);
+        // What a run has started for itself, a probe above all, carries more behind its mark.
+        marked.retain(|stray| !self.spared.marks.contains(&stray.mark));
         let inside: HashSet<i32> = self.leftovers.iter().flat_map(|cgroup| cgroup.pids().unwrap_or_default()).collect();
         let mut found = Found::default();
         found.extend(marked.iter().map(|stray| &stray.process));

@@ -31,6 +31,8 @@ pub struct Tree {
     /// The inodes of its standard output and error; none where they are not pipes of ours.
     pipes: Option<[u64; 2]>,
     cgroup: Option<Cgroup>,
+    /// To whom its orphans fall, where that is not us.
+    reaper: Option<i32>,
     seen: Mutex<Seen>,
 }
 
@@ -41,13 +43,18 @@ impl Tree {
     /// The tree of a leader that has, or is about to have, a session of its own.
     pub fn new(leader: ProcessId, mark: String, cgroup: Option<Cgroup>) -> Tree {
         let seen = Mutex::new(Seen::of(leader));
-        Tree { leader, mark, pipes: None, cgroup, seen }
+        Tree { leader, mark, pipes: None, cgroup, reaper: None, seen }
     }
 
     /// The inodes of the pipes that its standard output and error are, by which an orphan with an emptied environment
     /// is known.
     pub fn with_pipes(self, inodes: [u64; 2]) -> Tree {
         Tree { pipes: Some(inodes), ..self }
+    }
+
+    /// An earlier supervisor started it: its leader fell to this process when that one died, and so will its orphans.
+    pub fn with_reaper(self, pid: i32) -> Tree {
+        Tree { reaper: Some(pid), ..self }
     }
 
     pub fn leader(&self) -> ProcessId {

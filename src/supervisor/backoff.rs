@@ -5,10 +5,11 @@
 
 use super::event::LeaderExit;
 use crate::config::{AppConfig, Autorestart};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How much went wrong in a row.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Streak {
     /// Unplanned ends since the last healthy spell.
     ends: u32,

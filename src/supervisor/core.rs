@@ -134,6 +134,11 @@ impl Supervisor {
         apps.map(|app| (app.config.name.clone(), kept(app))).collect()
     }
 
+    /// Runs from now on have numbers from this one, or greater ones.
+    pub fn number_runs_from(&mut self, first: u64) {
+        self.next_run = self.next_run.max(first);
+    }
+
     pub fn config(&self) -> &Arc<Config> {
         &self.config
     }

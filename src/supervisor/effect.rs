@@ -4,6 +4,7 @@ use super::event::{RequestId, RunId};
 use super::health::Check;
 use crate::api::{ActionResult, EventKind, Plan, Refusal, Slot};
 use crate::config::AppConfig;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -88,7 +89,7 @@ pub struct Kept {
 }
 
 /// A built directory of an app.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Release {
     pub id: String,
     /// Absolute.

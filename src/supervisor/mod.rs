@@ -3,6 +3,7 @@
 //! Everything that happens to an app (restart, crash, breach, apply, shutdown) contends for the one state
 //! machine in here, so every ordering of them can be played in a test on a virtual clock.
 
+mod adopt;
 mod app;
 mod apply;
 mod backoff;
@@ -17,6 +18,7 @@ mod instance;
 mod pending;
 mod publish;
 mod reconcile;
+mod remembered;
 mod requests;
 mod roles;
 mod rollover;
@@ -26,10 +28,12 @@ mod trial;
 mod view;
 
 pub use self::core::Supervisor;
+pub use adopt::Survivor;
 pub use apply::plan;
 pub use effect::{Announcement, Effect, Kept, Release, Reply};
 pub use event::{Event, LeaderExit, Request, RequestId, RunId, SpawnRefusal};
 pub use health::Check;
+pub use remembered::Remembered;
 
 use jiff::Timestamp;
 use std::time::Duration;

@@ -53,7 +53,7 @@ impl Tree {
         let sessions = sessions(&found.members);
         let own_pid = nix::unistd::getpid().as_raw();
         for process in processes {
-            let orphan = process.ppid == own_pid;
+            let orphan = process.ppid == own_pid || self.reaper == Some(process.ppid);
             if sessions.contains(&process.session) || orphan && self.claims_orphan(process, &seen, table) {
                 found.extend([process]);
             }

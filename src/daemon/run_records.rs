@@ -1,0 +1,176 @@
+//! What runs, noted in the runtime directory before its first instruction: a supervisor that comes after a `kill -9`
+//! knows it by that. Nothing of it outlives the boot.
+
+use crate::api::Slot;
+use crate::linux::atomic::replace_file;
+use crate::linux::boot::boot_id;
+use crate::linux::proc::ProcessId;
+use crate::supervisor::{Release, Remembered, RunId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A record of another version says nothing to us.
+const VERSION: u32 = 1;
+const REMEMBERED: &str = "remembered.json";
+
+/// `runs/N.json` and `remembered.json` in the runtime directory.
+#[derive(Debug, Clone)]
+pub(super) struct RunRecords {
+    dir: PathBuf,
+    boot: String,
+}
+
+/// One process tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RunRecord {
+    pub run: u64,
+    pub app: String,
+    pub slot: Slot,
+    pub index: u16,
+    pub pid: i32,
+    pub start_time: u64,
+    pub cgroup: Option<PathBuf>,
+    /// The inodes of its standard output and error.
+    pub pipes: [u64; 2],
+    pub port: Option<PortRecord>,
+    pub deployment: Option<String>,
+    pub release: Option<Release>,
+    /// Since the machine booted.
+    pub spawned: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum PortRecord {
+    /// On loopback, behind the proxy.
+    Private(u16),
+    Public(u16),
+}
+
+/// A file of ours, of this boot.
+#[derive(Debug, Serialize, Deserialize)]
+struct Dated<T> {
+    version: u32,
+    boot: String,
+    what: T,
+}
+
+impl RunRecord {
+    pub(super) fn leader(&self) -> ProcessId {
+        ProcessId { pid: self.pid, start_time: self.start_time }
+    }
+}
+
+impl RunRecords {
+    /// # Errors
+    /// The runtime directory does not take it.
+    pub(super) fn new(runtime_dir: &Path) -> io::Result<RunRecords> {
+        std::fs::create_dir_all(runtime_dir.join("runs"))?;
+        Ok(RunRecords { dir: runtime_dir.to_owned(), boot: boot_id()? })
+    }
+
+    /// # Errors
+    /// The runtime directory does not take it: what runs cannot be gone on with then.
+    pub(super) fn note(&self, record: &RunRecord) -> io::Result<()> {
+        self.write(&self.file(record.run), record)
+    }
+
+    /// It is over.
+    pub(super) fn forget(&self, run: RunId) {
+        let _never_noted = std::fs::remove_file(self.file(run.0));
+    }
+
+    /// All of this boot; what cannot be read or is of another boot is removed.
+    pub(super) fn all(&self) -> Vec<RunRecord> {
+        let entries = std::fs::read_dir(self.dir.join("runs")).into_iter().flatten().flatten();
+        let read = |path: PathBuf| {
+            let record: Option<RunRecord> = self.read(&path);
+            record.filter(|record| path == self.file(record.run)).or_else(|| {
+                let _gone = std::fs::remove_file(path);
+                None
+            })
+        };
+        entries.filter_map(|entry| read(entry.path())).collect()
+    }
+
+    /// # Errors
+    /// The runtime directory does not take it.
+    pub(super) fn remember(&self, apps: &BTreeMap<String, Remembered>) -> io::Result<()> {
+        self.write(&self.dir.join(REMEMBERED), apps)
+    }
+
+    pub(super) fn remembered(&self) -> BTreeMap<String, Remembered> {
+        self.read(&self.dir.join(REMEMBERED)).unwrap_or_default()
+    }
+
+    /// All apps have been stopped: there is nothing to go on with.
+    pub(super) fn clear(&self) {
+        let _never_written = std::fs::remove_file(self.dir.join(REMEMBERED));
+    }
+
+    fn file(&self, run: u64) -> PathBuf {
+        self.dir.join("runs").join(format!("{run}.json"))
+    }
+
+    fn write<T: Serialize>(&self, path: &Path, what: T) -> io::Result<()> {
+        let text = serde_json::to_vec(&Dated { version: VERSION, boot: self.boot.clone(), what })?;
+        replace_file(path, &text, 0o600, false)
+    }
+
+    fn read<T: for<'de> Deserialize<'de>>(&self, path: &Path) -> Option<T> {
+        let dated: Dated<T> = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+        (dated.version == VERSION && dated.boot == self.boot).then_some(dated.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(run: u64) -> RunRecord {
+        RunRecord {
+            run,
+            app: "web".to_owned(),
+            slot: Slot::Green,
+            index: 2,
+            pid: 4711,
+            start_time: 12,
+            cgroup: Some(PathBuf::from("/sys/fs/cgroup/x")),
+            pipes: [5, 6],
+            port: Some(PortRecord::Private(21_000)),
+            deployment: None,
+            release: None,
+            spawned: Duration::from_millis(1500),
+        }
+    }
+
+    #[test]
+    fn what_was_noted_in_this_boot_is_found_until_it_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = RunRecords::new(dir.path()).unwrap();
+        records.note(&record(7)).unwrap();
+        records.note(&record(8)).unwrap();
+        records.forget(RunId(8));
+        records.forget(RunId(9));
+        assert_eq!(records.all(), [record(7)]);
+    }
+
+    #[test]
+    fn nothing_of_another_boot_and_nothing_damaged_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = RunRecords::new(dir.path()).unwrap();
+        let before = RunRecords { boot: "another".to_owned(), ..records.clone() };
+        before.note(&record(7)).unwrap();
+        before.remember(&BTreeMap::new()).unwrap();
+        std::fs::write(records.file(8), "{").unwrap();
+        std::fs::write(records.dir.join("runs/.9.json.1-1.new"), "").unwrap();
+        records.note(&record(9)).unwrap();
+        std::fs::rename(records.file(9), records.file(10)).unwrap();
+        assert_eq!(records.all(), []);
+        assert_eq!(std::fs::read_dir(dir.path().join("runs")).unwrap().count(), 0);
+        assert!(records.read::<BTreeMap<String, Remembered>>(&records.dir.join(REMEMBERED)).is_none());
+    }
+}
