@@ -21,11 +21,7 @@ impl Children {
     ///
     /// # Errors
     /// Why it cannot be started.
-    pub(super) fn launch_noted(
-        &self,
-        what: Launch<'_>,
-        note: impl FnOnce(&Launched),
-    ) -> Result<Launched, LaunchError> {
+    pub(super) fn launch_noted(&self, what: Launch<'_>, note: impl FnOnce(&Launched)) -> Result<Launched, LaunchError> {
         let mut known = None;
         let launched = launch(what, |launched| {
             note(launched);

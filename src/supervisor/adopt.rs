@@ -124,13 +124,8 @@ impl Supervisor {
     fn lost(&mut self, place: Place, (run, pid): (u64, i32), (spawned, since): (Duration, Duration), now: Now) {
         let app = &self.apps[place.0];
         let cast = app.cast(app.instances[place.1].slot).clone();
-        let live = Live {
-            run: RunId(run),
-            pid,
-            generation: cast.generation,
-            spawned,
-            proxied: cast.config.proxy.is_some(),
-        };
+        let live =
+            Live { run: RunId(run), pid, generation: cast.generation, spawned, proxied: cast.config.proxy.is_some() };
         let watch = Watch::starting(&cast.config, now).online(&cast.config, true, now);
         self.instance_mut(place).state = State::Online { live, watch, since };
         self.exited(RunId(run), LeaderExit::UNKNOWN, now);
@@ -146,8 +141,11 @@ impl App {
         self.exits = then.exits.iter().cloned().collect();
         let active = self.slot;
         let is_peopled = found.iter().any(|survivor| survivor.slot != active);
-        if self.config.rolls_over() && is_peopled {
-            self.recall_other(then.other(active, now.mono), then.other_release(active), changes);
+        let other = then.other(active, now.mono);
+        // Nobody is there yet who was about to rise: it begins anew. Of what was staged or retiring nothing is left.
+        let is_to_rise = matches!(other, OtherThen::Rising { staged: false, .. }) && self.desired;
+        if self.config.rolls_over() && (is_peopled || is_to_rise) {
+            self.recall_other(other, then.other_release(active), changes, now);
         }
         self.size_with(found);
         for instance in &mut self.instances {
@@ -157,7 +155,7 @@ impl App {
         }
     }
 
-    fn recall_other(&mut self, other: OtherThen, release: Option<super::Release>, changes: bool) {
+    fn recall_other(&mut self, other: OtherThen, release: Option<super::Release>, changes: bool, now: Now) {
         let slot = opposite(self.slot);
         self.rollovers += 1;
         let number = self.rollovers;
@@ -165,7 +163,8 @@ impl App {
         let (other, replaced_for) = match other {
             OtherThen::Empty => return,
             OtherThen::Rising { .. } if changes => return,
-            OtherThen::Rising { reason, by, since, at, stage, staged, warm } => {
+            OtherThen::Rising { reason, by, at, stage, staged, warm } => {
+                let since = now.mono;
                 (Other::Rising(Rollover { number, reason, by, since, at, stage, staged, warm }), reason)
             }
             OtherThen::Retiring { by, at, warm_until } => {

@@ -34,7 +34,7 @@ pub struct Remembered {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) enum OtherThen {
     Empty,
-    Rising { reason: ExitReason, by: String, since: Duration, at: Timestamp, stage: bool, staged: bool, warm: Duration },
+    Rising { reason: ExitReason, by: String, at: Timestamp, stage: bool, staged: bool, warm: Duration },
     Retiring { by: String, at: Timestamp, warm_until: Option<Duration> },
 }
 
@@ -107,7 +107,6 @@ impl OtherThen {
             Other::Rising(rollover) => OtherThen::Rising {
                 reason: rollover.reason,
                 by: rollover.by.clone(),
-                since: rollover.since,
                 at: rollover.at,
                 stage: rollover.stage,
                 staged: rollover.staged,
@@ -139,9 +138,7 @@ impl StateThen {
             }
             State::Draining { live, .. } | State::Ending { live, .. } => StateThen::Leaving { run: live.run.0 },
             State::Backoff { until, reason } => StateThen::Backoff { until: *until, reason: reason.clone() },
-            State::Errored { reason, retry_at } => {
-                StateThen::Errored { reason: reason.clone(), retry_at: *retry_at }
-            }
+            State::Errored { reason, retry_at } => StateThen::Errored { reason: reason.clone(), retry_at: *retry_at },
         }
     }
 }

@@ -39,6 +39,12 @@ fn what_a_full_disk_kept_from_being_recorded_is_found_after_a_crash_all_the_same
     disk.make_room();
     server.run();
     server.wait_status("web", "online");
+    assert_eq!(server.pid("web"), first, "it was noted where there was room");
+    // And where nothing was noted at all.
+    server.kill_supervisor();
+    fs::remove_dir_all(server.path("run/runs")).unwrap();
+    server.run();
+    server.wait_status("web", "online");
     assert!(!is_alive(first), "the one of before is ended before another is started");
     assert_ne!(server.pid("web"), first);
 }
@@ -51,6 +57,7 @@ fn an_apply_whose_client_leaves_is_carried_out_all_the_same() {
     server.configure(&both);
     let mut client = UnixStream::connect(server.socket()).unwrap();
     client.write_all(b"POST /v1/apply?wait=true HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n").unwrap();
+    server.wait_until("it to be begun", || server.status("other") != "absent");
     drop(client);
     server.wait_status("other", "online");
     let told = || server.get("/v1/supervisor")["config"].clone();
@@ -79,6 +86,7 @@ fn what_outlives_its_app_or_its_supervisor_is_ended_and_told_in_words() {
     let mut server = Server::start(SLEEPER);
     server.wait_status("web", "online");
     server.kill_supervisor();
+    fs::remove_dir_all(server.path("run/runs")).unwrap();
     server.run();
     server.wait_status("web", "online");
     assert!(
