@@ -3,6 +3,7 @@
 use super::Now;
 use super::app::{App, Cast};
 use super::core::{Place, Supervisor};
+use super::drain::Patience;
 use super::event::{LeaderExit, RunId};
 use super::health::Watch;
 use super::instance::{Cause, Due, Live, State};
@@ -89,7 +90,8 @@ impl Supervisor {
         self.apps[i].instances[k].state = state;
         self.announce(Some((i, k)), EventKind::Adopted, None, format!("goes on, pid {pid}"));
         if leaves {
-            self.end((i, k), Cause::Asked(ExitReason::Restart), None, now);
+            let patience = if is_retiring { Patience::Full } else { Patience::WhileHeld };
+            self.leave((i, k), Cause::Asked(cast.replaced_for), patience, now);
         }
         true
     }

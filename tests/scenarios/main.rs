@@ -1,6 +1,7 @@
 //! The supervisor core on a virtual clock: events in, effects out, no processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
+mod adopted;
 mod apply;
 mod breach;
 mod configs;

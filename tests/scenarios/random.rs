@@ -40,6 +40,7 @@ enum Act {
     Probe(usize, usize, bool),
     Echo(usize),
     Strangers,
+    Kill,
     Wall(i64),
     Tick,
 }
@@ -71,6 +72,7 @@ fn acts() -> impl Strategy<Value = Act> {
         4 => (app.clone(), 0..6usize, prop::bool::weighted(0.3)).prop_map(|(app, pick, good)| Act::Probe(app, pick, good)),
         3 => any::<usize>().prop_map(Act::Echo),
         1 => Just(Act::Strangers),
+        2 => Just(Act::Kill),
         1 => prop_oneof![-100..100i64, -200_000..200_000i64].prop_map(Act::Wall),
         1 => Just(Act::Tick),
     ]
@@ -275,6 +277,8 @@ impl Play {
             }
             Act::Echo(pick) => world.echo(pick),
             Act::Strangers => strangers(world),
+            Act::Kill if self.ending => {}
+            Act::Kill => world.kill_supervisor(),
             Act::Wall(by) => world.wall = world.wall.checked_add(jiff::SignedDuration::from_secs(by)).unwrap(),
             Act::Tick => world.tell(Event::Tick),
         }

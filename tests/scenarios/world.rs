@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod front;
+mod killed;
 mod trees;
 
 /// Longer than anything a story waits for.
@@ -191,6 +192,15 @@ impl World {
 
     pub(crate) fn stage(&mut self, app: &str, release: Release) -> RequestId {
         self.ask("dan", Request::Activate { app: app.to_owned(), release, stage: true, wait: true })
+    }
+
+    /// Nobody waits for it.
+    pub(crate) fn stop_soon(&mut self, app: &str) {
+        self.ask("bob", Request::Stop { apps: vec![app.to_owned()], wait: false });
+    }
+
+    pub(crate) fn restart_soon(&mut self, app: &str) {
+        self.ask("cyd", Request::Restart { apps: vec![app.to_owned()], wait: false, hard: true });
     }
 
     pub(crate) fn swap(&mut self, app: &str) -> RequestId {
@@ -397,6 +407,12 @@ impl World {
 
     pub(crate) fn crash_run(&mut self, run: RunId, exit: LeaderExit) {
         self.happens(Happening::LeaderEnds(run, exit));
+    }
+
+    /// It ends, and nobody sees it.
+    pub(crate) fn vanish(&mut self, run: RunId) {
+        let tree = self.trees.get_mut(&run).unwrap();
+        (tree.leader, tree.leftovers) = (false, false);
     }
 
     pub(crate) fn sample(&mut self, app: &str, bytes: u64) {

@@ -78,7 +78,7 @@ impl World {
         self.publishes.push((self.mono, name, public));
     }
 
-    fn note_gap(&mut self, before: Option<&Public>, public: &Public) {
+    pub(super) fn note_gap(&mut self, before: Option<&Public>, public: &Public) {
         let Some(before) = before.filter(|before| before.open && public.open && public.active.is_empty()) else {
             return;
         };
