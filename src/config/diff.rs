@@ -41,6 +41,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         autorestart,
         stop_exit_codes,
         depends_on,
+        release_of,
         schedule,
         timeout,
         cron_restart,
@@ -68,6 +69,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
             ("env_file", *env_file != new.env_file),
             ("inherit_env", *inherit_env != new.inherit_env),
             ("memory_max", *memory_max != new.memory_max),
+            ("release_of", *release_of != new.release_of),
         ],
     );
     changed.extend(maps("env", env, &new.env));

@@ -11,6 +11,7 @@ mod core;
 mod drain;
 mod effect;
 mod event;
+mod follow;
 mod heal;
 mod health;
 mod instance;
@@ -29,6 +30,7 @@ pub use self::core::Supervisor;
 pub use apply::plan;
 pub use effect::{Announcement, Effect, Kept, Release, Reply};
 pub use event::{Event, LeaderExit, Request, RequestId, RunId, SpawnRefusal};
+pub use follow::refuse_follower;
 pub use health::Check;
 
 use jiff::Timestamp;

@@ -78,6 +78,7 @@ pub(crate) fn worker(name: &str) -> AppConfig {
         },
         deploy: None,
         backup: None,
+        release_of: None,
     }
 }
 
