@@ -266,6 +266,11 @@ impl DeployConfig {
     pub fn live(&self) -> PathBuf {
         live_in(&self.root)
     }
+
+    /// The directory of all releases.
+    pub fn releases(&self) -> PathBuf {
+        self.root.join("releases")
+    }
 }
 
 impl AppConfig {

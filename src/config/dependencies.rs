@@ -49,12 +49,7 @@ pub(super) fn known(drafts: &[Draft<'_>]) -> HashMap<String, usize> {
     known
 }
 
-pub(super) fn refuse_unknown(
-    name: &str,
-    found: &Found<'_>,
-    known: &HashMap<String, usize>,
-    notes: &mut Notes<'_>,
-) {
+pub(super) fn refuse_unknown(name: &str, found: &Found<'_>, known: &HashMap<String, usize>, notes: &mut Notes<'_>) {
     // What could not be read may hold the app that seems missing.
     let sources = notes.sources();
     if !sources.unread.is_empty() || (0..sources.files.len()).any(|file| notes.is_broken(file)) {

@@ -28,7 +28,11 @@ pub(super) fn resolve(drafts: &mut [Draft<'_>], notes: &mut Notes<'_>) {
         let (Some(of), Some(found)) = (&draft.config.release_of, &draft.release_of) else { continue };
         match known.get(&of.app) {
             Some(leader) if *leader == place => {
-                notes.blame(found, "it is this app itself", "write the name of another one, which has a [deploy] table");
+                notes.blame(
+                    found,
+                    "it is this app itself",
+                    "write the name of another one, which has a [deploy] table",
+                );
             }
             Some(leader) => {
                 if let Some(of) = leaders[*leader].led(found, notes) {

@@ -216,8 +216,7 @@ impl Supervisor {
         let slot = app.instances[place.1].slot;
         let Cast { config, generation, release, .. } = app.cast(slot).clone();
         let instance = &mut app.instances[place.1];
-        instance.state =
-            State::Spawning { run, generation, proxied: config.proxy.is_some(), release: release.clone() };
+        instance.state = State::Spawning { run, generation, proxied: config.proxy.is_some(), release: release.clone() };
         let index = instance.index;
         self.push(Effect::Spawn { run, app: config, slot, index, release });
     }

@@ -107,7 +107,9 @@ impl Supervisor {
                 true
             }
             State::Waiting { wait: Wait::Port { retry_at }, .. } => *retry_at <= now.mono && self.try_spawn(place, now),
-            State::Waiting { wait: Wait::Release(_) | Wait::Dependencies(_) | Wait::Schedule, .. } => self.try_spawn(place, now),
+            State::Waiting { wait: Wait::Release(_) | Wait::Dependencies(_) | Wait::Schedule, .. } => {
+                self.try_spawn(place, now)
+            }
             State::Backoff { until, .. } => *until <= now.mono && self.try_spawn(place, now),
             State::Errored { retry_at, .. } => retry_at.is_some_and(|at| at <= now.mono) && self.try_spawn(place, now),
         }

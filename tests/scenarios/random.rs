@@ -1,6 +1,8 @@
 //! Random configurations, requests, times and lies: what must hold, holds.
 
-use crate::configs::{MIB, With, config, cron, http, ms, proxied, release, released, secs, stop_first, web, worker};
+use crate::configs::{
+    MIB, With, config, cron, following, http, ms, proxied, release, released, secs, stop_first, web, worker,
+};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{ActionResult, AppStatus, InstanceStatus, OtherPhase, Slot, Status};
@@ -114,12 +116,13 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
         prop_oneof![4 => Just(Autorestart::Always), 1 => Just(Autorestart::OnFailure), 1 => Just(Autorestart::Never)];
     let counts = (1..4u16, prop_oneof![3 => Just(0u32), 1 => Just(2)]);
     let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let app = (kind, autorestart, counts, switches, any::<u8>()).prop_map(
-        move |(kind, autorestart, (instances, max_restarts), (autostart, command, nightly, limit), needs)| {
+    let ties = (any::<u8>(), prop::option::of(0..NAMES.len()));
+    let app = (kind, autorestart, counts, switches, ties).prop_map(
+        move |(kind, autorestart, (instances, max_restarts), (autostart, command, nightly, limit), (needs, leader))| {
             let (name, port) = (NAMES[place], port(place));
             let base = match kind {
                 0 | 1 => web(name, port),
-                2 | 3 => worker(name),
+                2 | 3 => leader.map_or_else(|| worker(name), |leader| following(name, NAMES[leader])),
                 4 => stop_first(name, port),
                 5 | 6 => proxied(name, port),
                 _ => released(name, port),
@@ -151,7 +154,7 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
                         app.schedule = Some(cron("*/2 * * * *", "UTC"));
                         app.timeout = Some(secs(50));
                         app.cron_restart = None;
-                        app.port = nightly.then_some(port);
+                        app.port = Some(port).filter(|_| nightly && app.release_of.is_none());
                     }
                 }
                 if command {
@@ -167,12 +170,15 @@ fn port(place: usize) -> u16 {
     3000 + u16::try_from(place).unwrap()
 }
 
-/// A configuration; what an app needs that is not in it, it does without.
+/// A configuration; what an app needs or follows that is not in it, it does without.
 fn configs() -> impl Strategy<Value = Arc<Config>> {
     (app(0), app(1), app(2), app(3)).prop_map(|(a, b, c, d)| {
         let mut apps: Vec<AppConfig> = [a, b, c, d].into_iter().flatten().collect();
         let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
         apps.iter_mut().for_each(|app| app.depends_on.retain(|name| names.contains(name)));
+        let deployed = |app: &&AppConfig| app.deploy.is_some();
+        let leaders: Vec<String> = apps.iter().filter(deployed).map(|app| app.name.clone()).collect();
+        apps.iter_mut().for_each(|app| app.release_of = app.release_of.take().filter(|of| leaders.contains(&of.app)));
         config(apps)
     })
 }
@@ -354,11 +360,15 @@ fn is_fine(world: &World, configs: &[Arc<Config>], app: &AppStatus, view: &[AppS
     };
     let ready = |other: &AppStatus| in_slot(other, true).all(|instance| instance.status == Status::Online);
     let unready = |name: &String| view.iter().any(|other| &other.name == name && !ready(other));
+    let unreleased = || {
+        let of = config.release_of.as_ref();
+        of.is_some_and(|of| world.core.release(&of.app).is_none())
+    };
     config.is_job()
         || in_slot(app, true).count() == usize::from(config.instances)
             && in_slot(app, true).all(|instance| match instance.status {
                 Status::Online => true,
-                Status::Waiting => config.depends_on.iter().any(unready),
+                Status::Waiting => config.depends_on.iter().any(unready) || unreleased(),
                 Status::Errored | Status::Stopped => gave_up(instance.status),
                 Status::Starting | Status::Stopping | Status::Backoff => false,
             })
