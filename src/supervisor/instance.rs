@@ -339,17 +339,22 @@ impl Instance {
     pub(super) fn obstacle(&self) -> Option<String> {
         match (&self.state, &self.held) {
             (State::Waiting { wait: Wait::Dependencies(apps), .. }, _) => Some(format!("it {}", waits_for(apps))),
-            (State::Waiting { wait: Wait::Release(app), .. }, _) => Some(format!("it {}", waits_for_release(app))),
+            (State::Waiting { wait: Wait::Release(app), .. }, _) => Some(unreleased(app)),
             (_, Some(held)) => Some(held.holder.clone()),
             (_, None) => None,
         }
+    }
+
+    /// The app whose first release it waits for.
+    pub(super) fn awaited_leader(&self) -> Option<&String> {
+        if let State::Waiting { wait: Wait::Release(app), .. } = &self.state { Some(app) } else { None }
     }
 
     /// Why it is where it is, where its status does not say it.
     pub(super) fn reason(&self) -> Option<String> {
         match &self.state {
             State::Waiting { wait, .. } => match wait {
-                Wait::Release(app) => Some(waits_for_release(app)),
+                Wait::Release(app) => Some(unreleased(app)),
                 Wait::Dependencies(apps) => Some(waits_for(apps)),
                 Wait::Port { .. } => self.held.as_ref().map(|held| held.holder.clone()),
                 Wait::Schedule => None,
@@ -417,7 +422,7 @@ pub(super) fn waits_for(apps: &[String]) -> String {
     format!("waits for {} to be ready", apps.join(", "))
 }
 
-/// `waits for current to have a release`
-pub(super) fn waits_for_release(app: &str) -> String {
-    format!("waits for {app} to have a release")
+/// `current has no release yet`
+pub(super) fn unreleased(app: &str) -> String {
+    format!("{app} has no release yet")
 }

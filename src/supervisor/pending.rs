@@ -221,7 +221,11 @@ fn out_of_patience(app: &App, asked: Duration, now: Now) -> Option<ActionResult>
     let held = app.port_held.as_ref().map(|held| held.holder.clone());
     let why = app.active().find_map(Instance::obstacle).or(held).unwrap_or_default();
     let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"));
-    Some(failed(name, refusal.hint("it starts by itself as soon as that is over")))
+    let hint = match app.active().find_map(Instance::awaited_leader) {
+        Some(leader) => format!("infissi-ctl deploy {leader}: {name} starts with it"),
+        None => "it starts by itself as soon as that is over".to_owned(),
+    };
+    Some(failed(name, refusal.hint(hint)))
 }
 
 fn not_up(app: &App) -> ActionResult {

@@ -6,7 +6,7 @@ use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::RunId;
 use super::health::{Check, STARTING_INTERVAL};
-use super::instance::{Due, State, Wait, waits_for, waits_for_release};
+use super::instance::{Due, State, Wait, unreleased, waits_for};
 use super::roles::Role;
 use super::rollover::opposite;
 use super::view::seconds;
@@ -123,10 +123,10 @@ impl Supervisor {
         }
         let app = &self.apps[place.0];
         let cast = app.cast(app.instances[place.1].slot);
-        let unreleased = cast.config.release_of.as_ref().filter(|_| cast.release.is_none());
+        let awaited = cast.config.release_of.as_ref().filter(|_| cast.release.is_none());
         let wait = if app.config.is_job() && !app.run_now {
             Wait::Schedule
-        } else if let Some(of) = unreleased {
+        } else if let Some(of) = awaited {
             Wait::Release(of.app.clone())
         } else {
             // What is to take over from somebody who serves waits for nobody.
@@ -155,7 +155,9 @@ impl Supervisor {
             return false;
         }
         match &wait {
-            Wait::Release(app) => self.announce(Some(place), EventKind::Waiting, None, waits_for_release(app)),
+            Wait::Release(app) => {
+                self.announce(Some(place), EventKind::Waiting, None, format!("waits: {}", unreleased(app)));
+            }
             Wait::Dependencies(apps) => self.announce(Some(place), EventKind::Waiting, None, waits_for(apps)),
             Wait::Port { .. } | Wait::Schedule => {}
         }

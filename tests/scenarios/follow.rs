@@ -112,11 +112,12 @@ fn a_staged_release_is_followed_when_it_is_swapped_to_and_a_restart_of_the_leade
 fn without_a_release_it_waits_and_says_so_and_starts_with_the_first_one() {
     let mut world = World::up(apps());
     assert_eq!((world.status("queue"), world.living("queue")), (Status::Waiting, 0));
-    assert_eq!(world.reason("queue"), "waits for current to have a release");
+    assert_eq!(world.reason("queue"), "current has no release yet");
     let at = world.mono;
     let start = world.start("queue");
     let refusal = world.failure(start);
-    assert_eq!(refusal.message, "queue is not up yet: it waits for current to have a release");
+    assert_eq!(refusal.message, "queue is not up yet: current has no release yet");
+    assert_eq!(refusal.hint.unwrap(), "infissi-ctl deploy current: queue starts with it");
     assert_eq!(world.mono, at, "nobody waits for somebody who has to deploy first");
     world.advance(secs(1000));
     assert_eq!(world.said("queue", EventKind::Waiting).len(), 1);
