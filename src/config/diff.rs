@@ -335,6 +335,23 @@ mod tests {
     }
 
     #[test]
+    fn an_app_that_runs_from_the_releases_of_another_one_starts_anew_there() {
+        let of = |leader: &str, more: &str| {
+            let leaders = "[apps.x.deploy]\nroot = \"/x\"\n[apps.y.deploy]\nroot = \"/y\"";
+            app(&format!("release_of = {leader:?}\n{more}\n{leaders}"))
+        };
+        let between = |old: &AppConfig, new: &AppConfig| {
+            let Diff { changed, needs_restart } = diff(old, new);
+            (changed.join(" "), needs_restart)
+        };
+        assert_eq!(between(&app(""), &of("x", "")), ("cwd release_of".to_owned(), true));
+        assert_eq!(between(&of("x", ""), &of("y", "")), ("cwd release_of".to_owned(), true));
+        let absolute = "cwd = \"/z\"";
+        assert_eq!(between(&of("x", absolute), &of("y", absolute)), ("release_of".to_owned(), true));
+        assert_eq!(between(&of("x", absolute), &app(absolute)), ("release_of".to_owned(), true));
+    }
+
+    #[test]
     fn how_backups_are_made_is_none_of_the_processs_business() {
         let (old, new) =
             ("backup = { dir = \"x\", keep = 3 }", "backup = { dir = \"x\", keep = 4, include = [\"y\"] }");
