@@ -337,6 +337,7 @@ impl Play {
                 }
                 Some(app) => {
                     assert!(is_fine(world, &self.configs, app, &view), "{app:?}\n{}", world.story());
+                    assert!(!world.is_astray(world.core.config().app(name).unwrap()), "{name}\n{}", world.story());
                     assert!(is_served(world, app), "{app:?} {:?}\n{}", world.published.get(name), world.story());
                 }
             }

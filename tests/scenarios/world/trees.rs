@@ -92,19 +92,18 @@ impl World {
     /// it has to wait for its dependents to end, they are.
     pub(super) fn check_followed(&self) {
         for app in &self.core.config().apps {
-            let Some(of) = app.release_of.as_ref().filter(|_| !app.is_job()) else { continue };
-            let live = self.core.release(&of.app).map(|release| release.id.clone());
-            let at_work = |tree: &&Tree| tree.app == app.name && tree.leader && !tree.asked && tree.since.is_some();
-            let strays = self.trees.values().filter(at_work).filter(|tree| !tree.proxied && tree.release != live);
-            let needed = |tree: &Tree| {
-                let config = self.core.config().app(&tree.app);
-                config.is_some_and(|other| other.depends_on.contains(&app.name)) && tree.exists()
-            };
-            let waits = self.trees.values().any(needed);
-            for stray in strays.filter(|_| !waits) {
-                panic!("{stray:?} runs, and {} is at {live:?}\n{}", of.app, self.story());
-            }
+            let needs = |other: &AppConfig| other.depends_on.contains(&app.name) && self.living(&other.name) > 0;
+            let waits = self.core.config().apps.iter().any(|other| needs(other));
+            assert!(waits || !self.is_astray(app), "{} is not where its leader is\n{}", app.name, self.story());
         }
+    }
+
+    /// Does it run from another release than the active one of the app that it is to follow?
+    pub(crate) fn is_astray(&self, app: &AppConfig) -> bool {
+        let Some(of) = app.release_of.as_ref().filter(|_| !app.is_job()) else { return false };
+        let live = self.core.release(&of.app).map(|release| &release.id);
+        let at_work = |tree: &&Tree| tree.app == app.name && tree.leader && !tree.asked && tree.since.is_some();
+        self.trees.values().filter(at_work).any(|tree| !tree.proxied && tree.release.as_ref() != live)
     }
 
     pub(super) fn stop_tree(&mut self, run: RunId) {
