@@ -6,7 +6,7 @@ use crate::configs::{
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{ActionResult, AppStatus, InstanceStatus, OtherPhase, Slot, Status};
-use infissi::config::{AppConfig, Autorestart, Config};
+use infissi::config::{AppConfig, Autorestart, Config, ReleaseOf};
 use infissi::supervisor::{Event, Kept, Reply, Request, RequestId, RunId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -111,18 +111,19 @@ fn scripts() -> impl Strategy<Value = Script> {
 
 /// The app of this place; it may need those of the places before it.
 fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
-    let kind = 0..10u8;
+    let kind = 0..12u8;
     let autorestart =
         prop_oneof![4 => Just(Autorestart::Always), 1 => Just(Autorestart::OnFailure), 1 => Just(Autorestart::Never)];
     let counts = (1..4u16, prop_oneof![3 => Just(0u32), 1 => Just(2)]);
     let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let ties = (any::<u8>(), prop::option::of(0..NAMES.len()));
+    let ties = (any::<u8>(), 0..NAMES.len());
     let app = (kind, autorestart, counts, switches, ties).prop_map(
         move |(kind, autorestart, (instances, max_restarts), (autostart, command, nightly, limit), (needs, leader))| {
             let (name, port) = (NAMES[place], port(place));
             let base = match kind {
                 0 | 1 => web(name, port),
-                2 | 3 => leader.map_or_else(|| worker(name), |leader| following(name, NAMES[leader])),
+                2 | 3 => worker(name),
+                10 | 11 => following(name, NAMES[leader]),
                 4 => stop_first(name, port),
                 5 | 6 => proxied(name, port),
                 _ => released(name, port),
@@ -141,8 +142,8 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
                 match kind {
                     0 => app.health.probe = Some(http()),
                     1 => {}
-                    2 => app.instances = instances,
-                    4.. => {
+                    2 | 10 => app.instances = instances,
+                    4..10 => {
                         app.instances = instances;
                         app.health.probe = command.then(http);
                         app.deploy.iter_mut().for_each(|deploy| deploy.warm = secs(30));
@@ -150,11 +151,12 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
                         proxy.hold = secs(5);
                         (proxy.drain.requests, proxy.drain.upgrades) = (secs(20), secs(40));
                     }
+                    11 if limit => {}
                     _ => {
                         app.schedule = Some(cron("*/2 * * * *", "UTC"));
                         app.timeout = Some(secs(50));
                         app.cron_restart = None;
-                        app.port = Some(port).filter(|_| nightly && app.release_of.is_none());
+                        app.port = Some(port).filter(|_| kind == 3 && nightly);
                     }
                 }
                 if command {
@@ -178,9 +180,18 @@ fn configs() -> impl Strategy<Value = Arc<Config>> {
         apps.iter_mut().for_each(|app| app.depends_on.retain(|name| names.contains(name)));
         let deployed = |app: &&AppConfig| app.deploy.is_some();
         let leaders: Vec<String> = apps.iter().filter(deployed).map(|app| app.name.clone()).collect();
-        apps.iter_mut().for_each(|app| app.release_of = app.release_of.take().filter(|of| leaders.contains(&of.app)));
+        for app in &mut apps {
+            let of = app.release_of.take().filter(|_| !leaders.is_empty());
+            app.release_of = of.map(|of| ReleaseOf { app: nearest(&leaders, of.app), ..of });
+        }
         config(apps)
     })
+}
+
+/// It, if it is one of them, else one that is.
+fn nearest(leaders: &[String], leader: String) -> String {
+    let place = NAMES.iter().position(|name| *name == leader).unwrap_or(0);
+    if leaders.contains(&leader) { leader } else { leaders[place % leaders.len()].clone() }
 }
 
 struct Play {
