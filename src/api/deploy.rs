@@ -20,6 +20,9 @@ pub struct Releases {
     pub other: Option<OtherSlot>,
     /// Those that failed after they had the traffic.
     pub bad: Vec<String>,
+    /// Those that any process runs from, one of an app with `release_of` or one that is still ending, too.
+    #[serde(default)]
+    pub in_use: Vec<String>,
 }
 
 /// `GET /v1/apps/{app}/deploy`: how a release is made. Given to those who may change the app.
@@ -51,9 +54,9 @@ pub struct SharedLink {
 }
 
 impl Releases {
-    /// Is it in one of the slots?
+    /// Is it in one of the slots, or does anything run from it?
     pub fn runs(&self, id: &str) -> bool {
         let other = self.other.as_ref().and_then(|other| other.release.as_deref());
-        self.active.as_deref() == Some(id) || other == Some(id)
+        self.active.as_deref() == Some(id) || other == Some(id) || self.in_use.iter().any(|used| used == id)
     }
 }

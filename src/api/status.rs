@@ -155,6 +155,9 @@ pub struct AppDetail {
     #[serde(default)]
     pub listen: Vec<String>,
     pub depends_on: Vec<String>,
+    /// The app from whose live release it runs.
+    #[serde(default)]
+    pub release_of: Option<String>,
     /// The probe in words: `GET /api/health`, `tcp`, `its port`.
     pub probe: String,
     pub schedule: Option<String>,

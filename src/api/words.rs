@@ -51,7 +51,7 @@ pub enum ExitReason {
     Stop,
     /// It was asked to restart.
     Restart,
-    /// A newer release replaced it.
+    /// Another release replaced it.
     Deploy,
     /// It could not be started.
     SpawnFailed,

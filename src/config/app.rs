@@ -15,7 +15,7 @@ pub struct AppConfig {
     pub aliases: Vec<String>,
     /// The argument vector, `{port}` and its like not yet put in. Never empty.
     pub command: Vec<String>,
-    /// Absolute; with `deploy`, below [`DeployConfig::live`] unless written absolute.
+    /// Absolute; with `deploy` or `release_of`, below [`AppConfig::live`] unless written absolute.
     pub cwd: PathBuf,
     /// As written, or the owner of a file that root reads and does not own; when absent and the supervisor is root, the
     /// owner of `cwd`.
@@ -36,6 +36,8 @@ pub struct AppConfig {
     pub stop_exit_codes: Vec<i32>,
     /// Names of other apps of the configuration (their aliases resolved), without cycles.
     pub depends_on: Vec<String>,
+    /// Never beside `port` or `deploy`.
+    pub release_of: Option<ReleaseOf>,
     /// A job: runs at these times, exit 0 is done.
     pub schedule: Option<Cron>,
     /// How long one run of a job may take.
@@ -135,6 +137,15 @@ pub struct DeployConfig {
     pub warm: Duration,
     /// Bytes that have to be free before anything is begun.
     pub min_free: u64,
+}
+
+/// The app from whose active release another one runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseOf {
+    /// Its name (its alias resolved): another app of the configuration, one with `deploy`.
+    pub app: String,
+    /// Absolute: the root of its releases.
+    pub root: PathBuf,
 }
 
 /// A path that all releases share.
@@ -245,10 +256,20 @@ pub enum LogFormat {
     Json,
 }
 
+/// In a root: the link to the active release.
+pub(super) fn live_in(root: &Path) -> PathBuf {
+    root.join("live")
+}
+
 impl DeployConfig {
     /// The link to the active release.
     pub fn live(&self) -> PathBuf {
-        self.root.join("live")
+        live_in(&self.root)
+    }
+
+    /// The directory of all releases.
+    pub fn releases(&self) -> PathBuf {
+        self.root.join("releases")
     }
 }
 
@@ -258,10 +279,21 @@ impl AppConfig {
         self.proxy.as_ref().is_some_and(|proxy| proxy.strategy == Strategy::BlueGreen)
     }
 
+    /// Where the releases are that it runs from, its own or those of another app.
+    pub fn release_root(&self) -> Option<&Path> {
+        let own = self.deploy.as_ref().map(|deploy| deploy.root.as_path());
+        own.or_else(|| self.release_of.as_ref().map(|of| of.root.as_path()))
+    }
+
+    /// The link to the release that it runs from.
+    pub fn live(&self) -> Option<PathBuf> {
+        self.release_root().map(live_in)
+    }
+
     /// As it is in that release: where its paths lead through the link to the active one, they lead into this one.
     #[must_use]
     pub fn in_release(&self, release: &Path) -> AppConfig {
-        let live = self.deploy.as_ref().map(DeployConfig::live);
+        let live = self.live();
         let moved = |path: &PathBuf| match live.as_ref().and_then(|live| path.strip_prefix(live).ok()) {
             Some(within) => release.join(within).components().collect(),
             None => path.clone(),

@@ -1,6 +1,6 @@
 //! `[apps.NAME]` over `[defaults]` → one [`AppConfig`].
 
-use super::app::{AppConfig, Autorestart, Backoff, DeployConfig, EnvFile};
+use super::app::{AppConfig, Autorestart, Backoff, DeployConfig, EnvFile, ReleaseOf};
 use super::command;
 use super::cron::Cron;
 use super::keys;
@@ -32,6 +32,10 @@ pub(super) struct Draft<'a> {
     pub(super) claims: Vec<Claim<'a>>,
     /// In the order of `config.depends_on`.
     pub(super) depends_on: Vec<Found<'a>>,
+    /// Be it right or wrong.
+    pub(super) release_of: Option<Found<'a>>,
+    /// Has it a `deploy` of its own, be that right or wrong?
+    pub(super) is_deployed: bool,
 }
 
 /// One app under way: who it is and what to read it from.
@@ -55,10 +59,21 @@ impl<'a> AppTable<'_, 'a> {
         let public = proxy_table::public(view, &port, view.get("schedule").is_some(), notes);
         let port_place = port.found().cloned();
         let port = port.value();
-        let deploy = deploy_table::deploy(view, self.directory_of(self.file, notes), notes);
-        let cwd = self.cwd(deploy.as_ref(), notes);
-        let backup = match &deploy {
-            Some(deploy) => backup_table::backup(view, &deploy.root, "shared", notes),
+        let (release_of, release_of_place) = self.release_of(notes);
+        let deploy = match release_of_place {
+            Some(_) => None,
+            None => deploy_table::deploy(view, self.directory_of(self.file, notes), notes),
+        };
+        let root = match (&deploy, &release_of_place) {
+            (Some(deploy), _) => Some(deploy.root.clone()),
+            // Nothing before the other apps are known, so that what begins there stays relative until then.
+            (None, Some(_)) => Some(PathBuf::new()),
+            (None, None) => None,
+        };
+        let live = deploy.as_ref().map(DeployConfig::live).or(root.clone());
+        let cwd = self.cwd(live.as_deref(), notes);
+        let backup = match &root {
+            Some(root) => backup_table::backup(view, root, "shared", notes),
             None => backup_table::backup(view, &cwd, ".", notes),
         };
         let (max_memory_restart, memory_max) = memory(view, notes);
@@ -79,6 +94,7 @@ impl<'a> AppTable<'_, 'a> {
             autorestart: view.read("autorestart", notes, autorestart).or(Autorestart::Always),
             stop_exit_codes: view.read("stop_exit_codes", notes, exit_codes).or(Vec::new()),
             depends_on,
+            release_of,
             max_memory_restart,
             memory_max,
             stop_signal: view.read("stop_signal", notes, stop_signal).or(libc::SIGTERM),
@@ -105,21 +121,39 @@ impl<'a> AppTable<'_, 'a> {
             port: port_place,
             claims: public.claims,
             depends_on: dependency_places,
+            release_of: release_of_place,
+            is_deployed: view.own().get("deploy").is_some(),
         }
+    }
+
+    /// Whose release it runs from, as it is written, and where that stands. Such an app has none of its own.
+    fn release_of(&self, notes: &mut Notes<'_>) -> (Option<ReleaseOf>, Option<Found<'a>>) {
+        let own = self.view.own();
+        let Some(found) = own.get("release_of") else { return (None, None) };
+        if let Some(port) = own.get("port") {
+            let what = "an app that runs from another one's release has no port";
+            notes.blame(&port, what, "leave out port or release_of");
+        }
+        if let Some(deploy) = own.get("deploy") {
+            let what = "an app that runs from another one's release has none of its own";
+            notes.blame(&deploy, what, "leave out deploy or release_of");
+        }
+        let app = values::word(&found, notes);
+        (app.map(|app| ReleaseOf { app, root: PathBuf::new() }), Some(found))
     }
 
     fn directory_of<'s>(&self, file: usize, notes: &Notes<'s>) -> &'s Path {
         notes.sources().files[file].path.parent().unwrap_or(Path::new("/"))
     }
 
-    /// A deployed app's begins in its active release.
-    fn cwd(&self, deploy: Option<&DeployConfig>, notes: &mut Notes<'_>) -> PathBuf {
+    /// `live`: where the release is that it runs from, for there it begins.
+    fn cwd(&self, live: Option<&Path>, notes: &mut Notes<'_>) -> PathBuf {
         let (cwd, file) = match self.view.read("cwd", notes, values::path) {
             Setting::Set(cwd, found) => (cwd, found.file),
             Setting::Absent | Setting::Bad => (PathBuf::from("."), self.file),
         };
-        match deploy {
-            Some(deploy) => values::resolve(&deploy.live(), &cwd),
+        match live {
+            Some(live) => values::resolve(live, &cwd),
             None => values::resolve(self.directory_of(file, notes), &cwd),
         }
     }

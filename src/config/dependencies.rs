@@ -36,7 +36,7 @@ pub(super) fn resolve(drafts: &mut [Draft<'_>], notes: &mut Notes<'_>) {
 }
 
 /// Names and aliases; a name goes before anybody's alias.
-fn known(drafts: &[Draft<'_>]) -> HashMap<String, usize> {
+pub(super) fn known(drafts: &[Draft<'_>]) -> HashMap<String, usize> {
     let mut known: HashMap<String, usize> = HashMap::new();
     for (index, draft) in drafts.iter().enumerate() {
         known.entry(draft.config.name.clone()).or_insert(index);
@@ -49,7 +49,7 @@ fn known(drafts: &[Draft<'_>]) -> HashMap<String, usize> {
     known
 }
 
-fn refuse_unknown(name: &str, found: &Found<'_>, known: &HashMap<String, usize>, notes: &mut Notes<'_>) {
+pub(super) fn refuse_unknown(name: &str, found: &Found<'_>, known: &HashMap<String, usize>, notes: &mut Notes<'_>) {
     // What could not be read may hold the app that seems missing.
     let sources = notes.sources();
     if !sources.unread.is_empty() || (0..sources.files.len()).any(|file| notes.is_broken(file)) {

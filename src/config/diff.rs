@@ -41,6 +41,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         autorestart,
         stop_exit_codes,
         depends_on,
+        release_of,
         schedule,
         timeout,
         cron_restart,
@@ -68,6 +69,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
             ("env_file", *env_file != new.env_file),
             ("inherit_env", *inherit_env != new.inherit_env),
             ("memory_max", *memory_max != new.memory_max),
+            ("release_of", *release_of != new.release_of),
         ],
     );
     changed.extend(maps("env", env, &new.env));
@@ -330,6 +332,23 @@ mod tests {
         let more = "[apps.a.deploy]\nroot = \"/x\"\nrepo = \"git@x:y\"\nsteps = []\nkeep = 5\nshared = [\".env\"]";
         let keys = ["keep", "repo", "shared", "steps"].map(|key| format!("deploy.{key}"));
         assert_eq!(between(&deploy("/x", "60s"), more), (keys.to_vec(), false));
+    }
+
+    #[test]
+    fn an_app_that_runs_from_the_releases_of_another_one_starts_anew_there() {
+        let of = |leader: &str, more: &str| {
+            let leaders = "[apps.x.deploy]\nroot = \"/x\"\n[apps.y.deploy]\nroot = \"/y\"";
+            app(&format!("release_of = {leader:?}\n{more}\n{leaders}"))
+        };
+        let between = |old: &AppConfig, new: &AppConfig| {
+            let Diff { changed, needs_restart } = diff(old, new);
+            (changed.join(" "), needs_restart)
+        };
+        assert_eq!(between(&app(""), &of("x", "")), ("cwd release_of".to_owned(), true));
+        assert_eq!(between(&of("x", ""), &of("y", "")), ("cwd release_of".to_owned(), true));
+        let absolute = "cwd = \"/z\"";
+        assert_eq!(between(&of("x", absolute), &of("y", absolute)), ("release_of".to_owned(), true));
+        assert_eq!(between(&of("x", absolute), &app(absolute)), ("release_of".to_owned(), true));
     }
 
     #[test]

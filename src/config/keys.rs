@@ -64,6 +64,7 @@ pub(super) const APP: Keys = Keys {
         "autorestart",
         "stop_exit_codes",
         "depends_on",
+        "release_of",
         "schedule",
         "timeout",
         "timezone",
@@ -82,7 +83,7 @@ pub(super) const APP: Keys = Keys {
         "deploy",
         "backup",
     ],
-    later: &["release_of"],
+    later: &[],
     misplaced: &[
         (LOGS.known, "write it into its [logs] table"),
         (HEALTH.known, "write it into its [health] table"),

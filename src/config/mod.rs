@@ -23,6 +23,7 @@ mod notes;
 mod parse;
 mod pattern;
 mod proxy_table;
+mod release_of;
 mod signals;
 mod sources;
 mod supervisor_table;
@@ -32,7 +33,7 @@ mod values;
 
 pub use app::{
     AppConfig, Autorestart, Backoff, BackupConfig, DeployConfig, DrainConfig, EnvFile, HealthConfig, LimitsConfig,
-    LogFormat, LogsConfig, Network, ProbeKind, ProxyConfig, SharedPath, StatusRange, Strategy,
+    LogFormat, LogsConfig, Network, ProbeKind, ProxyConfig, ReleaseOf, SharedPath, StatusRange, Strategy,
 };
 pub use cron::Cron;
 pub use diff::{Diff, diff};

@@ -6,7 +6,7 @@ use super::mistake::{Mistake, Mistakes};
 use super::notes::{Notes, Place};
 use super::sources::Sources;
 use super::table::{self, Found, Layer, View};
-use super::{Config, SupervisorConfig, claims, dependencies, doubles, supervisor_table, values};
+use super::{Config, SupervisorConfig, claims, dependencies, doubles, release_of, supervisor_table, values};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use toml::Spanned;
@@ -64,6 +64,7 @@ pub fn parse(sources: &Sources, facts: &Facts<'_>) -> Result<Parsed, Mistakes> {
     claims::refuse_metrics(supervisor.metrics, &own_table, &drafts, &mut notes);
     claims::check_range(&supervisor.port_range, own_table.get("port_range").as_ref(), &drafts, &mut notes);
     dependencies::resolve(&mut drafts, &mut notes);
+    release_of::resolve(&mut drafts, &mut notes);
     let warnings = notes.finish()?;
     let apps = drafts.into_iter().map(|draft| Arc::new(draft.config)).collect();
     Ok(Parsed { config: Config { supervisor, apps }, warnings })
@@ -100,7 +101,7 @@ fn root<'a>(file: usize, table: &'a DeTable<'a>) -> View<'a> {
 
 /// `[defaults]` is checked as if it were an app, so that a mistake in it is told even without any.
 fn check_defaults(file: usize, defaults: &View<'_>, facts: &Facts<'_>, notes: &mut Notes<'_>) {
-    for key in ["port", "aliases"] {
+    for key in ["port", "aliases", "release_of"] {
         if let Some(found) = defaults.get(key) {
             notes.blame(&found, "apps cannot share it", "write it into each app's own table");
         }

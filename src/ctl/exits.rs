@@ -16,7 +16,7 @@ pub(crate) fn sentence(exit: &LastExit) -> String {
         ExitReason::Unhealthy => Some("it failed its probe"),
         ExitReason::Stop => Some("it was asked to stop"),
         ExitReason::Restart => Some("it was asked to restart"),
-        ExitReason::Deploy => Some("a newer release replaced it"),
+        ExitReason::Deploy => Some("another release replaced it"),
         ExitReason::SpawnFailed => Some("it could not be started"),
     };
     // What is known exactly says it better.

@@ -22,7 +22,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, Clone, Serialize)]
 struct Row {
     release: String,
-    /// `active`, `warm`, `staged`, `starting`, `draining`, `bad`, `good`, `failed`, `unfinished`, `by hand`.
+    /// `active`, `warm`, `staged`, `starting`, `draining`, `bad`, `in use`, `good`, `failed`, `unfinished`, `by hand`.
     state: &'static str,
     at: Option<Timestamp>,
     by: Option<String>,
@@ -66,7 +66,7 @@ fn style(state: &str) -> Style {
     match state {
         "active" => GREEN,
         "bad" | "failed" => RED,
-        "warm" | "staged" | "starting" | "unfinished" => YELLOW,
+        "warm" | "staged" | "starting" | "in use" | "unfinished" => YELLOW,
         _ => DIM,
     }
 }
@@ -116,6 +116,9 @@ fn state(known: &Releases, id: &str, state: Option<State>) -> &'static str {
     }
     if known.bad.iter().any(|bad| bad == id) {
         return "bad";
+    }
+    if known.in_use.iter().any(|used| used == id) {
+        return "in use";
     }
     match state {
         Some(State::Live | State::Staged) => "good",
@@ -226,6 +229,7 @@ mod tests {
                 in_flight: None,
             }),
             bad: bad.iter().map(|id| (*id).to_owned()).collect(),
+            in_use: vec!["u".to_owned()],
         }
     }
 
@@ -236,6 +240,7 @@ mod tests {
         assert_eq!(shown("a", Some(State::Activating)), "active");
         assert_eq!(shown("w", Some(State::Live)), "warm");
         assert_eq!(shown("b", Some(State::Live)), "bad");
+        assert_eq!(shown("u", Some(State::Live)), "in use");
         assert_eq!(shown("x", Some(State::Live)), "good");
         assert_eq!(shown("x", Some(State::Building)), "unfinished");
         assert_eq!(shown("x", None), "by hand");

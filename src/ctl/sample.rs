@@ -110,6 +110,7 @@ pub(crate) fn detail() -> AppDetail {
         },
         listen: vec!["[::]:3002".to_owned()],
         depends_on: Vec::new(),
+        release_of: None,
         probe: "GET /api/health".to_owned(),
         schedule: None,
         probe_failure: None,

@@ -117,6 +117,9 @@ fn state(app: &AppDetail, now: Timestamp, look: &Look) -> Table {
     if let Some(release) = &status.release {
         add(&mut rows, "release", release);
     }
+    if let Some(leader) = &app.release_of {
+        add(&mut rows, "release of", leader);
+    }
     if let Some(schedule) = &app.schedule {
         add(&mut rows, "schedule", schedule);
     }

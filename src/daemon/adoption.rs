@@ -76,6 +76,7 @@ fn found(launcher: &Launcher, record: RunRecord) -> Option<FoundTree> {
         pid: leader.pid,
         spawned: record.spawned,
         proxied: matches!(port, Some(RunPort::Private(_))),
+        release: record.release.clone(),
     };
     let run = Run::new(survivor.run, &record.app, (record.slot, record.index), tree, record.spawned);
     let run = run.told(port, record.deployment, record.release);

@@ -3,7 +3,7 @@
 use super::launch::Landing;
 use crate::api::{AppStatus, LastExit, Plan, Refusal};
 use crate::config::Config;
-use crate::supervisor::{LeaderExit, Reply, Request, RequestId, RunId, SpawnRefusal};
+use crate::supervisor::{LeaderExit, Release, Reply, Request, RequestId, RunId, SpawnRefusal};
 use std::io;
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -99,4 +99,8 @@ pub(super) struct AppView {
     pub probe_failure: Option<String>,
     /// The releases that failed after they went live: ids.
     pub bad: Vec<String>,
+    /// What its active slot is made from.
+    pub release: Option<Release>,
+    /// Those of its own releases that any process runs from: ids.
+    pub in_use: Vec<String>,
 }

@@ -202,12 +202,17 @@ impl Shell {
             Ask::Plan { config, reply } => drop(reply.send(self.core.plan(&config, clock::now()))),
             Ask::List { reply } => drop(reply.send(self.core.view(clock::now()))),
             Ask::App { name, reply } => {
-                let view = self.core.view_app(&name, clock::now());
-                let bad = self.core.bad_releases(&name);
-                let view = view.map(|(status, exits, probe_failure)| AppView { status, exits, probe_failure, bad });
-                drop(reply.send(view));
+                drop(reply.send(self.view(&name)));
             }
         }
+    }
+
+    fn view(&self, name: &str) -> Option<AppView> {
+        let (status, exits, probe_failure) = self.core.view_app(name, clock::now())?;
+        let deploy = self.core.config().app(name).and_then(|app| app.deploy.as_ref());
+        let in_use = deploy.map(|deploy| self.core.releases_in_use(&deploy.releases())).unwrap_or_default();
+        let (bad, release) = (self.core.bad_releases(name), self.core.release(name).cloned());
+        Some(AppView { status, exits, probe_failure, bad, release, in_use })
     }
 
     fn request(&mut self, id: RequestId, by: String, request: Request) {

@@ -73,9 +73,9 @@ impl Users {
 
 /// Whose directory it runs in. Before an app has its first release, who is to deploy it is known by the root.
 fn owner(app: &AppConfig) -> Result<u32, OwnerError> {
-    match (believable_owner(&app.cwd), &app.deploy) {
-        (Err(OwnerError::Missing { .. }), Some(deploy)) if app.cwd.starts_with(deploy.live()) => {
-            believable_owner(&deploy.root)
+    match (believable_owner(&app.cwd), app.release_root()) {
+        (Err(OwnerError::Missing { .. }), Some(root)) if app.live().is_some_and(|live| app.cwd.starts_with(live)) => {
+            believable_owner(root)
         }
         (owner, _) => owner,
     }

@@ -142,6 +142,7 @@ mod tests {
             active: Some(active.to_owned()),
             other,
             bad: Vec::new(),
+            in_use: Vec::new(),
         }
     }
 
@@ -168,6 +169,20 @@ mod tests {
         assert_eq!((gone.join(" "), complaints), ("4 3 6".to_owned(), Vec::new()));
         assert_eq!(left(&root), ["1", "2", "5", "by-hand"]);
         assert!(!root.deploy("4").exists());
+    }
+
+    #[test]
+    fn one_that_a_worker_still_runs_from_stays_however_old_or_bad_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        for minute in 1..=5 {
+            made(&root, &minute.to_string(), minute, State::Live);
+        }
+        let of = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
+        let known = Releases { bad: of(&["2"]), in_use: of(&["1", "2", "5"]), ..known(&root, "5", None, 1) };
+        let (gone, complaints) = prune(&root, &known);
+        assert_eq!((gone.join(" "), complaints), ("4 3".to_owned(), Vec::new()));
+        assert_eq!(left(&root), ["1", "2", "5"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::Now;
 use super::app::{App, Cast};
 use super::core::{Place, Supervisor};
 use super::drain::Patience;
+use super::effect::Release;
 use super::event::{LeaderExit, RunId};
 use super::health::Watch;
 use super::instance::{Cause, Due, Live, State};
@@ -25,6 +26,8 @@ pub struct Survivor {
     pub spawned: Duration,
     /// It listens on a private port.
     pub proxied: bool,
+    /// What it runs from.
+    pub release: Option<Release>,
 }
 
 impl Supervisor {
@@ -66,13 +69,18 @@ impl Supervisor {
 
     /// One survivor; false when it has no place.
     fn take_in(&mut self, i: usize, survivor: Survivor, then: Option<&Remembered>, now: Now) -> bool {
-        let Survivor { run, slot, index, pid, spawned, proxied, .. } = survivor;
+        let Survivor { run, slot, index, pid, spawned, proxied, release, .. } = survivor;
         let app = &self.apps[i];
         let place = app.instances.iter().position(|instance| (instance.slot, instance.index) == (slot, index));
         let fits = app.is_staffed_or_retiring(slot) && app.config.proxy.is_some() == proxied;
         let Some(k) = place.filter(|k| fits && app.instances[*k].is_at_rest()) else { return false };
+        if app.config.release_of.is_some() {
+            // Where its leader went meanwhile, it follows.
+            self.apps[i].cast_mut(slot).release.clone_from(&release);
+        }
+        let app = &self.apps[i];
         let cast = app.cast(slot).clone();
-        let live = Live { run, pid, generation: cast.generation, spawned, proxied };
+        let live = Live { run, pid, generation: cast.generation, spawned, proxied, release };
         let watch = Watch::starting(&cast.config, now);
         let state = then.and_then(|then| then.instance(slot, index)).map(|instance| &instance.state);
         let is_retiring = app.retreat().is_some() && slot != app.slot;
@@ -126,8 +134,14 @@ impl Supervisor {
     fn lost(&mut self, place: Place, (run, pid): (u64, i32), (spawned, since): (Duration, Duration), now: Now) {
         let app = &self.apps[place.0];
         let cast = app.cast(app.instances[place.1].slot).clone();
-        let live =
-            Live { run: RunId(run), pid, generation: cast.generation, spawned, proxied: cast.config.proxy.is_some() };
+        let live = Live {
+            run: RunId(run),
+            pid,
+            generation: cast.generation,
+            spawned,
+            proxied: cast.config.proxy.is_some(),
+            release: cast.release.clone(),
+        };
         let watch = Watch::starting(&cast.config, now).online(&cast.config, true, now);
         self.instance_mut(place).state = State::Online { live, watch, since };
         self.exited(RunId(run), LeaderExit::UNKNOWN, now);
@@ -157,7 +171,7 @@ impl App {
         }
     }
 
-    fn recall_other(&mut self, other: OtherThen, release: Option<super::Release>, changes: bool, now: Now) {
+    fn recall_other(&mut self, other: OtherThen, release: Option<Release>, changes: bool, now: Now) {
         let slot = opposite(self.slot);
         self.rollovers += 1;
         let number = self.rollovers;

@@ -79,6 +79,23 @@ pub(super) struct Cast {
     pub(super) replaced_for: ExitReason,
 }
 
+impl Cast {
+    /// From now on its instances are made from this configuration; from their release only where it is of the same app
+    /// as before.
+    pub(super) fn take_on(&mut self, config: &Arc<AppConfig>) {
+        let is_own = |config: &AppConfig| config.release_of.is_none();
+        if config.release_root().is_none() || is_own(config) != is_own(&self.config) {
+            self.release = None;
+        }
+        self.config = config.clone();
+    }
+
+    /// The release that is the app's own.
+    pub(super) fn own_release(&self) -> Option<&Release> {
+        self.release.as_ref().filter(|_| self.config.release_of.is_none())
+    }
+}
+
 impl App {
     pub(super) fn new(config: Arc<AppConfig>, kept: Option<&Kept>, now: Now) -> App {
         let desired = kept.map_or(config.autostart, |kept| kept.desired);
@@ -132,7 +149,7 @@ impl App {
     pub(super) fn follow(&mut self, config: &Arc<AppConfig>, now: Now) {
         let tried = self.trial.iter_mut().map(|trial| &mut trial.before);
         for cast in self.casts.iter_mut().chain(tried) {
-            cast.config = config.clone();
+            cast.take_on(config);
         }
         for instance in &mut self.instances {
             instance.follow(config, now);
@@ -156,7 +173,7 @@ impl App {
             return;
         }
         for cast in &mut self.casts {
-            cast.config = self.config.clone();
+            cast.take_on(&self.config);
         }
         self.outdate();
     }

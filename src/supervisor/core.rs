@@ -128,7 +128,7 @@ impl Supervisor {
         let kept = |app: &App| Kept {
             desired: app.desired,
             slot: app.slot,
-            release: app.cast(app.slot).release.clone(),
+            release: app.cast(app.slot).own_release().cloned(),
             bad: app.bad.clone(),
         };
         apps.map(|app| (app.config.name.clone(), kept(app))).collect()
@@ -221,7 +221,7 @@ impl Supervisor {
         let slot = app.instances[place.1].slot;
         let Cast { config, generation, release, .. } = app.cast(slot).clone();
         let instance = &mut app.instances[place.1];
-        instance.state = State::Spawning { run, generation, proxied: config.proxy.is_some() };
+        instance.state = State::Spawning { run, generation, proxied: config.proxy.is_some(), release: release.clone() };
         let index = instance.index;
         self.push(Effect::Spawn { run, app: config, slot, index, release });
     }

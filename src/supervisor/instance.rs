@@ -10,6 +10,7 @@
 
 use super::Now;
 use super::backoff::Streak;
+use super::effect::Release;
 use super::event::{LeaderExit, RunId};
 use super::health::{Check, Watch, settles_after};
 use crate::api::{ExitReason, Health, LastExit, Slot, Status};
@@ -52,6 +53,7 @@ pub(super) enum State {
         run: RunId,
         generation: u64,
         proxied: bool,
+        release: Option<Release>,
     },
     /// The process runs and is not ready.
     Starting {
@@ -105,10 +107,14 @@ pub(super) struct Live {
     pub(super) spawned: Duration,
     /// It listens on a private port; else it binds the public one itself.
     pub(super) proxied: bool,
+    /// What it runs from.
+    pub(super) release: Option<Release>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wait {
+    /// This app, from whose release it is to run, has none yet.
+    Release(String),
     /// These are not ready.
     Dependencies(Vec<String>),
     /// Somebody else holds the port (`Instance::held` says who); asked again then.
@@ -263,6 +269,22 @@ impl Instance {
         }
     }
 
+    /// The generation of the tree that exists or is being made.
+    pub(super) fn generation(&self) -> Option<u64> {
+        if let State::Spawning { generation, .. } = &self.state {
+            return Some(*generation);
+        }
+        self.live().map(|live| live.generation)
+    }
+
+    /// What the tree that exists or is being made runs from.
+    pub(super) fn release(&self) -> Option<&Release> {
+        if let State::Spawning { release, .. } = &self.state {
+            return release.as_ref();
+        }
+        self.live().and_then(|live| live.release.as_ref())
+    }
+
     /// No process, none under way.
     pub(super) fn is_at_rest(&self) -> bool {
         self.run().is_none()
@@ -317,15 +339,22 @@ impl Instance {
     pub(super) fn obstacle(&self) -> Option<String> {
         match (&self.state, &self.held) {
             (State::Waiting { wait: Wait::Dependencies(apps), .. }, _) => Some(format!("it {}", waits_for(apps))),
+            (State::Waiting { wait: Wait::Release(app), .. }, _) => Some(unreleased(app)),
             (_, Some(held)) => Some(held.holder.clone()),
             (_, None) => None,
         }
+    }
+
+    /// The app whose first release it waits for.
+    pub(super) fn awaited_leader(&self) -> Option<&String> {
+        if let State::Waiting { wait: Wait::Release(app), .. } = &self.state { Some(app) } else { None }
     }
 
     /// Why it is where it is, where its status does not say it.
     pub(super) fn reason(&self) -> Option<String> {
         match &self.state {
             State::Waiting { wait, .. } => match wait {
+                Wait::Release(app) => Some(unreleased(app)),
                 Wait::Dependencies(apps) => Some(waits_for(apps)),
                 Wait::Port { .. } => self.held.as_ref().map(|held| held.holder.clone()),
                 Wait::Schedule => None,
@@ -357,7 +386,7 @@ impl Instance {
             State::Backoff { until, .. } => Some(*until),
             State::Errored { retry_at, .. } => *retry_at,
             State::Waiting { wait: Wait::Port { retry_at }, .. } => Some(*retry_at),
-            State::Waiting { wait: Wait::Dependencies(_) | Wait::Schedule, .. }
+            State::Waiting { wait: Wait::Release(_) | Wait::Dependencies(_) | Wait::Schedule, .. }
             | State::Resting { .. }
             | State::Spawning { .. } => None,
         }
@@ -391,4 +420,9 @@ impl Ending {
 /// `waits for api, db to be ready`
 pub(super) fn waits_for(apps: &[String]) -> String {
     format!("waits for {} to be ready", apps.join(", "))
+}
+
+/// `current has no release yet`
+pub(super) fn unreleased(app: &str) -> String {
+    format!("{app} has no release yet")
 }

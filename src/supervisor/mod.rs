@@ -12,6 +12,7 @@ mod core;
 mod drain;
 mod effect;
 mod event;
+mod follow;
 mod heal;
 mod health;
 mod instance;
@@ -32,6 +33,7 @@ pub use adopt::Survivor;
 pub use apply::plan;
 pub use effect::{Announcement, Effect, Kept, Release, Reply};
 pub use event::{Event, LeaderExit, Request, RequestId, RunId, SpawnRefusal};
+pub use follow::refuse_follower;
 pub use health::Check;
 pub use remembered::Remembered;
 

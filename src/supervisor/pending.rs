@@ -221,7 +221,11 @@ fn out_of_patience(app: &App, asked: Duration, now: Now) -> Option<ActionResult>
     let held = app.port_held.as_ref().map(|held| held.holder.clone());
     let why = app.active().find_map(Instance::obstacle).or(held).unwrap_or_default();
     let refusal = Refusal::new(RefusalCode::Failed, format!("{name} is not up yet: {why}"));
-    Some(failed(name, refusal.hint("it starts by itself as soon as that is over")))
+    let hint = match app.active().find_map(Instance::awaited_leader) {
+        Some(leader) => format!("infissi-ctl deploy {leader}: {name} starts with it"),
+        None => "it starts by itself as soon as that is over".to_owned(),
+    };
+    Some(failed(name, refusal.hint(hint)))
 }
 
 fn not_up(app: &App) -> ActionResult {
@@ -246,16 +250,19 @@ fn job_outcome(app: &App) -> Option<ActionResult> {
     }
 }
 
-/// How long somebody waits for an app that itself waits for a port or a dependency.
+/// How long somebody waits for an app that itself waits for a port, a dependency or a release.
 fn patience_ends(app: &App, asked: Duration) -> Option<Duration> {
     let patience = app.config.health.start_timeout;
-    let public = app.port_held.as_ref().map(|held| held.since);
-    let since = app.active().filter_map(|instance| match (&instance.state, &instance.held) {
-        (State::Waiting { wait: Wait::Dependencies(_), since }, _) => Some(*since),
-        (_, Some(held)) => Some(held.since),
+    let long = |since: Duration| since.max(asked) + patience;
+    let public = app.port_held.as_ref().map(|held| long(held.since));
+    let ends = app.active().filter_map(|instance| match (&instance.state, &instance.held) {
+        // Somebody has to deploy first, and may be the one who asks.
+        (State::Waiting { wait: Wait::Release(_), .. }, _) => Some(asked),
+        (State::Waiting { wait: Wait::Dependencies(_), since }, _) => Some(long(*since)),
+        (_, Some(held)) => Some(long(held.since)),
         (_, None) => None,
     });
-    since.chain(public).min().map(|since| since.max(asked) + patience)
+    ends.chain(public).min()
 }
 
 pub(super) fn no_such_app(name: &str) -> Refusal {

@@ -6,7 +6,7 @@ use super::core::{Place, Supervisor};
 use super::effect::Effect;
 use super::event::RunId;
 use super::health::{Check, STARTING_INTERVAL};
-use super::instance::{Due, State, Wait, waits_for};
+use super::instance::{Due, State, Wait, unreleased, waits_for};
 use super::roles::Role;
 use super::rollover::opposite;
 use super::view::seconds;
@@ -23,7 +23,7 @@ impl Supervisor {
     pub(super) fn reconcile(&mut self, now: Now) {
         self.keep_schedules(now);
         loop {
-            let mut moved = false;
+            let mut moved = self.follow_releases();
             for i in 0..self.apps.len() {
                 self.apps[i].size();
                 moved |= self.advance_trial(i) || self.advance_other(i, now) || self.heal(i, now);
@@ -107,7 +107,9 @@ impl Supervisor {
                 true
             }
             State::Waiting { wait: Wait::Port { retry_at }, .. } => *retry_at <= now.mono && self.try_spawn(place, now),
-            State::Waiting { wait: Wait::Dependencies(_) | Wait::Schedule, .. } => self.try_spawn(place, now),
+            State::Waiting { wait: Wait::Release(_) | Wait::Dependencies(_) | Wait::Schedule, .. } => {
+                self.try_spawn(place, now)
+            }
             State::Backoff { until, .. } => *until <= now.mono && self.try_spawn(place, now),
             State::Errored { retry_at, .. } => retry_at.is_some_and(|at| at <= now.mono) && self.try_spawn(place, now),
         }
@@ -120,8 +122,12 @@ impl Supervisor {
             return true;
         }
         let app = &self.apps[place.0];
+        let cast = app.cast(app.instances[place.1].slot);
+        let awaited = cast.config.release_of.as_ref().filter(|_| cast.release.is_none());
         let wait = if app.config.is_job() && !app.run_now {
             Wait::Schedule
+        } else if let Some(of) = awaited {
+            Wait::Release(of.app.clone())
         } else {
             // What is to take over from somebody who serves waits for nobody.
             let unready = match self.role(place) {
@@ -148,8 +154,12 @@ impl Supervisor {
         if same {
             return false;
         }
-        if let Wait::Dependencies(apps) = &wait {
-            self.announce(Some(place), EventKind::Waiting, None, waits_for(apps));
+        match &wait {
+            Wait::Release(app) => {
+                self.announce(Some(place), EventKind::Waiting, None, format!("waits: {}", unreleased(app)));
+            }
+            Wait::Dependencies(apps) => self.announce(Some(place), EventKind::Waiting, None, waits_for(apps)),
+            Wait::Port { .. } | Wait::Schedule => {}
         }
         self.instance_mut(place).state = State::Waiting { wait, since };
         true

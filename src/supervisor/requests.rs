@@ -5,6 +5,7 @@ use super::backoff::Streak;
 use super::core::Supervisor;
 use super::effect::{Effect, Release, Reply};
 use super::event::{RequestId, RunId};
+use super::follow::refuse_follower;
 use super::instance::{Instance, State, Wait};
 use super::pending::{Goal, Item, Pending, no_such_app};
 use super::rollover::{Plan, Rollover, opposite};
@@ -99,6 +100,9 @@ impl Supervisor {
     pub(super) fn swap(&mut self, id: RequestId, by: &str, apps: &[String], wait: bool, now: Now) {
         let items = self.for_each(apps, |core, i| {
             let name = core.apps[i].config.name.clone();
+            if let Some(refusal) = refuse_follower(&core.apps[i].config) {
+                return Item::failed(&name, refusal);
+            }
             let warm = core.apps[i].config.deploy.as_ref().map_or(Duration::ZERO, |deploy| deploy.warm);
             let (old, new) = (core.apps[i].slot, opposite(core.apps[i].slot));
             let staged = core.apps[i].rising().filter(|rollover| rollover.staged).cloned();
@@ -129,7 +133,8 @@ impl Supervisor {
     ) {
         let items = self.for_each(&[app.to_owned()], |core, i| {
             let name = core.apps[i].config.name.clone();
-            if let Some(refusal) = core.rollover_under_way(i, now) {
+            let refusal = refuse_follower(&core.apps[i].config).or_else(|| core.rollover_under_way(i, now));
+            if let Some(refusal) = refusal {
                 return Item::failed(&name, refusal);
             }
             if stage && !core.rolls_over_now(i) {
@@ -196,12 +201,12 @@ impl Supervisor {
         let newest = (!app.is_at_rest()).then(|| app.next_generation());
         let cast = app.cast_mut(slot);
         cast.replaced_for = reason;
-        if config.deploy.is_none() && cast.release.take().is_some() {
+        cast.generation = newest.unwrap_or(cast.generation);
+        let had = cast.release.is_some();
+        cast.take_on(&config);
+        if had && cast.release.is_none() {
             self.desired_changed();
         }
-        let cast = self.apps[i].cast_mut(slot);
-        cast.config = config;
-        cast.generation = newest.unwrap_or(cast.generation);
         self.wake(i);
     }
 
@@ -229,7 +234,7 @@ impl Supervisor {
             instance.streak = Streak::default();
             let held_back = match &instance.state {
                 State::Backoff { .. } | State::Errored { .. } | State::Waiting { wait: Wait::Port { .. }, .. } => true,
-                State::Waiting { wait: Wait::Dependencies(_) | Wait::Schedule, .. }
+                State::Waiting { wait: Wait::Release(_) | Wait::Dependencies(_) | Wait::Schedule, .. }
                 | State::Resting { .. }
                 | State::Spawning { .. }
                 | State::Starting { .. }

@@ -89,7 +89,7 @@ pub(super) struct Plan {
 impl Plan {
     /// The same release once more.
     pub(super) fn again(app: &App, reason: ExitReason, by: &str) -> Plan {
-        let release = app.cast(app.slot).release.clone().filter(|_| app.config.deploy.is_some());
+        let release = app.cast(app.slot).own_release().filter(|_| app.config.deploy.is_some()).cloned();
         Plan { reason, by: by.to_owned(), release, stage: false, warm: Duration::ZERO }
     }
 }

@@ -24,8 +24,9 @@ impl Supervisor {
         let app = &self.apps[place.0];
         let config = app.config_of(&app.instances[place.1]).clone();
         let instance = self.instance_mut(place);
-        let State::Spawning { generation, proxied, .. } = instance.state else { return };
-        let live = Live { run, pid, generation, spawned: now.mono, proxied };
+        let State::Spawning { generation, proxied, release, .. } = &mut instance.state else { return };
+        let (generation, proxied, release) = (*generation, *proxied, release.take());
+        let live = Live { run, pid, generation, spawned: now.mono, proxied, release };
         instance.held = None;
         instance.streak.spawned();
         instance.state = State::Starting { live, watch: Watch::starting(&config, now), due: Due::of(&config, now) };

@@ -22,9 +22,9 @@ impl Supervisor {
         let (slot, desired, failures) = (app.slot, app.desired, app.failures);
         let before = app.cast(slot).clone();
         self.want(i, true, by);
+        self.renew(i, ExitReason::Deploy);
         self.apps[i].cast_mut(slot).release = Some(release.clone());
         self.desired_changed();
-        self.renew(i, ExitReason::Deploy);
         self.apps[i].retry_streak = 0;
         let is_new = before.release.as_ref() != Some(release);
         self.apps[i].trial = is_new.then_some(Trial { before, desired, failures });

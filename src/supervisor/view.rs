@@ -3,6 +3,7 @@
 use super::Now;
 use super::app::App;
 use super::core::Supervisor;
+use super::effect::Release;
 use super::event::RunId;
 use super::instance::{Instance, State};
 use super::rollover::{Other, Retreat, opposite};
@@ -58,7 +59,7 @@ impl Supervisor {
             cpu_percent: None,
             memory_bytes: None,
             memory_limit_bytes: app.config.max_memory_restart,
-            release: app.cast(app.slot).release.as_ref().map(|release| release.id.clone()),
+            release: release_of(app).map(|release| release.id.clone()),
             other: other_slot(app, now),
             traffic: None,
             swaps: app.swaps,
@@ -69,6 +70,12 @@ impl Supervisor {
             last_exit: first.and_then(|instance| instance.last_exit.clone()).or_else(|| app.exits.front().cloned()),
         }
     }
+}
+
+/// What it runs from. A run of a job is not replaced when its leader goes over to another release.
+fn release_of(app: &App) -> Option<&Release> {
+    let runs = app.active().filter(|_| app.config.is_job()).find_map(Instance::release);
+    runs.or(app.cast(app.slot).release.as_ref())
 }
 
 fn millis(span: Duration) -> u64 {

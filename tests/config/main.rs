@@ -10,5 +10,6 @@ mod mistakes;
 mod mistakes_of_apps;
 mod places;
 mod proxy;
+mod release_of;
 mod sources;
 mod story;

@@ -3,7 +3,8 @@
 use infissi::api::Slot;
 use infissi::config::{
     AppConfig, Autorestart, Backoff, Config, ControlConfig, Cron, DeployConfig, DrainConfig, HealthConfig,
-    LimitsConfig, LogFormat, LogsConfig, OwnLogConfig, ProbeKind, ProxyConfig, StatusRange, Strategy, SupervisorConfig,
+    LimitsConfig, LogFormat, LogsConfig, OwnLogConfig, ProbeKind, ProxyConfig, ReleaseOf, StatusRange, Strategy,
+    SupervisorConfig,
 };
 use infissi::supervisor::{Kept, Release};
 use jiff::tz::TimeZone;
@@ -78,6 +79,7 @@ pub(crate) fn worker(name: &str) -> AppConfig {
         },
         deploy: None,
         backup: None,
+        release_of: None,
     }
 }
 
@@ -113,6 +115,17 @@ pub(crate) fn stop_first(name: &str, port: u16) -> AppConfig {
 pub(crate) fn released(name: &str, port: u16) -> AppConfig {
     let deploy = DeployConfig { root: PathBuf::from("/srv").join(name), warm: secs(60), ..DeployConfig::default() };
     proxied(name, port).with(|app| app.deploy = Some(deploy))
+}
+
+/// A worker that runs from another app's active release.
+pub(crate) fn following(name: &str, leader: &str) -> AppConfig {
+    let of = ReleaseOf { app: leader.to_owned(), root: PathBuf::from("/srv").join(leader) };
+    worker(name).with(|app| app.release_of = Some(of))
+}
+
+/// One in the place where that app's releases are.
+pub(crate) fn release_in(app: &str, id: &str) -> Release {
+    Release { id: id.to_owned(), dir: PathBuf::from("/srv").join(app).join("releases").join(id) }
 }
 
 pub(crate) fn release(id: &str) -> Release {

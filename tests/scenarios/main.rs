@@ -9,6 +9,7 @@ mod crash;
 mod cron_restart;
 mod dependencies;
 mod drain;
+mod follow;
 mod health;
 mod held_port;
 mod jobs;

@@ -1,10 +1,12 @@
 //! Random configurations, requests, times and lies: what must hold, holds.
 
-use crate::configs::{MIB, With, config, cron, http, ms, proxied, release, released, secs, stop_first, web, worker};
+use crate::configs::{
+    MIB, With, config, cron, following, http, ms, proxied, release, released, secs, stop_first, web, worker,
+};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{ActionResult, AppStatus, InstanceStatus, OtherPhase, Slot, Status};
-use infissi::config::{AppConfig, Autorestart, Config};
+use infissi::config::{AppConfig, Autorestart, Config, ReleaseOf};
 use infissi::supervisor::{Event, Kept, Reply, Request, RequestId, RunId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -111,17 +113,19 @@ fn scripts() -> impl Strategy<Value = Script> {
 
 /// The app of this place; it may need those of the places before it.
 fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
-    let kind = 0..10u8;
+    let kind = 0..12u8;
     let autorestart =
         prop_oneof![4 => Just(Autorestart::Always), 1 => Just(Autorestart::OnFailure), 1 => Just(Autorestart::Never)];
     let counts = (1..4u16, prop_oneof![3 => Just(0u32), 1 => Just(2)]);
     let switches = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    let app = (kind, autorestart, counts, switches, any::<u8>()).prop_map(
-        move |(kind, autorestart, (instances, max_restarts), (autostart, command, nightly, limit), needs)| {
+    let ties = (any::<u8>(), 0..NAMES.len());
+    let app = (kind, autorestart, counts, switches, ties).prop_map(
+        move |(kind, autorestart, (instances, max_restarts), (autostart, command, nightly, limit), (needs, leader))| {
             let (name, port) = (NAMES[place], port(place));
             let base = match kind {
                 0 | 1 => web(name, port),
                 2 | 3 => worker(name),
+                10 | 11 => following(name, NAMES[leader]),
                 4 => stop_first(name, port),
                 5 | 6 => proxied(name, port),
                 _ => released(name, port),
@@ -140,8 +144,8 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
                 match kind {
                     0 => app.health.probe = Some(http()),
                     1 => {}
-                    2 => app.instances = instances,
-                    4.. => {
+                    2 | 10 => app.instances = instances,
+                    4..10 => {
                         app.instances = instances;
                         app.health.probe = command.then(http);
                         app.deploy.iter_mut().for_each(|deploy| deploy.warm = secs(30));
@@ -149,11 +153,12 @@ fn app(place: usize) -> impl Strategy<Value = Option<AppConfig>> {
                         proxy.hold = secs(5);
                         (proxy.drain.requests, proxy.drain.upgrades) = (secs(20), secs(40));
                     }
+                    11 if limit => {}
                     _ => {
                         app.schedule = Some(cron("*/2 * * * *", "UTC"));
                         app.timeout = Some(secs(50));
                         app.cron_restart = None;
-                        app.port = nightly.then_some(port);
+                        app.port = Some(port).filter(|_| kind == 3 && nightly);
                     }
                 }
                 if command {
@@ -169,14 +174,26 @@ fn port(place: usize) -> u16 {
     3000 + u16::try_from(place).unwrap()
 }
 
-/// A configuration; what an app needs that is not in it, it does without.
+/// A configuration; what an app needs or follows that is not in it, it does without.
 fn configs() -> impl Strategy<Value = Arc<Config>> {
     (app(0), app(1), app(2), app(3)).prop_map(|(a, b, c, d)| {
         let mut apps: Vec<AppConfig> = [a, b, c, d].into_iter().flatten().collect();
         let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
         apps.iter_mut().for_each(|app| app.depends_on.retain(|name| names.contains(name)));
+        let deployed = |app: &&AppConfig| app.deploy.is_some();
+        let leaders: Vec<String> = apps.iter().filter(deployed).map(|app| app.name.clone()).collect();
+        for app in &mut apps {
+            let of = app.release_of.take().filter(|_| !leaders.is_empty());
+            app.release_of = of.map(|of| ReleaseOf { app: nearest(&leaders, of.app), ..of });
+        }
         config(apps)
     })
+}
+
+/// It, if it is one of them, else one that is.
+fn nearest(leaders: &[String], leader: String) -> String {
+    let place = NAMES.iter().position(|name| *name == leader).unwrap_or(0);
+    if leaders.contains(&leader) { leader } else { leaders[place % leaders.len()].clone() }
 }
 
 struct Play {
@@ -335,6 +352,7 @@ impl Play {
                 }
                 Some(app) => {
                     assert!(is_fine(world, &self.configs, app, &view), "{app:?}\n{}", world.story());
+                    assert!(!world.is_astray(world.core.config().app(name).unwrap()), "{name}\n{}", world.story());
                     assert!(is_served(world, app), "{app:?} {:?}\n{}", world.published.get(name), world.story());
                 }
             }
@@ -358,11 +376,15 @@ fn is_fine(world: &World, configs: &[Arc<Config>], app: &AppStatus, view: &[AppS
     };
     let ready = |other: &AppStatus| in_slot(other, true).all(|instance| instance.status == Status::Online);
     let unready = |name: &String| view.iter().any(|other| &other.name == name && !ready(other));
+    let unreleased = || {
+        let of = config.release_of.as_ref();
+        of.is_some_and(|of| world.core.release(&of.app).is_none())
+    };
     config.is_job()
         || in_slot(app, true).count() == usize::from(config.instances)
             && in_slot(app, true).all(|instance| match instance.status {
                 Status::Online => true,
-                Status::Waiting => config.depends_on.iter().any(unready),
+                Status::Waiting => config.depends_on.iter().any(unready) || unreleased(),
                 Status::Errored | Status::Stopped => gave_up(instance.status),
                 Status::Starting | Status::Stopping | Status::Backoff => false,
             })

@@ -87,6 +87,7 @@ pub(crate) struct Tree {
     pub(crate) app: String,
     pub(crate) slot: Slot,
     pub(crate) index: u16,
+    pub(crate) release: Option<String>,
     pub(crate) script: Script,
     /// It listens on a private port.
     pub(crate) proxied: bool,

@@ -397,6 +397,7 @@ impl World {
             self.perform(place, effect);
         }
         self.check_published();
+        self.check_followed();
     }
 
     /// The leader of an app with one instance ends now.

@@ -22,6 +22,11 @@ impl Site {
 
     /// With the demo app.
     fn prepare(more: &str) -> Site {
+        Site::prepare_with(more, "")
+    }
+
+    /// `others`: more apps.
+    fn prepare_with(more: &str, others: &str) -> Site {
         let story = Story::prepare();
         let site = Site { story };
         let source = site.path("src");
@@ -38,7 +43,7 @@ impl Site {
             "command = \"npm start\"\ncwd = \".\"\nenv_file = \".env\"\n{LONG_DRAIN}\
              health = {{ http = \"/api/health\", interval = \"500ms\", healthy = 1, start_timeout = \"5s\" }}\n\
              deploy = {{ root = \"site\", repo = \"src\", branch = \"main\", shared = [\".env\"], min_free = \"1M\", \
-             bridge = [\"static\"], migrate = [\"node migrate.js\"], {more} }}\n"
+             bridge = [\"static\"], migrate = [\"node migrate.js\"], {more} }}\n{others}"
         );
         site.story.configure(&table);
         site
@@ -113,6 +118,18 @@ impl Site {
         let leads =
             || std::fs::read_link(self.path("site/live")).is_ok_and(|to| to == PathBuf::from("releases").join(release));
         self.story.server.wait_until("the link live to follow", leads);
+    }
+
+    /// Whence the worker `queue` has run, each time.
+    #[track_caller]
+    fn wait_said(&self, releases: &[&str]) {
+        let lines: Vec<String> = releases.iter().map(|release| format!("from {release} in {release}")).collect();
+        let said = || {
+            let log = self.story.server.log("queue-out.log");
+            log.lines().filter_map(|line| Some(line[line.find("from ")?..].to_owned())).collect::<Vec<_>>()
+        };
+        self.story.server.wait_until("the worker to run from it", || said().len() >= lines.len());
+        assert_eq!(said(), lines);
     }
 
     fn state_of(&self, release: &str) -> Value {
@@ -338,4 +355,45 @@ fn a_release_from_a_directory_is_staged_looked_at_and_swapped_to() {
     assert!(json["steps"].as_array().unwrap().iter().any(|step| step["step"] == "npm run build"), "{json:#}");
     let in_it = site.story.server.ctl(&["exec", "web", "--release", "two", "--", "node", "-p", "process.cwd()"]).ok();
     assert!(in_it.stdout.trim().ends_with("site/releases/two"), "{in_it:#?}");
+}
+
+#[test]
+fn a_worker_follows_the_release_that_is_live_and_none_that_a_job_still_runs_from_is_removed() {
+    let others = "[apps.queue]\nrelease_of = \"web\"\ncommand = \"node queue.js\"\n\
+                  [apps.report]\nrelease_of = \"web\"\ncommand = \"sleep 1000\"\nschedule = \"0 0 1 1 *\"\n";
+    let mut site = Site::prepare_with("warm = \"200ms\", keep = 1, steps = []", others);
+    site.put(
+        "queue.js",
+        "console.log('from', process.env.INFISSI_RELEASE, 'in', require('path').basename(process.cwd()));\
+         setInterval(() => {}, 1000)",
+    );
+    site.commit("with a worker");
+    site.story.server.run();
+    assert_eq!(site.story.server.wait_reason("queue", "waiting"), "web has no release yet");
+    site.deploy(&["--no-wait", "--id", "one"]).ok();
+    site.wait_said(&["one"]);
+    site.story.server.ctl(&["restart", "report"]).ok();
+    site.deploy(&["--id", "two"]).ok();
+    site.wait_said(&["one", "two"]);
+    assert_eq!((site.state_of("one"), site.releases()), ("in use".into(), vec!["one".to_owned(), "two".to_owned()]));
+    site.story.server.ctl(&["rollback", "web"]).ok();
+    site.wait_said(&["one", "two", "one"]);
+    let queue = site.story.server.app("queue");
+    assert_eq!((&queue["release"], &queue["restarts"]), (&"one".into(), &0.into()), "{queue:#}");
+    assert_eq!(queue["last_exit"]["reason"], "deploy", "{queue:#}");
+
+    for words in [["deploy", "queue"], ["releases", "queue"], ["rollback", "queue"], ["swap", "queue"]] {
+        let refused = site.story.server.ctl(&words);
+        assert!(refused.code == 2 && refused.stderr.contains("name web instead"), "{refused:#?}");
+    }
+    let echo = ["--", "sh", "-c", "echo $INFISSI_RELEASE in ${PWD##*/}"];
+    let exec = |more: &[&str]| site.story.server.ctl(&[&["exec", "queue"], more, &echo].concat()).ok().stdout;
+    assert_eq!((exec(&[]).trim(), exec(&["--release", "two"]).trim()), ("one in one", "two in two"));
+
+    site.story.server.kill_supervisor();
+    site.story.server.run();
+    site.wait_said(&["one", "two", "one", "one"]);
+    site.story.server.ctl(&["stop", "queue"]).ok();
+    let stopped = site.story.server.ctl(&["exec", "queue", "--", "sh", "-c", "echo $INFISSI_RELEASE"]).ok();
+    assert_eq!(stopped.stdout.trim(), "one", "also while nothing of it runs");
 }

@@ -56,7 +56,7 @@ fn deployed(app: &AppConfig) -> Result<&DeployConfig, Refusal> {
 }
 
 async fn known(shared: &Shared, app: &AppConfig, deploy: &DeployConfig) -> Result<Releases, Refusal> {
-    let AppView { status, bad, .. } = view(shared, &app.name).await?;
+    let AppView { status, bad, in_use, .. } = view(shared, &app.name).await?;
     Ok(Releases {
         app: app.name.clone(),
         root: deploy.root.to_string_lossy().into_owned(),
@@ -65,5 +65,6 @@ async fn known(shared: &Shared, app: &AppConfig, deploy: &DeployConfig) -> Resul
         active: status.release,
         other: status.other,
         bad,
+        in_use,
     })
 }

@@ -21,7 +21,7 @@ use crate::daemon::shared::Shared;
 use crate::daemon::{clock, probes};
 use crate::linux::memory;
 use crate::linux::proc::{MARK, ProcTable, statm};
-use crate::supervisor::Check;
+use crate::supervisor::{Check, Release};
 use axum::extract::{Extension, RawQuery, State};
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,14 +100,14 @@ pub(super) async fn show(
     Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Look, &name)?;
-    let AppView { mut status, exits, probe_failure, .. } = view(&shared, &app.name).await?;
+    let AppView { mut status, exits, probe_failure, release, .. } = view(&shared, &app.name).await?;
     fill_in(&shared, &mut status, clock::now().mono, &ProcTable::new());
     let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
     shared.logs.stats(Arc::from(app.name.as_str()), move |stats| drop(done.send(stats)));
     let stats = timeout(TAIL_PATIENCE, stats).await;
     let dropped = stats.ok().and_then(Result::ok).flatten().map_or(0, |stats| stats.dropped_lines);
-    let setting = setting(&shared, (&app, status.slot), String::new()).await;
+    let setting = setting(&shared, (&app, status.slot, release), String::new()).await;
     let detail = AppDetail {
         command: app.command.clone(),
         cwd: app.cwd.display().to_string(),
@@ -118,6 +118,7 @@ pub(super) async fn show(
         log_files: LogFiles { combined, out, error },
         listen: app.proxy.iter().flat_map(|proxy| &proxy.listen).map(ToString::to_string).collect(),
         depends_on: app.depends_on.clone(),
+        release_of: app.release_of.as_ref().map(|of| of.app.clone()),
         probe: probe_in_words(&app),
         schedule: app.schedule.as_ref().map(|cron| cron.text().to_owned()),
         probe_failure,
@@ -212,14 +213,15 @@ pub(super) async fn exec(
     Selector(name): Selector,
     RawQuery(asked): RawQuery,
 ) -> Answer {
-    let ExecQuery { release } = query(asked.as_deref())?;
+    let ExecQuery { release: asked_for } = query(asked.as_deref())?;
     let app = one(&shared, &caller, Need::Change, &name)?;
-    let slot = view(&shared, &app.name).await?.status.slot;
+    let AppView { status, release, .. } = view(&shared, &app.name).await?;
+    let slot = status.slot;
     let mark = format!("{}.exec", shared.launcher.state_id);
-    let setting = match release {
+    let setting = match asked_for {
         Some(id) => setting_in_release(&shared, (&app, slot), id, mark).await?,
         None => {
-            let setting = setting(&shared, (&app, slot), mark).await;
+            let setting = setting(&shared, (&app, slot, release), mark).await;
             setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))?
         }
     };
@@ -240,13 +242,18 @@ pub(super) async fn exec(
     }))
 }
 
-/// What the app's active slot runs with.
-async fn setting(shared: &Arc<Shared>, (app, slot): (&Arc<AppConfig>, Slot), mark: String) -> Result<Setting, String> {
+/// What the app's active slot runs with, or would.
+async fn setting(
+    shared: &Arc<Shared>,
+    (app, slot, release): (&Arc<AppConfig>, Slot, Option<Release>),
+    mark: String,
+) -> Result<Setting, String> {
     let (shared, app) = (shared.clone(), app.clone());
     let setting = tokio::task::spawn_blocking(move || {
         let run = shared.runs.of(&app.name).into_iter().rfind(|run| run.slot == slot);
         let instance = run.as_ref().map_or_else(|| InstanceName::at_rest(&app, slot), |run| run.as_instance(&app));
-        shared.launcher.setting(instance, &mark)
+        // A run may still be of the release before.
+        shared.launcher.setting(InstanceName { release: release.as_ref(), ..instance }, &mark)
     });
     setting.await.unwrap_or_else(|_| Err("the supervisor is ending".to_owned()))
 }
@@ -260,7 +267,9 @@ async fn setting_in_release(
 ) -> Result<Setting, Refusal> {
     let (shared, app) = (shared.clone(), app.clone());
     let setting = tokio::task::spawn_blocking(move || {
-        let release = release_of_id(&app, &id, &shared.launcher.users)?;
+        let config = shared.config();
+        let leader = app.release_of.as_ref().and_then(|of| config.app(&of.app));
+        let release = release_of_id(leader.unwrap_or(&app), &id, &shared.launcher.users)?;
         let instance = InstanceName { release: Some(&release), ..InstanceName::at_rest(&app, slot) };
         let setting = shared.launcher.setting(instance, &mark);
         setting.map_err(|reason| Refusal::new(RefusalCode::Failed, reason))
@@ -299,8 +308,13 @@ fn probe_in_words(app: &AppConfig) -> String {
 
 fn next_steps(app: &AppConfig, status: &AppStatus) -> Vec<String> {
     let name = &status.name;
-    if app.deploy.is_some() && status.release.is_none() && status.status != Status::Online {
-        return vec![format!("infissi-ctl deploy {name}         makes its first release")];
+    if status.release.is_none() && status.status != Status::Online {
+        if let Some(of) = &app.release_of {
+            return vec![format!("infissi-ctl deploy {0}         makes the release that {name} waits for", of.app)];
+        }
+        if app.deploy.is_some() {
+            return vec![format!("infissi-ctl deploy {name}         makes its first release")];
+        }
     }
     match status.status {
         Status::Errored => vec![

@@ -5,7 +5,7 @@ use crate::config::AppConfig;
 use crate::daemon::launch::sentence;
 use crate::daemon::users::Users;
 use crate::linux::no_links::owner_of_directory;
-use crate::supervisor::Release;
+use crate::supervisor::{Release, refuse_follower};
 use std::path::Path;
 
 /// A longer name is none that anybody reads, bytes.
@@ -20,7 +20,7 @@ pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Re
     let Some(deploy) = &app.deploy else {
         return Err(no_releases(app));
     };
-    let releases = deploy.root.join("releases");
+    let releases = deploy.releases();
     let dir = Path::new(&body.release_dir);
     if dir.parent() != Some(&releases) {
         let message = format!("{} is no release of {}", dir.display(), app.name);
@@ -45,9 +45,12 @@ pub(super) fn release(app: &AppConfig, body: &ActivateBody, users: &Users) -> Re
     Ok(Release { id, dir: dir.to_owned() })
 }
 
+/// It may be another app that has them.
 pub(super) fn no_releases(app: &AppConfig) -> Refusal {
-    Refusal::new(RefusalCode::Usage, format!("{} has no releases", app.name))
-        .hint(format!("give [apps.{}.deploy] a root and apply", app.name))
+    refuse_follower(app).unwrap_or_else(|| {
+        Refusal::new(RefusalCode::Usage, format!("{} has no releases", app.name))
+            .hint(format!("give [apps.{}.deploy] a root and apply", app.name))
+    })
 }
 
 /// The release of that id, where it was asked for by its id alone.
@@ -55,7 +58,7 @@ pub(super) fn no_releases(app: &AppConfig) -> Refusal {
 /// # Errors
 /// Why it is not one, as an answer.
 pub(super) fn release_of_id(app: &AppConfig, id: &str, users: &Users) -> Result<Release, Refusal> {
-    let releases = app.deploy.as_ref().ok_or_else(|| no_releases(app))?.root.join("releases");
+    let releases = app.deploy.as_ref().ok_or_else(|| no_releases(app))?.releases();
     if !is_plain(id) {
         return Err(Refusal::new(RefusalCode::Usage, format!("{id:?} cannot be the id of a release")));
     }

@@ -54,6 +54,7 @@ impl World {
         let scripts = self.scripts.entry(app.name.clone()).or_default();
         let script = if scripts.len() > 1 { scripts.pop_front() } else { scripts.front().cloned() };
         let script = script.unwrap_or_else(Script::good);
+        let release = release.map(|release| release.id);
         self.spawns.push(Spawned {
             at: self.mono,
             app: app.name.clone(),
@@ -61,13 +62,14 @@ impl World {
             index,
             run,
             command: app.command.clone(),
-            release: release.map(|release| release.id),
+            release: release.clone(),
         });
         self.later(script.spawn_takes, Happening::Enters(run));
         let tree = Tree {
             app: app.name.clone(),
             slot,
             index,
+            release,
             script,
             proxied: app.proxy.is_some(),
             port: app.port.filter(|_| app.proxy.is_none()),
@@ -84,6 +86,24 @@ impl World {
             asked: false,
         };
         assert!(self.trees.insert(run, tree).is_none(), "a run's number is used twice");
+    }
+
+    /// A worker that runs from another app's release runs from the one that is active there, or is on its way out; where
+    /// it has to wait for its dependents to end, they are.
+    pub(super) fn check_followed(&self) {
+        for app in &self.core.config().apps {
+            let needs = |other: &AppConfig| other.depends_on.contains(&app.name) && self.living(&other.name) > 0;
+            let waits = self.core.config().apps.iter().any(|other| needs(other));
+            assert!(waits || !self.is_astray(app), "{} is not where its leader is\n{}", app.name, self.story());
+        }
+    }
+
+    /// Does it run from another release than the active one of the app that it is to follow?
+    pub(crate) fn is_astray(&self, app: &AppConfig) -> bool {
+        let Some(of) = app.release_of.as_ref().filter(|_| !app.is_job()) else { return false };
+        let live = self.core.release(&of.app).map(|release| &release.id);
+        let at_work = |tree: &&Tree| tree.app == app.name && tree.leader && !tree.asked && tree.since.is_some();
+        self.trees.values().filter(at_work).any(|tree| !tree.proxied && tree.release.as_ref() != live)
     }
 
     pub(super) fn stop_tree(&mut self, run: RunId) {
