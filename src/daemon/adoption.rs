@@ -5,6 +5,7 @@ use super::launch::Launcher;
 use super::run_records::{PortRecord, RunRecord};
 use super::runs::{Run, RunPort};
 use super::shared::Shared;
+use crate::api::Slot;
 use crate::config::Config;
 use crate::linux::cgroup::Cgroup;
 use crate::linux::pidfd::pidfd_open;
@@ -110,16 +111,17 @@ impl Found {
         }
     }
 
-    /// Is anybody there who may answer for this app?
-    pub(super) fn has(&self, app: &str) -> bool {
-        self.trees.iter().any(|tree| tree.run.app == app)
+    /// Is anybody there in this slot of the app?
+    pub(super) fn has(&self, app: &str, slot: Slot) -> bool {
+        self.trees.iter().any(|tree| tree.run.app == app && tree.run.slot == slot)
     }
 
-    /// Whom nobody is to end.
-    pub(super) fn spared(&self) -> Spared {
+    /// Whom nobody is to end: also what somebody has started by `exec` and waits for.
+    pub(super) fn spared(&self, state_id: &str) -> Spared {
         let trees = || self.trees.iter().map(|tree| &tree.run.tree);
+        let executed = std::iter::once(format!("{state_id}.exec"));
         Spared {
-            marks: trees().map(|tree| tree.mark().to_owned()).collect(),
+            marks: trees().map(|tree| tree.mark().to_owned()).chain(executed).collect(),
             cgroups: trees().filter_map(|tree| Some(tree.cgroup()?.path().to_owned())).collect(),
         }
     }

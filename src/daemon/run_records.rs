@@ -21,6 +21,8 @@ const REMEMBERED: &str = "remembered.json";
 pub(super) struct RunRecords {
     dir: PathBuf,
     boot: String,
+    /// Whose they are: another state directory may have had this runtime directory before.
+    state_id: String,
 }
 
 /// One process tree.
@@ -55,6 +57,7 @@ pub(super) enum PortRecord {
 struct Dated<T> {
     version: u32,
     boot: String,
+    state_id: String,
     what: T,
 }
 
@@ -67,9 +70,9 @@ impl RunRecord {
 impl RunRecords {
     /// # Errors
     /// The runtime directory does not take it.
-    pub(super) fn new(runtime_dir: &Path) -> io::Result<RunRecords> {
+    pub(super) fn new(runtime_dir: &Path, state_id: &str) -> io::Result<RunRecords> {
         std::fs::create_dir_all(runtime_dir.join("runs"))?;
-        Ok(RunRecords { dir: runtime_dir.to_owned(), boot: boot_id()? })
+        Ok(RunRecords { dir: runtime_dir.to_owned(), boot: boot_id()?, state_id: state_id.to_owned() })
     }
 
     /// # Errors
@@ -83,7 +86,7 @@ impl RunRecords {
         let _never_noted = std::fs::remove_file(self.file(run.0));
     }
 
-    /// All of this boot; what cannot be read or is of another boot is removed.
+    /// All of this boot and this state directory; what is of another, or cannot be read, is removed.
     pub(super) fn all(&self) -> Vec<RunRecord> {
         let entries = std::fs::read_dir(self.dir.join("runs")).into_iter().flatten().flatten();
         let read = |path: PathBuf| {
@@ -97,16 +100,16 @@ impl RunRecords {
     }
 
     /// # Errors
-    /// The runtime directory does not take it.
+    /// The runtime directory does not take it; what was remembered before is gone then, for it is no longer so.
     pub(super) fn remember(&self, apps: &BTreeMap<String, Remembered>) -> io::Result<()> {
-        self.write(&self.dir.join(REMEMBERED), apps)
+        self.write(&self.dir.join(REMEMBERED), apps).inspect_err(|_| self.clear())
     }
 
     pub(super) fn remembered(&self) -> BTreeMap<String, Remembered> {
         self.read(&self.dir.join(REMEMBERED)).unwrap_or_default()
     }
 
-    /// All apps have been stopped: there is nothing to go on with.
+    /// There is nothing to go on with.
     pub(super) fn clear(&self) {
         let _never_written = std::fs::remove_file(self.dir.join(REMEMBERED));
     }
@@ -116,13 +119,15 @@ impl RunRecords {
     }
 
     fn write<T: Serialize>(&self, path: &Path, what: T) -> io::Result<()> {
-        let text = serde_json::to_vec(&Dated { version: VERSION, boot: self.boot.clone(), what })?;
+        let (boot, state_id) = (self.boot.clone(), self.state_id.clone());
+        let text = serde_json::to_vec(&Dated { version: VERSION, boot, state_id, what })?;
         replace_file(path, &text, 0o600, false)
     }
 
     fn read<T: for<'de> Deserialize<'de>>(&self, path: &Path) -> Option<T> {
         let dated: Dated<T> = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        (dated.version == VERSION && dated.boot == self.boot).then_some(dated.what)
+        let is_ours = dated.version == VERSION && dated.boot == self.boot && dated.state_id == self.state_id;
+        is_ours.then_some(dated.what)
     }
 }
 
@@ -150,7 +155,7 @@ mod tests {
     #[test]
     fn what_was_noted_in_this_boot_is_found_until_it_is_over() {
         let dir = tempfile::tempdir().unwrap();
-        let records = RunRecords::new(dir.path()).unwrap();
+        let records = RunRecords::new(dir.path(), "0a1b").unwrap();
         records.note(&record(7)).unwrap();
         records.note(&record(8)).unwrap();
         records.forget(RunId(8));
@@ -159,9 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_another_boot_and_nothing_damaged_is_believed() {
+    fn nothing_of_another_boot_or_state_and_nothing_damaged_is_believed() {
         let dir = tempfile::tempdir().unwrap();
-        let records = RunRecords::new(dir.path()).unwrap();
+        let records = RunRecords::new(dir.path(), "0a1b").unwrap();
+        let elsewhere = RunRecords { state_id: "another".to_owned(), ..records.clone() };
+        elsewhere.note(&record(6)).unwrap();
         let before = RunRecords { boot: "another".to_owned(), ..records.clone() };
         before.note(&record(7)).unwrap();
         before.remember(&BTreeMap::new()).unwrap();

@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::state::StateDir;
 use super::users::Users;
 use super::{clock, control, last_applied, leftovers, own_log, sampler};
-use crate::api::EventKind;
+use crate::api::{EventKind, Slot};
 use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, find};
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
@@ -130,7 +130,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
     for warning in warnings.iter().chain(&unsaved) {
         warn!("{warning}");
     }
-    let records = RunRecords::new(&places.runtime_dir)
+    let records = RunRecords::new(&places.runtime_dir, &saved.id)
         .map_err(|error| failed(format!("{}: {error}", places.runtime_dir.join("runs").display())))?;
     let events = Arc::new(Events::new());
     let telling = events.clone();
@@ -200,7 +200,7 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     if met == Met::AWorker {
         hold_requests(&front, &begun_by, &kept, &found).await;
     }
-    let (launcher, spared) = (beginning.launcher.clone(), found.spared());
+    let (launcher, spared) = (beginning.launcher.clone(), found.spared(&beginning.launcher.state_id));
     let leftovers_end = tokio::task::spawn_blocking(move || {
         leftovers::of_earlier(&launcher.state_id, launcher.cgroups.as_deref(), &spared)
     });
@@ -254,7 +254,11 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
 /// Where nobody of the earlier supervisor goes on, what comes waits for ours.
 async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, Kept>, found: &Found) {
     let wanted = |app: &&Arc<AppConfig>| kept.get(&app.name).map_or(app.autostart, |kept| kept.desired);
-    for app in config.apps.iter().filter(wanted).filter(|app| !found.has(&app.name)) {
+    let goes_on = |app: &&Arc<AppConfig>| {
+        let slot = kept.get(&app.name).map_or(Slot::Blue, |kept| kept.slot);
+        found.has(&app.name, slot)
+    };
+    for app in config.apps.iter().filter(wanted).filter(|app| !goes_on(app)) {
         if let Some(publication) = Publication::new(app, true, &[], &[]) {
             front.publish(publication);
         }
