@@ -92,8 +92,11 @@ impl World {
     /// it has to wait for its dependents to end, they are.
     pub(super) fn check_followed(&self) {
         for app in &self.core.config().apps {
-            let needs = |other: &AppConfig| other.depends_on.contains(&app.name) && self.living(&other.name) > 0;
-            let waits = self.core.config().apps.iter().any(|other| needs(other));
+            // One that is no longer configured may have needed it.
+            let needs =
+                |name: &str| self.core.config().app(name).is_none_or(|other| other.depends_on.contains(&app.name));
+            let is_known = |tree: &Tree| tree.leader || (tree.since.is_some() && !tree.announced_empty);
+            let waits = self.trees.values().any(|tree| is_known(tree) && needs(&tree.app));
             assert!(waits || !self.is_astray(app), "{} is not where its leader is\n{}", app.name, self.story());
         }
     }
