@@ -142,8 +142,8 @@ pub(super) const LIMITS: Keys =
 pub(super) const DRAIN: Keys = Keys { known: &["requests", "upgrades"], later: &[], misplaced: &[], elsewhere: &[] };
 
 pub(super) const DEPLOY: Keys = Keys {
-    known: &["root", "repo", "branch", "shared", "steps", "migrate", "bridge", "keep", "warm", "min_free"],
-    later: &["backup"],
+    known: &["root", "repo", "branch", "shared", "steps", "migrate", "bridge", "keep", "warm", "min_free", "backup"],
+    later: &[],
     misplaced: &[],
     elsewhere: &[
         ("ref", "write branch = \"…\", or deploy --ref once"),

@@ -5,6 +5,7 @@
 mod entries;
 
 use super::backup::Figures;
+use super::is_full;
 use crate::api::{Refusal, with_causes};
 use crate::linux::folder::Folder;
 use entries::{Entries, Entry, Kind, some};
@@ -302,10 +303,6 @@ impl UnpackError {
         };
         super::failed(with_causes(self)).hint(hint)
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 #[cfg(test)]
