@@ -5,11 +5,12 @@
 mod entries;
 
 use super::backup::Figures;
-use super::is_full;
-use crate::api::{Refusal, with_causes};
+use super::{is_full, why};
+use crate::api::Refusal;
 use crate::linux::folder::Folder;
 use entries::{Entries, Entry, Kind, some};
 use flate2::read::MultiGzDecoder;
+use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fs::{FileTimes, Permissions};
 use std::io::{self, Cursor, Read, Write};
@@ -301,7 +302,11 @@ impl UnpackError {
             UnpackError::Write { source, .. } if is_full(source) => "make room on that disk, and send it again",
             UnpackError::Write { .. } => "look at the disk and its rights: df, ls -ld",
         };
-        super::failed(with_causes(self)).hint(hint)
+        let message = match self.source().and_then(|source| source.downcast_ref::<io::Error>()) {
+            Some(cause) => format!("{self}: {}", why(cause)),
+            None => self.to_string(),
+        };
+        super::failed(message).hint(hint)
     }
 }
 

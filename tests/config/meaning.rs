@@ -266,7 +266,7 @@ fn every_documented_key_is_taken_or_refused_as_later() {
     for line in taken {
         app(&format!("[apps.a]\n{line}\n"));
     }
-    let later = ["release_of = \"b\"", "deploy = { root = \"x\", backup = true }"];
+    let later = ["release_of = \"b\""];
     for line in later {
         let told = parse(&sources(&format!("[apps.a]\n{line}\n")), &facts()).unwrap_err();
         assert_eq!(told.mistakes.len(), 1, "{told}");
