@@ -14,6 +14,7 @@ use crate::deploy::{
 };
 use crate::linux::user::own_uid;
 use jiff::Timestamp;
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
@@ -64,6 +65,8 @@ struct Making<'m> {
     log: File,
     /// Nothing that earlier deploys have made is used.
     fresh: bool,
+    /// Something was.
+    spared: Cell<bool>,
 }
 
 pub(crate) fn make(
@@ -76,7 +79,7 @@ pub(crate) fn make(
     let began = clock::now();
     let fetching = root.deploys().join("fetch.log");
     let log = File::create(&fetching).map_err(|error| cannot("write", &fetching, &error))?;
-    let making = Making { plan, source, root, own_env: whose.env, log, fresh: options.fresh };
+    let making = Making { plan, source, root, own_env: whose.env, log, fresh: options.fresh, spared: Cell::new(false) };
     let backup = if plan.backup && !options.no_backup { making.back_up(teller, lock)? } else { None };
     lock.at(None, &format!("fetching {}", source.in_words()));
     teller.begin(&format!("fetch {}", source.in_words()), true)?;
@@ -206,7 +209,10 @@ impl Making<'_> {
         if !steps.is_empty() && !self.fresh {
             lock.at(Some(&record.id), "copying the build cache");
             let carried = sparing::carry(teller, (self.root, &record.id))?;
-            carried.iter().for_each(|line| self.note(line));
+            if let Some(line) = carried {
+                self.note(&line);
+                self.spared.set(true);
+            }
         }
         for step in &steps {
             self.step(teller, lock, record, (step, &env), false)?;
@@ -248,6 +254,7 @@ impl Making<'_> {
             && let Some((line, took_ms)) = sparing::reuse(teller, installation, (self.root, &release), &name)?
         {
             self.note(&line);
+            self.spared.set(true);
             record.steps.push(StepTook { reused: true, ..StepTook::of(&name, took_ms) });
             return Ok(());
         }
@@ -291,7 +298,10 @@ impl Making<'_> {
     fn step_failed(&self, record: &Record, what: &str, migrates: bool) -> Failure {
         let data = if migrates { "; the database may be half-changed" } else { "" };
         let (log, dir) = (self.root.log(&record.id), self.root.release(&record.id));
-        let hint = format!("read {}; the release stays in {} until the next deploy", log.display(), dir.display());
+        let mut hint = format!("read {}; the release stays in {} until the next deploy", log.display(), dir.display());
+        if self.spared.get() {
+            hint.push_str("; deploy --fresh goes by nothing that earlier deploys have made");
+        }
         Failure::new(RefusalCode::Failed, format!("{what}{data}"), hint)
     }
 

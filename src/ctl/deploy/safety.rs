@@ -47,26 +47,30 @@ fn on_its_own_thread(teller: &mut Teller<'_>, plan: &BackupPlan, exec: Option<&E
     let mut watch = Elsewhere { told, is_stopped: &is_stopped };
     let made = std::thread::scope(|scope| {
         let making = scope.spawn(move || backup::make(plan, exec, &clock::here_and_now(), &mut watch));
-        let mut unsaid = Ok(());
+        let (mut unsaid, mut is_ours) = (Ok(()), true);
         loop {
             match heard.recv_timeout(TICK) {
                 // With nobody to hear it, it is over.
-                Ok(line) => unsaid = unsaid.and_then(|()| teller.say(&line)),
+                Ok(told) => {
+                    is_ours = told.is_ours;
+                    unsaid = unsaid.and_then(|()| teller.say(&told.line));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if teller.tick().is_break() || unsaid.is_err() {
+            let is_enough = if is_ours { teller.tick().is_break() } else { teller.is_enough() };
+            if is_enough || unsaid.is_err() {
                 is_stopped.store(true, Ordering::Relaxed);
             }
         }
         let made = making.join().unwrap_or(Err(BackupError::Stopped));
         unsaid.map(|()| made)
     })?;
-    made.map_err(|error| match error {
-        BackupError::Stopped => {
-            Unmade::Interrupted { left: "nothing of its backup is left, and nothing was changed".to_owned() }
+    made.map_err(|error| {
+        if matches!(error, BackupError::Stopped) {
+            return Unmade::Interrupted { left: "nothing of its backup is left, and nothing was changed".to_owned() };
         }
-        error => Failure::from(error.refusal()).into(),
+        Failure::from(error.refusal()).into()
     })
 }
 
@@ -76,9 +80,15 @@ pub(super) fn in_words(made: &Made) -> String {
     format!("backup {}: {} ({entries} entries)", made.path.display(), size(bytes))
 }
 
+struct Told {
+    line: String,
+    /// A command has the terminal else, and what it writes is not to be drawn over.
+    is_ours: bool,
+}
+
 /// Tells what is done to whoever waits on another thread.
 struct Elsewhere<'s> {
-    told: Sender<String>,
+    told: Sender<Told>,
     is_stopped: &'s AtomicBool,
 }
 
@@ -90,7 +100,7 @@ impl Watch for Elsewhere<'_> {
             Step::Verify => "  reading it back".to_owned(),
         };
         // Whoever waits has left: then it is stopped, too.
-        let _unheard = self.told.send(line);
+        let _unheard = self.told.send(Told { line, is_ours: !matches!(step, Step::Before { .. }) });
     }
 
     fn goes_on(&mut self, _: Figures) -> bool {

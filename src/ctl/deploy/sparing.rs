@@ -23,7 +23,7 @@ pub(super) fn carry(teller: &mut Teller<'_>, (root, id): (&Root, &str)) -> Resul
             teller.say(&format!("  {line}"))?;
             Ok(Some(line))
         }
-        Err(other) => Err(other.into()),
+        Err(over @ (Sourced::Interrupted | Sourced::Output(_))) => Err(over.into()),
     }
 }
 
@@ -49,7 +49,7 @@ pub(super) fn reuse(
             teller.say(&format!("  what is kept could not be copied, so it is installed: {}", refusal.message))?;
             Ok(None)
         }
-        Err(other) => Err(other.into()),
+        Err(over @ (Sourced::Interrupted | Sourced::Output(_))) => Err(over.into()),
     }
 }
 
@@ -62,7 +62,7 @@ pub(super) fn keep(
 ) -> Result<String, Unmade> {
     let line = match installation.keep(root, release, (took_ms, min_free), teller).or_else(|sourced| match sourced {
         Sourced::Failed(refusal) => Ok(Err(refusal.message)),
-        other => Err(Unmade::from(other)),
+        over @ (Sourced::Interrupted | Sourced::Output(_)) => Err(Unmade::from(over)),
     })? {
         Ok(()) => "node_modules is kept for releases that would install the same".to_owned(),
         Err(why) => format!("node_modules is not kept for later releases: {why}"),

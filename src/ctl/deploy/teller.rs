@@ -81,6 +81,11 @@ impl<'s> Teller<'s> {
         self.session
     }
 
+    /// Somebody wants it to end.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.interrupts.asked()
+    }
+
     /// From now on this is what is done.
     pub(crate) fn begin(&mut self, doing: &str, announce: bool) -> Result<(), Failure> {
         (self.since, self.doing) = (clock::now(), doing.to_owned());
