@@ -40,6 +40,8 @@ pub struct DeployPlan {
     pub bridge: Vec<String>,
     pub warm_ms: u64,
     pub min_free_bytes: u64,
+    /// Is a backup made before anything else?
+    pub backup: bool,
     /// As whom the app runs, as far as that is known before there is a release.
     pub user: Option<String>,
     pub uid: Option<u32>,

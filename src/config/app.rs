@@ -137,6 +137,8 @@ pub struct DeployConfig {
     pub warm: Duration,
     /// Bytes that have to be free before anything is begun.
     pub min_free: u64,
+    /// Is a backup made before each deploy? Then the app has a [`BackupConfig`].
+    pub backup: bool,
 }
 
 /// The app from whose active release another one runs.

@@ -76,6 +76,10 @@ impl<'a> AppTable<'_, 'a> {
             Some(root) => backup_table::backup(view, root, "shared", notes),
             None => backup_table::backup(view, &cwd, ".", notes),
         };
+        if deploy.is_some() {
+            let has_backup = backup.is_some() || view.own().get("backup").is_some();
+            deploy_table::refuse_backup_of_nothing(view, self.name, has_backup, notes);
+        }
         let (max_memory_restart, memory_max) = memory(view, notes);
         let config = AppConfig {
             name: self.name.to_owned(),

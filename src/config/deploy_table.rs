@@ -46,9 +46,22 @@ pub(super) fn deploy(view: &View<'_>, base: &Path, notes: &mut Notes<'_>) -> Opt
         keep: table.read("keep", notes, |found, notes| values::number(found, notes, "a count", 1..=100)).or(3),
         warm: wait(&table, "warm", Duration::ZERO, notes).or(Duration::from_secs(60)),
         min_free: table.read("min_free", notes, |found, notes| values::size(found, notes, LEAST_FREE)).or(1 << 30),
+        backup: table.read("backup", notes, values::flag).or(false),
         root: PathBuf::new(),
     };
     root.map(|root| DeployConfig { root, ..deploy })
+}
+
+/// A backup that is to be made needs to be said where and of what. `has_backup`: whether that is.
+pub(super) fn refuse_backup_of_nothing(view: &View<'_>, name: &str, has_backup: bool, notes: &mut Notes<'_>) {
+    let table = view.sub("deploy", notes);
+    if has_backup || !table.read("backup", notes, values::flag).or(false) {
+        return;
+    }
+    if let Some(found) = table.get("backup") {
+        let expected = format!("write [apps.{name}.backup] with dir = \"DIRECTORY\", or leave it out");
+        notes.blame(&found, "there is no [backup] table that says what to keep, and where", expected);
+    }
 }
 
 /// `git@host:path`, a URL, or a directory, which may be relative to the file.

@@ -153,7 +153,7 @@ fn of_proxy(changed: &mut Vec<String>, old: (&ProxyConfig, Option<u16>), new: (&
 
 /// But for `root`: what the next deploy goes by.
 fn of_deploy(changed: &mut Vec<String>, old: &DeployConfig, new: &DeployConfig) {
-    let DeployConfig { root: _, repo, branch, shared, steps, migrate, bridge, keep, warm, min_free } = old;
+    let DeployConfig { root: _, repo, branch, shared, steps, migrate, bridge, keep, warm, min_free, backup } = old;
     note(
         changed,
         "deploy.",
@@ -168,6 +168,7 @@ fn of_deploy(changed: &mut Vec<String>, old: &DeployConfig, new: &DeployConfig) 
             ("keep", *keep != new.keep),
             ("warm", *warm != new.warm),
             ("min_free", *min_free != new.min_free),
+            ("backup", *backup != new.backup),
         ],
     );
 }

@@ -1,10 +1,8 @@
-//! The names of the keys: which there are, which come later, and which one was meant.
+//! The names of the keys: which there are, and which one was meant.
 
 /// The keys of one table.
 pub(super) struct Keys {
     pub(super) known: &'static [&'static str],
-    /// Keys of the documented interface that this version does not have.
-    pub(super) later: &'static [&'static str],
     /// Keys of other tables, with what to do when they stand in this one.
     pub(super) misplaced: &'static [(&'static [&'static str], &'static str)],
     /// Words of PM2's ecosystem file with what stands for them here.
@@ -13,10 +11,8 @@ pub(super) struct Keys {
 
 pub(super) const ROOT: Keys = Keys {
     known: &["supervisor", "defaults", "apps"],
-    later: &[],
     misplaced: &[
         (APP.known, "write it below [apps.NAME] or [defaults]"),
-        (APP.later, "leave it out, this version does not have it yet"),
         (SUPERVISOR.known, "write it below [supervisor]"),
     ],
     elsewhere: &[],
@@ -34,14 +30,13 @@ pub(super) const SUPERVISOR: Keys = Keys {
         "shutdown_timeout",
         "log",
     ],
-    later: &[],
     misplaced: &[(APP.known, "write it below [apps.NAME] or [defaults]")],
     elsewhere: &[],
 };
 
-pub(super) const CONTROL: Keys = Keys { known: &["group", "admins"], later: &[], misplaced: &[], elsewhere: &[] };
+pub(super) const CONTROL: Keys = Keys { known: &["group", "admins"], misplaced: &[], elsewhere: &[] };
 
-pub(super) const OWN_LOG: Keys = Keys { known: &["level", "format"], later: &[], misplaced: &[], elsewhere: &[] };
+pub(super) const OWN_LOG: Keys = Keys { known: &["level", "format"], misplaced: &[], elsewhere: &[] };
 
 pub(super) const APP: Keys = Keys {
     known: &[
@@ -83,7 +78,6 @@ pub(super) const APP: Keys = Keys {
         "deploy",
         "backup",
     ],
-    later: &[],
     misplaced: &[
         (LOGS.known, "write it into its [logs] table"),
         (HEALTH.known, "write it into its [health] table"),
@@ -116,7 +110,7 @@ pub(super) const APP: Keys = Keys {
     ],
 };
 
-pub(super) const BACKOFF: Keys = Keys { known: &["initial", "max"], later: &[], misplaced: &[], elsewhere: &[] };
+pub(super) const BACKOFF: Keys = Keys { known: &["initial", "max"], misplaced: &[], elsewhere: &[] };
 
 pub(super) const HEALTH: Keys = Keys {
     known: &[
@@ -132,19 +126,17 @@ pub(super) const HEALTH: Keys = Keys {
         "healthy",
         "unhealthy",
     ],
-    later: &[],
     misplaced: &[],
     elsewhere: &[],
 };
 
 pub(super) const LIMITS: Keys =
-    Keys { known: &["connections", "header_timeout", "head", "idle"], later: &[], misplaced: &[], elsewhere: &[] };
+    Keys { known: &["connections", "header_timeout", "head", "idle"], misplaced: &[], elsewhere: &[] };
 
-pub(super) const DRAIN: Keys = Keys { known: &["requests", "upgrades"], later: &[], misplaced: &[], elsewhere: &[] };
+pub(super) const DRAIN: Keys = Keys { known: &["requests", "upgrades"], misplaced: &[], elsewhere: &[] };
 
 pub(super) const DEPLOY: Keys = Keys {
-    known: &["root", "repo", "branch", "shared", "steps", "migrate", "bridge", "keep", "warm", "min_free"],
-    later: &["backup"],
+    known: &["root", "repo", "branch", "shared", "steps", "migrate", "bridge", "keep", "warm", "min_free", "backup"],
     misplaced: &[],
     elsewhere: &[
         ("ref", "write branch = \"…\", or deploy --ref once"),
@@ -154,14 +146,13 @@ pub(super) const DEPLOY: Keys = Keys {
 };
 
 pub(super) const BACKUP: Keys =
-    Keys { known: &["dir", "include", "exclude", "before", "keep"], later: &[], misplaced: &[], elsewhere: &[] };
+    Keys { known: &["dir", "include", "exclude", "before", "keep"], misplaced: &[], elsewhere: &[] };
 
 /// An element of `shared` that is a table.
-pub(super) const SHARED: Keys = Keys { known: &["path", "target"], later: &[], misplaced: &[], elsewhere: &[] };
+pub(super) const SHARED: Keys = Keys { known: &["path", "target"], misplaced: &[], elsewhere: &[] };
 
 pub(super) const LOGS: Keys = Keys {
     known: &["dir", "name", "timestamps", "format", "max_size", "keep", "compress", "max_total", "daily"],
-    later: &[],
     misplaced: &[],
     elsewhere: &[],
 };
@@ -171,9 +162,6 @@ impl Keys {
     pub(super) fn refusal(&self, name: &str) -> Option<(String, String)> {
         if self.known.contains(&name) {
             return None;
-        }
-        if self.later.contains(&name) {
-            return Some(("this version does not have it yet".to_owned(), "leave it out".to_owned()));
         }
         if let Some((_, instead)) = self.misplaced.iter().find(|(keys, _)| keys.contains(&name)) {
             return Some(("this is not its place".to_owned(), (*instead).to_owned()));

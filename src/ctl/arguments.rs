@@ -205,7 +205,7 @@ pub struct DeployOptions {
     /// A branch, a tag or a commit [the branch of its deploy table]
     #[arg(long = "ref", value_name = "REF", conflicts_with = "from")]
     pub reference: Option<String>,
-    /// A directory instead of the repository
+    /// A directory instead of the repository, or - for a tar archive on standard input
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub from: Option<PathBuf>,
     /// The release's name [the time and the short commit]
@@ -220,6 +220,12 @@ pub struct DeployOptions {
     /// End once it has the traffic, and not only with the warm time
     #[arg(long)]
     pub no_wait: bool,
+    /// Make no backup before, although its deploy table asks for one
+    #[arg(long)]
+    pub no_backup: bool,
+    /// Install and build from nothing: use no node_modules and no build cache of earlier deploys
+    #[arg(long)]
+    pub fresh: bool,
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -229,8 +235,6 @@ pub struct DeployOptions {
     pub abort: bool,
     #[arg(long, hide = true)]
     pub stop_first: bool,
-    #[arg(long, hide = true)]
-    pub no_backup: bool,
 }
 
 #[derive(Debug, Args)]
@@ -377,6 +381,7 @@ Examples:
   infissi-ctl deploy staging                     the branch that its deploy table names
   infissi-ctl deploy current --ref v1.4.2
   infissi-ctl deploy current --from ./build      a directory, built here or by CI
+  tar czf - . | ssh HOST infissi-ctl deploy current --from -
   infissi-ctl deploy current --stage && infissi-ctl swap current
   infissi-ctl deploy current --dry-run";
 

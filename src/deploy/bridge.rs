@@ -1,10 +1,12 @@
 //! Pages that were opened before a deploy go on asking for the files of their own release: those are put beside the new
 //! ones.
 
+use super::copy::copy_file;
 use super::record::Record;
 use super::root::Root;
 use super::shared::parents_within;
-use super::{cannot, failed};
+use super::step::Audience;
+use super::{Sourced, cannot, failed};
 use crate::api::Refusal;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,8 +18,8 @@ const MOST: usize = 100_000;
 /// name; what was copied. What these had themselves been given is not passed on, else it would never end.
 ///
 /// # Errors
-/// The disk does not take them.
-pub fn bridge(root: &Root, id: &str, paths: &[String]) -> Result<Vec<PathBuf>, Refusal> {
+/// The disk does not take them, or the audience has had enough.
+pub fn bridge(root: &Root, id: &str, paths: &[String], audience: &mut dyn Audience) -> Result<Vec<PathBuf>, Sourced> {
     let mut copied = Vec::new();
     if paths.is_empty() {
         return Ok(copied);
@@ -27,12 +29,15 @@ pub fn bridge(root: &Root, id: &str, paths: &[String]) -> Result<Vec<PathBuf>, R
         let from = root.release(&earlier.id);
         for path in paths.iter().filter(|path| is_directory(&from.join(path))) {
             for file in files(&from, Path::new(path))? {
+                if audience.tick().is_break() {
+                    return Err(Sourced::Interrupted);
+                }
                 if earlier.bridged.contains(&file) || release.join(&file).symlink_metadata().is_ok() {
                     continue;
                 }
                 parents_within(&release, &file)?;
                 let target = release.join(&file);
-                std::fs::copy(from.join(&file), &target).map_err(cannot("copy to", &target))?;
+                copy_file(&from.join(&file), &target, audience)?;
                 copied.push(file);
             }
         }
@@ -72,6 +77,7 @@ mod tests {
     use super::*;
     use crate::deploy::record::State;
     use crate::deploy::record::tests::made;
+    use crate::deploy::step::tests::Ear;
 
     #[test]
     fn files_of_earlier_releases_come_along_but_not_those_that_came_along_with_them() {
@@ -88,7 +94,7 @@ mod tests {
             let mut record = made(&root, id, i64::try_from(minute).unwrap(), State::Live);
             put(id, "same.js");
             put(id, &format!("chunks/{id}.js"));
-            record.bridged = bridge(&root, id, &paths).unwrap();
+            record.bridged = bridge(&root, id, &paths, &mut Ear::patient()).unwrap();
             record.bridged.sort();
             record.save(&root).unwrap();
             copied.push(record.bridged);
@@ -99,7 +105,10 @@ mod tests {
         // With the first gone, so are its files.
         super::super::remove(&root, "one").unwrap();
         made(&root, "four", 9, State::Building);
-        let mut four = bridge(&root, "four", &paths).unwrap();
+        let interrupted = bridge(&root, "four", &paths, &mut Ear::until(2));
+        assert!(matches!(interrupted, Err(Sourced::Interrupted)), "{interrupted:?}");
+        std::fs::remove_dir_all(root.release("four").join("static")).unwrap();
+        let mut four = bridge(&root, "four", &paths, &mut Ear::patient()).unwrap();
         four.sort();
         assert_eq!(four, [chunk("three"), chunk("two"), PathBuf::from("static/same.js")]);
         assert_eq!(std::fs::read_to_string(root.release("four").join("static/same.js")).unwrap(), "three");

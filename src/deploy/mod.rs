@@ -6,13 +6,16 @@
 //! ROOT/deploys/ID      release.json (the journal of its deploy) and deploy.log
 //! ROOT/shared          what all releases have in common
 //! ROOT/repo.git        a mirror of the source
+//! ROOT/cache/KEY       a node_modules as it was installed, for the releases that would install the same
 //! ROOT/deploy.lock     held by the process that deploys
 //! ROOT/live            the link to the active release, moved by the supervisor
 //! ```
 
 pub mod backup;
 mod bridge;
+mod build_cache;
 mod copy;
+mod dependencies;
 mod git;
 mod id;
 mod lock;
@@ -22,9 +25,12 @@ mod root;
 mod shared;
 mod source;
 mod step;
+mod unpack;
 mod usual;
 
 pub use bridge::bridge;
+pub use build_cache::carry_build_cache;
+pub use dependencies::{Installation, Kept, clear_kept, kept_bytes};
 pub use id::{id, is_id};
 pub use lock::{Holder, Lock, LockRefused};
 pub use prune::{Recovered, prune, recover, remove};
@@ -33,6 +39,7 @@ pub use root::Root;
 pub use shared::link_shared;
 pub use source::{Source, Sourced, fetch};
 pub use step::{Audience, FETCH, Step, StepError, Workshop, spelled};
+pub use unpack::{UnpackError, unpack};
 pub use usual::usual_steps;
 
 use crate::api::{Refusal, RefusalCode};
@@ -47,7 +54,14 @@ fn failed(message: impl Into<String>) -> Refusal {
 
 /// `cannot make PATH: …`
 fn cannot<'p>(what: &'p str, path: &'p Path) -> impl Fn(io::Error) -> Refusal + 'p {
-    move |error| failed(format!("cannot {what} {}: {}", path.display(), why(&error)))
+    move |error| {
+        let refusal = failed(format!("cannot {what} {}: {}", path.display(), why(&error)));
+        if is_full(&error) { refusal.hint(format!("make room there: df -h {}", path.display())) } else { refusal }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// An error without the number that the kernel gives it.

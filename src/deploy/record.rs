@@ -38,6 +38,9 @@ pub struct Record {
     /// `main of git@…`, `the directory …`.
     pub source: String,
     pub commit: Option<String>,
+    /// That was made before it was begun.
+    #[serde(default)]
+    pub backup: Option<PathBuf>,
     /// What was begun last.
     pub step: String,
     pub steps: Vec<StepTook>,
@@ -50,6 +53,15 @@ pub struct Record {
 pub struct StepTook {
     pub step: String,
     pub took_ms: u64,
+    /// What an earlier one had made was copied instead.
+    #[serde(default)]
+    pub reused: bool,
+}
+
+impl StepTook {
+    pub fn of(step: &str, took_ms: u64) -> StepTook {
+        StepTook { step: step.to_owned(), took_ms, reused: false }
+    }
 }
 
 impl Record {
@@ -123,6 +135,7 @@ pub(super) mod tests {
             at: Timestamp::from_second(minute * 60).unwrap(),
             source: "main".to_owned(),
             commit: None,
+            backup: None,
             step: "npm ci".to_owned(),
             steps: Vec::new(),
             bridged: Vec::new(),
@@ -148,7 +161,7 @@ pub(super) mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut record = made(&Root::new(dir.path()), "a", 1, State::Failed);
         assert!(!record.is_built());
-        record.steps.push(StepTook { step: record.step.clone(), took_ms: 1 });
+        record.steps.push(StepTook::of(&record.step, 1));
         assert!(record.is_built(), "it failed later, by its probe");
         record.state = State::Building;
         assert!(!record.is_built());

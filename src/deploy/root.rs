@@ -42,6 +42,11 @@ impl Root {
         self.deploy(id).join("deploy.log")
     }
 
+    /// What installs have made and later releases begin with.
+    pub fn kept(&self) -> PathBuf {
+        self.dir.join("cache")
+    }
+
     pub fn mirror(&self) -> PathBuf {
         self.dir.join("repo.git")
     }

@@ -1,6 +1,7 @@
 //! What all releases have in common: a link in each, to one place outside.
 
-use super::{cannot, failed};
+use super::step::Audience;
+use super::{Sourced, cannot, failed};
 use crate::api::{Refusal, SharedLink};
 use crate::linux::disk::sync;
 use std::io;
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Something that is to be linked is nowhere: not at its target, and not as a directory in the source. Or a link on the way
-/// leads out of the release.
-pub fn link_shared(links: &[SharedLink], release: &Path) -> Result<(), Refusal> {
+/// leads out of the release. Or the audience has had enough.
+pub fn link_shared(links: &[SharedLink], release: &Path, audience: &mut dyn Audience) -> Result<(), Sourced> {
     refuse_missing(links, release)?;
     for SharedLink { path, target } in links {
         let (link, target) = (release.join(path), PathBuf::from(target));
@@ -21,7 +22,7 @@ pub fn link_shared(links: &[SharedLink], release: &Path) -> Result<(), Refusal> 
         if !target.exists() {
             let parent = target.parent().unwrap_or(Path::new("/"));
             std::fs::create_dir_all(parent).map_err(cannot("make", parent))?;
-            first_content(&link, &target)?;
+            first_content(&link, &target, audience)?;
         }
         clear(&link).map_err(cannot("remove", &link))?;
         symlink(&target, &link).map_err(cannot("make the link", &link))?;
@@ -30,14 +31,15 @@ pub fn link_shared(links: &[SharedLink], release: &Path) -> Result<(), Refusal> 
 }
 
 /// All of it or nothing: what is cut off in the middle is not taken for the whole by the next deploy.
-fn first_content(source: &Path, target: &Path) -> Result<(), Refusal> {
+fn first_content(source: &Path, target: &Path, audience: &mut dyn Audience) -> Result<(), Sourced> {
     let mut half = target.as_os_str().to_owned();
     half.push(".half-copied");
     let half = PathBuf::from(half);
     clear(&half).map_err(cannot("remove", &half))?;
-    let copied = super::copy::copy_tree(source, &half, &[])
-        .and_then(|()| sync(&half).map_err(cannot("write", &half)))
-        .and_then(|()| std::fs::rename(&half, target).map_err(cannot("make", target)));
+    let copied = super::copy::copy_tree(source, &half, &[], audience).and_then(|_| {
+        sync(&half).map_err(cannot("write", &half))?;
+        Ok(std::fs::rename(&half, target).map_err(cannot("make", target))?)
+    });
     copied.inspect_err(|_| drop(clear(&half)))
 }
 
@@ -86,6 +88,15 @@ fn is_directory(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::step::tests::Ear;
+
+    fn linked(links: &[SharedLink], release: &Path) -> Result<(), Refusal> {
+        match link_shared(links, release, &mut Ear::patient()) {
+            Err(Sourced::Failed(refusal)) => Err(refusal),
+            Ok(()) => Ok(()),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
 
     fn link(path: &str, target: &Path) -> SharedLink {
         SharedLink { path: path.to_owned(), target: target.display().to_string() }
@@ -101,7 +112,7 @@ mod tests {
         std::fs::create_dir(&shared).unwrap();
         std::fs::write(shared.join(".env"), "A=1").unwrap();
         let links = [link(".env", &shared.join(".env")), link("public/uploads", &shared.join("public/uploads"))];
-        link_shared(&links, &release).unwrap();
+        linked(&links, &release).unwrap();
         assert_eq!(std::fs::read_to_string(release.join(".env")).unwrap(), "A=1");
         assert!(shared.join("public/uploads/.gitkeep").exists(), "what came with the source is its first content");
         std::fs::write(release.join("public/uploads/a.png"), "").unwrap();
@@ -112,7 +123,7 @@ mod tests {
     fn what_is_nowhere_is_named_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("shared/.env");
-        let refused = link_shared(&[link(".env", &target)], dir.path()).unwrap_err();
+        let refused = linked(&[link(".env", &target)], dir.path()).unwrap_err();
         assert!(refused.message.starts_with(&format!("there is no {}", target.display())));
         assert!(refused.hint.unwrap().contains("mkdir -p"));
     }
@@ -124,7 +135,7 @@ mod tests {
         std::fs::create_dir(&release).unwrap();
         std::fs::create_dir(&outside).unwrap();
         symlink(&outside, release.join("public")).unwrap();
-        let refused = link_shared(&[link("public/uploads", &outside)], &release).unwrap_err();
+        let refused = linked(&[link("public/uploads", &outside)], &release).unwrap_err();
         assert!(refused.message.contains("is no directory of the release itself"), "{}", refused.message);
         assert_eq!(std::fs::read_dir(outside).unwrap().count(), 0);
     }

@@ -1,10 +1,13 @@
-//! Where a release comes from: a ref of a repository, by a mirror that is kept, or a directory.
+//! Where a release comes from: a ref of a repository, by a mirror that is kept, a directory, or what is packed elsewhere
+//! and sent to us.
 
 use super::copy::copy_tree;
 use super::git::{environment, git, is_commit, set};
 use super::root::Root;
 use super::step::{Step, StepError, Workshop, spelled};
+use super::unpack::{UnpackError, unpack};
 use crate::api::Refusal;
+use crate::linux::stdin::Patient;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +20,8 @@ pub enum Source {
         name: Option<String>,
     },
     Directory(PathBuf),
+    /// A tar archive on standard input.
+    Stream,
 }
 
 /// Why there is no source.
@@ -48,11 +53,13 @@ impl Source {
             Source::Ref { repo, name: Some(name) } => format!("{name} of {}", without_password(repo)),
             Source::Ref { repo, name: None } => format!("the HEAD of {}", without_password(repo)),
             Source::Directory(dir) => format!("the directory {}", dir.display()),
+            Source::Stream => "the archive on standard input".to_owned(),
         }
     }
 }
 
-/// Brings the mirror up to date; the commit that is meant, none for a directory.
+/// Brings the mirror up to date; the commit that is meant. Of files without a history it is what the caller's
+/// `INFISSI_COMMIT` says, if anything.
 ///
 /// # Errors
 /// Git says no, there is no such ref, or the directory cannot be a source.
@@ -60,8 +67,9 @@ pub fn fetch(source: &Source, root: &Root, workshop: &mut Workshop<'_>) -> Resul
     match source {
         Source::Directory(dir) => {
             check_directory(dir, root)?;
-            Ok(None)
+            Ok(said(workshop))
         }
+        Source::Stream => Ok(said(workshop)),
         Source::Ref { repo, name } => Mirror::open(root, repo, workshop)?.fetch(name.as_deref(), workshop).map(Some),
     }
 }
@@ -79,7 +87,8 @@ impl Source {
     ) -> Result<(), Sourced> {
         let release = root.release(id);
         match (self, commit) {
-            (Source::Directory(dir), _) => copy_tree(dir, &release, &[".git"])?,
+            (Source::Directory(dir), _) => drop(copy_tree(dir, &release, &[".git"], workshop.audience())?),
+            (Source::Stream, _) => receive(&release, workshop)?,
             (Source::Ref { repo, .. }, commit) => {
                 std::fs::create_dir(&release).map_err(super::cannot("make", &release))?;
                 let mirror = Mirror::open(root, repo, workshop)?;
@@ -91,6 +100,23 @@ impl Source {
             return Err(refusal.hint("check it out with them, and deploy --from that directory").into());
         }
         Ok(())
+    }
+}
+
+/// The commit that the caller says the files are of.
+fn said(workshop: &Workshop<'_>) -> Option<String> {
+    let (_, commit) = workshop.own_env.iter().find(|(name, _)| name == "INFISSI_COMMIT")?;
+    commit.to_str().filter(|commit| is_commit(commit)).map(str::to_owned)
+}
+
+fn receive(release: &Path, workshop: &mut Workshop<'_>) -> Result<(), Sourced> {
+    let stdin = Patient::stdin().map_err(super::cannot("read", Path::new("/dev/stdin")))?;
+    std::fs::create_dir(release).map_err(super::cannot("make", release))?;
+    let audience = workshop.audience();
+    match unpack(stdin, release, &mut |_| audience.tick()) {
+        Ok(_) => Ok(()),
+        Err(UnpackError::Stopped) => Err(Sourced::Interrupted),
+        Err(error) => Err(error.refusal().into()),
     }
 }
 

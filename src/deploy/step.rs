@@ -111,6 +111,11 @@ impl<'a> Workshop<'a> {
         ran
     }
 
+    /// Who is asked whether to go on with what no step does.
+    pub(super) fn audience(&mut self) -> &mut dyn Audience {
+        self.audience
+    }
+
     /// A line of our own in the log, which is a courtesy.
     pub fn note(&mut self, line: &str) {
         let _unwritten = writeln!(self.log, "{line}");
@@ -272,19 +277,23 @@ pub(super) fn seconds(now: Timestamp, began: Timestamp) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::path::PathBuf;
 
     /// Hears everything, and has enough after so many ticks.
-    struct Ear {
+    pub(in crate::deploy) struct Ear {
         lines: Vec<String>,
         ticks_left: u32,
     }
 
     impl Ear {
-        fn patient() -> Ear {
-            Ear { lines: Vec::new(), ticks_left: u32::MAX }
+        pub(in crate::deploy) fn patient() -> Ear {
+            Ear::until(u32::MAX)
+        }
+
+        pub(in crate::deploy) fn until(ticks_left: u32) -> Ear {
+            Ear { lines: Vec::new(), ticks_left }
         }
     }
 
@@ -345,8 +354,8 @@ mod tests {
 
     #[test]
     fn an_interrupted_step_ends_with_all_it_has_started() {
-        let ear = Ear { lines: Vec::new(), ticks_left: 5 };
-        let (ran, heard, _) = run(&["sh", "-c", "setsid sleep 1000 & echo $!; exec sleep 1000"], ear);
+        let forever = ["sh", "-c", "setsid sleep 1000 & echo $!; exec sleep 1000"];
+        let (ran, heard, _) = run(&forever, Ear::until(5));
         assert!(matches!(ran, Err(StepError::Interrupted)), "{ran:?}");
         let pid: i32 = heard[0].parse().unwrap();
         assert!(crate::linux::proc::stat(pid).is_none_or(|stat| !stat.is_alive()));

@@ -35,6 +35,7 @@ pub mod readiness;
 pub mod signal;
 pub mod spawn;
 pub mod stderr;
+pub mod stdin;
 pub mod strays;
 pub mod tree;
 pub mod user;

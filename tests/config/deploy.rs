@@ -37,6 +37,9 @@ fn every_key_says_something() {
         keep = 5
         warm = "5m"
         min_free = "2G"
+        backup = true
+        [apps.a.backup]
+        dir = "/backups"
         "#,
     );
     let shared = |path: &str, target: &str| SharedPath { path: PathBuf::from(path), target: PathBuf::from(target) };
@@ -56,6 +59,7 @@ fn every_key_says_something() {
     assert_eq!(full.migrate, [["npx", "prisma", "migrate", "deploy"]]);
     assert_eq!(full.bridge, [Path::new(".next/static")]);
     assert_eq!((full.keep, full.warm, full.min_free), (5, Duration::from_secs(300), 2 << 30));
+    assert!(full.backup);
 }
 
 #[test]
@@ -141,6 +145,13 @@ ref = "main""#,
             "[apps.a.deploy]\nroot = \"/srv/x\"\n[apps.b.deploy]\nroot = \"/srv/x/\"",
             &[
                 "supervisor.toml:3:7: apps.b.deploy.root: apps.a already has its releases in x: give each app a root of its own",
+            ],
+        ),
+        (
+            "[apps.a.deploy]\nroot = \"/srv/x\"\nbackup = true\n[apps.b]\nbackup.dir = \"/b\"\ndeploy = { root = \"/srv/y\", backup = 1 }",
+            &[
+                "supervisor.toml:3:10: apps.a.deploy.backup: there is no [backup] table that says what to keep, and where: write [apps.a.backup] with dir = \"DIRECTORY\", or leave it out",
+                "supervisor.toml:6:38: apps.b.deploy.backup: 1 is not true or false: write true or false, without quotes",
             ],
         ),
         (

@@ -186,15 +186,6 @@ log_dir = 7"#,
 }
 
 #[test]
-fn what_comes_later_is_refused() {
-    expect(&[(
-        r#"[apps.a]
-deploy = { root = "x", backup = true }"#,
-        &["supervisor.toml:2:24: apps.a.deploy.backup: this version does not have it yet: leave it out"],
-    )]);
-}
-
-#[test]
 fn every_mistake_is_told_at_once() {
     expect(&[(
         r#"[apps.a]

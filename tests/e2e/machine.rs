@@ -212,7 +212,12 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) fn start(command: &mut Command) -> Program {
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Program::fed(command, Stdio::null())
+    }
+
+    /// One that reads this.
+    pub(crate) fn fed(command: &mut Command, stdin: impl Into<Stdio>) -> Program {
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let (stdout, stderr) = (Arc::default(), Arc::default());
         let readers = vec![

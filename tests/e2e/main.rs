@@ -14,6 +14,7 @@ mod jobs;
 mod lifecycle;
 mod logs;
 mod machine;
+mod making;
 mod memory;
 mod network;
 mod probes;

@@ -3,18 +3,22 @@
 
 use super::teller::{Teller, span};
 use super::whose::Whose;
+use super::{safety, sparing};
 use crate::api::{DeployPlan, ExecPlan, Refusal, RefusalCode, routes};
+use crate::ctl::arguments::DeployOptions;
 use crate::ctl::clock;
 use crate::ctl::failure::Failure;
 use crate::deploy::{
-    FETCH, Lock, Record, Root, Source, Sourced, State, Step, StepError, StepTook, Workshop, bridge, fetch, id,
-    link_shared, remove, spelled, usual_steps,
+    FETCH, Installation, Lock, Record, Root, Source, Sourced, State, Step, StepError, StepTook, Workshop, bridge,
+    fetch, id, link_shared, remove, spelled, usual_steps,
 };
 use crate::linux::user::own_uid;
 use jiff::Timestamp;
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 /// A release that is ready.
 pub(crate) struct Made {
@@ -59,19 +63,24 @@ struct Making<'m> {
     root: &'m Root,
     own_env: Vec<(OsString, OsString)>,
     log: File,
+    /// Nothing that earlier deploys have made is used.
+    fresh: bool,
+    /// Something was.
+    spared: Cell<bool>,
 }
 
 pub(crate) fn make(
     teller: &mut Teller<'_>,
     lock: &mut Lock,
     (plan, source, root): (&DeployPlan, &Source, &Root),
-    named: Option<&str>,
+    options: &DeployOptions,
     whose: Whose,
 ) -> Result<Made, Unmade> {
     let began = clock::now();
     let fetching = root.deploys().join("fetch.log");
     let log = File::create(&fetching).map_err(|error| cannot("write", &fetching, &error))?;
-    let making = Making { plan, source, root, own_env: whose.env, log };
+    let making = Making { plan, source, root, own_env: whose.env, log, fresh: options.fresh, spared: Cell::new(false) };
+    let backup = if plan.backup && !options.no_backup { making.back_up(teller, lock)? } else { None };
     lock.at(None, &format!("fetching {}", source.in_words()));
     teller.begin(&format!("fetch {}", source.in_words()), true)?;
     let commit = {
@@ -79,7 +88,7 @@ pub(crate) fn make(
         let mut workshop = Workshop::new((root, FETCH), log, making.own_env.clone(), teller);
         fetch(source, root, &mut workshop)?
     };
-    let id = named.map_or_else(|| id(began, commit.as_deref()), str::to_owned);
+    let id = options.id.clone().unwrap_or_else(|| id(began, commit.as_deref()));
     if root.release(&id).exists() || root.deploy(&id).exists() {
         let message = format!("there is a release {id} of {} already", plan.releases.app);
         return Err(Failure::new(RefusalCode::Failed, message, "give the new one another --id").into());
@@ -92,7 +101,8 @@ pub(crate) fn make(
         source: source.in_words(),
         commit,
         step: "fetch".to_owned(),
-        steps: Vec::new(),
+        steps: backup.iter().map(|(_, took_ms)| StepTook::of("backup", *took_ms)).collect(),
+        backup: backup.map(|(path, _)| path),
         bridged: Vec::new(),
     };
     record.save(root)?;
@@ -115,6 +125,26 @@ impl Making<'_> {
         &self.plan.releases.app
     }
 
+    /// A line of our own in the log.
+    fn note(&self, line: &str) {
+        // A courtesy: a full disk must not end a deploy here.
+        let _unwritten = writeln!(&self.log, "== {line}");
+    }
+
+    /// Where it is, and how long it took.
+    fn back_up(&self, teller: &mut Teller<'_>, lock: &mut Lock) -> Result<Option<(PathBuf, u64)>, Unmade> {
+        if self.plan.releases.active.is_none() {
+            teller.say(&format!("  backup: {}", safety::NOTHING_YET))?;
+            return Ok(None);
+        }
+        lock.at(None, "backup");
+        let made = safety::back_up(teller, self.app())?;
+        let words = safety::in_words(&made);
+        let took_ms = teller.end(&words)?;
+        self.note(&words);
+        Ok(Some((made.path, took_ms)))
+    }
+
     /// The files of the release and what it shares; the environment that its steps get.
     fn export(
         &self,
@@ -130,9 +160,9 @@ impl Making<'_> {
             self.source.export(record.commit.as_deref(), (self.root, &id), &mut workshop)?;
         }
         let release = self.root.release(&id);
-        link_shared(&self.plan.shared, &release)?;
+        link_shared(&self.plan.shared, &release, teller)?;
         let took_ms = teller.end(&format!("{} is release {id}", self.source.in_words()))?;
-        record.steps.push(StepTook { step: "fetch".to_owned(), took_ms });
+        record.steps.push(StepTook::of("fetch", took_ms));
         let plan: ExecPlan =
             teller.session().client()?.get(&routes::exec_in(self.app(), &id)).map_err(Failure::from)?;
         if plan.uid != own_uid() {
@@ -176,12 +206,20 @@ impl Making<'_> {
             Some(steps) => steps.clone(),
             None => usual_steps(&release)?,
         };
+        if !steps.is_empty() && !self.fresh {
+            lock.at(Some(&record.id), "copying the build cache");
+            let carried = sparing::carry(teller, (self.root, &record.id))?;
+            if let Some(line) = carried {
+                self.note(&line);
+                self.spared.set(true);
+            }
+        }
         for step in &steps {
             self.step(teller, lock, record, (step, &env), false)?;
         }
         if !self.plan.bridge.is_empty() {
             lock.at(Some(&record.id), "bridging the files of earlier releases");
-            record.bridged = bridge(self.root, &record.id, &self.plan.bridge)?;
+            record.bridged = bridge(self.root, &record.id, &self.plan.bridge, teller)?;
             record.save(self.root)?;
             if !record.bridged.is_empty() {
                 let served = match record.bridged.len() {
@@ -210,8 +248,17 @@ impl Making<'_> {
         record.step.clone_from(&name);
         record.save(self.root)?;
         teller.begin(&name, true)?;
-        let began = clock::now();
         let release = self.root.release(&record.id);
+        let installation = if migrates { None } else { self.installation(teller, record, (command, &name, env))? };
+        if let Some(installation) = installation.as_ref().filter(|_| !self.fresh)
+            && let Some((line, took_ms)) = sparing::reuse(teller, installation, (self.root, &release), &name)?
+        {
+            self.note(&line);
+            self.spared.set(true);
+            record.steps.push(StepTook { reused: true, ..StepTook::of(&name, took_ms) });
+            return Ok(());
+        }
+        let began = clock::now();
         let ran = {
             let log = self.log()?;
             let mut workshop = Workshop::new((self.root, &record.id), log, self.own_env.clone(), teller);
@@ -220,7 +267,10 @@ impl Making<'_> {
         match ran {
             Ok(_) => {
                 let took_ms = teller.end(&name)?;
-                record.steps.push(StepTook { step: name, took_ms });
+                record.steps.push(StepTook::of(&name, took_ms));
+                let Some(installation) = installation else { return Ok(()) };
+                let figures = (took_ms, self.plan.min_free_bytes);
+                self.note(&sparing::keep(teller, installation, (self.root, &release), figures)?);
                 Ok(())
             }
             Err(StepError::Interrupted) => {
@@ -235,10 +285,23 @@ impl Making<'_> {
         }
     }
 
+    fn installation(
+        &self,
+        teller: &mut Teller<'_>,
+        record: &Record,
+        (command, name, env): (&[String], &str, &[(OsString, OsString)]),
+    ) -> Result<Option<Installation>, Unmade> {
+        let mut workshop = Workshop::new((self.root, &record.id), self.log()?, self.own_env.clone(), teller);
+        Ok(Installation::look((command, name), &self.root.release(&record.id), env, &mut workshop)?)
+    }
+
     fn step_failed(&self, record: &Record, what: &str, migrates: bool) -> Failure {
         let data = if migrates { "; the database may be half-changed" } else { "" };
         let (log, dir) = (self.root.log(&record.id), self.root.release(&record.id));
-        let hint = format!("read {}; the release stays in {} until the next deploy", log.display(), dir.display());
+        let mut hint = format!("read {}; the release stays in {} until the next deploy", log.display(), dir.display());
+        if self.spared.get() {
+            hint.push_str("; deploy --fresh goes by nothing that earlier deploys have made");
+        }
         Failure::new(RefusalCode::Failed, format!("{what}{data}"), hint)
     }
 

@@ -4,6 +4,8 @@
 
 mod making;
 mod plan;
+mod safety;
+mod sparing;
 mod teller;
 mod whose;
 
@@ -14,12 +16,14 @@ use super::activation::{Activated, Activation, activate};
 use super::arguments::DeployOptions;
 use super::failure::Failure;
 use super::session::Session;
-use super::units::{printable, uptime};
+use super::units::{printable, size, uptime};
 use super::{act, clock, list, pm2};
 use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, routes};
 use crate::config::units;
-use crate::deploy::{Holder, Lock, LockRefused, Record, Recovered, Root, State, is_id, prune, recover, remove};
-use crate::linux::disk::sync;
+use crate::deploy::{
+    Holder, Lock, LockRefused, Record, Recovered, Root, State, clear_kept, is_id, kept_bytes, prune, recover, remove,
+};
+use crate::linux::disk::{room, sync};
 use crate::linux::user::own_uid;
 use making::{Made, Unmade, make};
 use serde_json::json;
@@ -29,6 +33,8 @@ use whose::Whose;
 
 /// Ctrl-C, as a shell counts it: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
+/// Less room is none, bytes: what fails then has failed for want of it.
+const FULL: u64 = 4 << 20;
 /// How often a lock that somebody holds is tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -59,7 +65,7 @@ pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u
     let made = match clear_up(session, &plan, &root) {
         Ok(()) => {
             let mut teller = Teller::new(session, &interrupts);
-            make(&mut teller, &mut lock, (&plan, &source, &root), options.id.as_deref(), whose)
+            make(&mut teller, &mut lock, (&plan, &source, &root), options, whose)
         }
         Err(failure) => Err(failure.into()),
     };
@@ -72,7 +78,7 @@ pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u
                 writeln!(session.err, "The deploy of {app} is over: its output has no reader: {error}");
             Ok(INTERRUPTED)
         }
-        Err(Unmade::Failed(Failure::Answered(body))) => Err(not_deployed(&plan.releases, *body)),
+        Err(Unmade::Failed(Failure::Answered(body))) => Err(not_deployed(&plan.releases, &root, *body)),
     }
 }
 
@@ -81,29 +87,46 @@ fn clear_up(session: &mut Session, plan: &DeployPlan, root: &Root) -> Result<(),
     for recovered in recover(root, &plan.releases)? {
         tell_recovered(session, &recovered)?;
     }
-    Ok(root.check_room(plan.min_free_bytes, &plan.releases.app)?)
+    let check = || root.check_room(plan.min_free_bytes, &plan.releases.app);
+    let Err(short) = check() else { return Ok(()) };
+    let kept = kept_bytes(root);
+    if kept == 0 {
+        return Err(short.into());
+    }
+    clear_kept(root)?;
+    if !session.json {
+        let line = format!("room is short: {} of node_modules, kept for later installs, are removed", size(kept));
+        writeln!(session.out, "{} {line}", session.look.warning())?;
+    }
+    Ok(check()?)
 }
 
-/// With what is the case all the same.
-fn not_deployed(before: &Releases, body: ErrorBody) -> Failure {
+/// With what is the case all the same. A step that meets a full disk often says so in its own words only.
+fn not_deployed(before: &Releases, root: &Root, body: ErrorBody) -> Failure {
     let ErrorBody { error, results } = body;
     let serves = match &before.active {
         Some(active) => format!("release {active} serves on"),
         None => "what runs was not touched".to_owned(),
     };
     let message = format!("{} is not deployed: {}; {serves}", before.app, error.message);
-    ErrorBody { error: Refusal { message, ..error }, results }.into()
+    let full = room(root.dir()).ok().filter(|room| room.bytes < FULL);
+    let refusal = match (full, error.hint.as_deref().unwrap_or_default()) {
+        (None, _) => Refusal { message, ..error },
+        (Some(room), hint) => {
+            let message = format!("{message}; the disk is full: {} are left", size(room.bytes));
+            let hint = [&format!("make room: df -h {}", root.dir().display()), hint].map(str::to_owned);
+            Refusal { message, hint: Some(hint.join("; ").trim_end_matches("; ").to_owned()), ..error }
+        }
+    };
+    ErrorBody { error: refusal, results }.into()
 }
 
 /// What belongs to a later version says so.
 fn refuse_later(options: &DeployOptions) -> Result<(), Failure> {
-    let is_stream = options.from.as_ref().is_some_and(|from| from.as_os_str() == "-");
     let later = [
         (options.init, "deploy --init"),
         (options.abort, "deploy --abort"),
         (options.stop_first, "deploy --stop-first"),
-        (options.no_backup, "deploy --no-backup"),
-        (is_stream, "deploy --from -"),
     ];
     match later.iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(pm2::later(what)),
@@ -238,7 +261,7 @@ fn go_over(
         let log = root.log(&id).display().to_string();
         session.print_json(&json!({
             "app": app, "release": id, "dir": dir.display().to_string(), "commit": record.commit, "log": log,
-            "staged": options.stage, "warm": activated == Activated::Warm, "took_ms": took_ms,
+            "backup": record.backup, "staged": options.stage, "warm": activated == Activated::Warm, "took_ms": took_ms,
             "steps": record.steps, "removed": removed,
         }))?;
         return Ok(0);

@@ -1,15 +1,16 @@
 //! What a deploy would do: from where, and with `--dry-run` all of it, with what is found.
 
-use super::held;
+use super::{held, safety};
 use crate::api::{DeployPlan, RefusalCode};
 use crate::config::units;
 use crate::ctl::arguments::DeployOptions;
 use crate::ctl::failure::Failure;
 use crate::ctl::session::Session;
 use crate::ctl::units::size;
-use crate::deploy::{Lock, Root, Source, spelled, usual_steps};
+use crate::deploy::{Lock, Root, Source, kept_bytes, spelled, usual_steps};
 use crate::linux::disk::room;
 use serde_json::json;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,11 +19,21 @@ use std::time::Duration;
 pub(crate) fn source_of(options: &DeployOptions, plan: &DeployPlan) -> Result<Source, Failure> {
     let app = &plan.releases.app;
     if let Some(from) = &options.from {
+        if from.as_os_str() == "-" {
+            if io::stdin().is_terminal() && !options.dry_run {
+                let message = "--from - reads an archive from standard input, which is a terminal here";
+                return Err(Failure::usage(
+                    message,
+                    format!("tar czf - . | ssh HOST infissi-ctl deploy {app} --from -"),
+                ));
+            }
+            return Ok(Source::Stream);
+        }
         let dir = std::path::absolute(from).unwrap_or_else(|_| PathBuf::from(from));
         if !dir.is_dir() {
             return Err(Failure::usage(
                 format!("{} is no directory", dir.display()),
-                "--from takes a directory that can be read here",
+                "--from takes a directory that can be read here, or - for a tar archive on standard input",
             ));
         }
         return Ok(Source::Directory(dir));
@@ -81,6 +92,12 @@ fn rows(
         ("disk", vec![disk(root, plan.min_free_bytes)]),
         ("lock", vec![lock(root, &plan.releases.app)]),
     ];
+    match (plan.backup, options.no_backup, &plan.releases.active) {
+        (false, ..) => {}
+        (true, true, _) => rows.push(("backup", vec!["none, as --no-backup says".to_owned()])),
+        (true, false, Some(_)) => rows.push(("backup", vec!["made first; without one nothing goes on".to_owned()])),
+        (true, false, None) => rows.push(("backup", vec![safety::NOTHING_YET.to_owned()])),
+    }
     let shared = plan.shared.iter().map(|link| {
         let missing = if Path::new(&link.target).exists() { "" } else { " (not there yet)" };
         format!("{} → {}{missing}", link.path, link.target)
@@ -89,7 +106,9 @@ fn rows(
     let steps = match (&plan.steps, source) {
         (Some(steps), _) => join(steps),
         (None, Source::Directory(dir)) => join(&usual_steps(dir)?),
-        (None, Source::Ref { .. }) => vec!["by the lock file in the release, and its build script".to_owned()],
+        (None, Source::Ref { .. } | Source::Stream) => {
+            vec!["by the lock file in the release, and its build script".to_owned()]
+        }
     };
     rows.push(("steps", steps));
     rows.push(("migrate", join(&plan.migrate)));
@@ -107,7 +126,13 @@ fn rows(
 fn disk(root: &Root, min_free: u64) -> String {
     let there = root.dir().ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
     match room(there) {
-        Ok(room) => format!("{} free, min_free {}", size(room.bytes), size(min_free)),
+        Ok(room) => {
+            let kept = match kept_bytes(root) {
+                0 => String::new(),
+                kept => format!("; {} of node_modules are kept, and go where room is short", size(kept)),
+            };
+            format!("{} free, min_free {}{kept}", size(room.bytes), size(min_free))
+        }
         Err(error) => format!("cannot be looked at: {error}"),
     }
 }

@@ -7,7 +7,7 @@ use crate::ctl::look::{BOLD, DIM, Look};
 use crate::ctl::session::Session;
 use crate::ctl::units::{printable, truncated};
 use crate::deploy::Audience;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::io::{self, IsTerminal, Write};
@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const DOTS: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+/// How often at most the line moves.
+const REDRAW: SignedDuration = SignedDuration::from_millis(45);
 const STROKES: [&str; 4] = ["|", "/", "-", "\\"];
 
 /// Whether somebody wants it to end.
@@ -51,6 +53,8 @@ pub(crate) struct Teller<'s> {
     doing: String,
     since: Timestamp,
     ticks: usize,
+    /// Ticks may come by the thousand.
+    drawn: Timestamp,
     /// On a terminal: its columns.
     width: Option<usize>,
 }
@@ -61,12 +65,25 @@ impl<'s> Teller<'s> {
         let shows = session.look.terminal && !session.json && stderr.is_terminal();
         let width =
             shows.then(|| terminal_size::terminal_size_of(&stderr).map_or(80, |(width, _)| usize::from(width.0)));
-        Teller { session, interrupts, doing: String::new(), since: clock::now(), ticks: 0, width }
+        Teller {
+            session,
+            interrupts,
+            doing: String::new(),
+            since: clock::now(),
+            ticks: 0,
+            drawn: Timestamp::UNIX_EPOCH,
+            width,
+        }
     }
 
     pub(crate) fn session(&mut self) -> &mut Session {
         self.clear();
         self.session
+    }
+
+    /// Somebody wants it to end.
+    pub(crate) fn is_enough(&self) -> bool {
+        self.interrupts.asked()
     }
 
     /// From now on this is what is done.
@@ -110,10 +127,15 @@ impl<'s> Teller<'s> {
 
     fn draw(&mut self) {
         let Some(width) = self.width.filter(|_| !self.doing.is_empty()) else { return };
+        let now = clock::now();
+        if now.duration_since(self.drawn).abs() < REDRAW {
+            return;
+        }
+        self.drawn = now;
         let frames: &[&str] = if self.session.look.unicode { &DOTS } else { &STROKES };
         let frame = frames[self.ticks % frames.len()];
         self.ticks += 1;
-        let seconds = clock::now().duration_since(self.since).as_secs();
+        let seconds = now.duration_since(self.since).as_secs();
         let line = format!("{frame} {} ({seconds} s)", printable(&self.doing));
         let line = truncated(&line, width.saturating_sub(1), "..");
         let _unseen = write!(io::stderr(), "\r{line}\u{1b}[K");

@@ -71,8 +71,18 @@ fn believed_owner(root: &Root, plan: &DeployPlan) -> Result<u32, Failure> {
 
 /// May whom root becomes have this variable of root's?
 fn is_for_others(variable: &str) -> bool {
-    const SHARED: [&str; 9] =
-        ["PATH", "LANG", "TZ", "TERM", "NO_COLOR", "SSH_AUTH_SOCK", "GIT_SSH_COMMAND", "GIT_SSH", "CI"];
+    const SHARED: [&str; 10] = [
+        "PATH",
+        "LANG",
+        "TZ",
+        "TERM",
+        "NO_COLOR",
+        "SSH_AUTH_SOCK",
+        "GIT_SSH_COMMAND",
+        "GIT_SSH",
+        "CI",
+        "INFISSI_COMMIT",
+    ];
     let lower = variable.to_ascii_lowercase();
     SHARED.contains(&variable) || variable.starts_with("LC_") || lower.ends_with("_proxy")
 }

@@ -46,6 +46,7 @@ pub(super) async fn plan(
         bridge: deploy.bridge.iter().map(|path| text(path)).collect(),
         warm_ms: u64::try_from(deploy.warm.as_millis()).unwrap_or(u64::MAX),
         min_free_bytes: deploy.min_free,
+        backup: deploy.backup,
         uid: user.as_ref().map(|user| user.uid),
         user: user.map(|user| user.name),
     }))
