@@ -22,6 +22,7 @@ mod root;
 mod shared;
 mod source;
 mod step;
+mod unpack;
 mod usual;
 
 pub use bridge::bridge;
@@ -33,6 +34,7 @@ pub use root::Root;
 pub use shared::link_shared;
 pub use source::{Source, Sourced, fetch};
 pub use step::{Audience, FETCH, Step, StepError, Workshop, spelled};
+pub use unpack::{UnpackError, unpack};
 pub use usual::usual_steps;
 
 use crate::api::{Refusal, RefusalCode};

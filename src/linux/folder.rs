@@ -1,14 +1,17 @@
 //! A directory held open, and what is in it: each name opened where it stands, no link followed.
 
 use nix::dir::Dir;
-use nix::fcntl::{AT_FDCWD, OFlag, openat, readlinkat};
-use nix::sys::stat::Mode;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata};
+use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// An open directory. What happens to the path that led there does not matter any more.
 #[derive(Debug)]
@@ -87,6 +90,58 @@ impl Folder {
     pub fn link(&self, name: &OsStr) -> io::Result<OsString> {
         Ok(readlinkat(self.held.as_fd(), name)?)
     }
+
+    /// Makes a directory, for its owner until it gets its mode.
+    ///
+    /// # Errors
+    /// EEXIST where anything has that name; mkdir(2)'s.
+    pub fn make_folder(&self, name: &OsStr) -> io::Result<Folder> {
+        mkdirat(self.held.as_fd(), name, Mode::S_IRWXU)?;
+        self.folder(name)
+    }
+
+    /// Makes a file for writing, for its owner until it gets its mode.
+    ///
+    /// # Errors
+    /// EEXIST where anything has that name, a link too; open(2)'s.
+    pub fn make_file(&self, name: &OsStr) -> io::Result<File> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(File::from(openat(self.held.as_fd(), name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?))
+    }
+
+    /// Makes a link that leads to `target`, wherever that is.
+    ///
+    /// # Errors
+    /// EEXIST where anything has that name; symlink(2)'s.
+    pub fn make_link(&self, name: &OsStr, target: &OsStr) -> io::Result<()> {
+        Ok(symlinkat(target, self.held.as_fd(), name)?)
+    }
+
+    /// Gives what is called `other` in the directory `of` this name, too. A link itself, not what it leads to.
+    ///
+    /// # Errors
+    /// EEXIST where anything has that name; link(2)'s.
+    pub fn make_other_name(&self, name: &OsStr, of: &Folder, other: &OsStr) -> io::Result<()> {
+        Ok(linkat(of.held.as_fd(), other, self.held.as_fd(), name, AtFlags::empty())?)
+    }
+
+    /// Removes the file or link of that name.
+    ///
+    /// # Errors
+    /// EISDIR for a directory; unlink(2)'s.
+    pub fn remove(&self, name: &OsStr) -> io::Result<()> {
+        Ok(unlinkat(self.held.as_fd(), name, UnlinkatFlags::NoRemoveDir)?)
+    }
+
+    /// Sets the directory's own mode, and when it was changed where that is given.
+    ///
+    /// # Errors
+    /// fchmod(2)'s and futimens(3)'s.
+    pub fn finish(&self, mode: u32, modified: Option<SystemTime>) -> io::Result<()> {
+        let held = File::from(self.held.try_clone()?);
+        held.set_permissions(Permissions::from_mode(mode))?;
+        modified.map_or(Ok(()), |modified| held.set_times(FileTimes::new().set_modified(modified)))
+    }
 }
 
 #[cfg(test)]
@@ -112,5 +167,32 @@ mod tests {
         assert_eq!(folder.folder(name("link")).unwrap_err().raw_os_error(), Some(libc::ENOTDIR));
         assert_eq!(folder.file(name("link")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
         assert_eq!(folder.look(name("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_made_in_a_directory_takes_no_place_that_is_taken_and_follows_no_link() {
+        let temp = tempfile::tempdir().unwrap();
+        symlink("elsewhere", temp.path().join("link")).unwrap();
+        let (folder, name) = (Folder::open(temp.path()).unwrap(), OsStr::new);
+        folder.make_file(name("file")).unwrap();
+        folder.make_folder(name("sub")).unwrap().make_link(name("up"), name("../file")).unwrap();
+        folder.make_other_name(name("again"), &folder, name("file")).unwrap();
+        assert_eq!(folder.names().unwrap(), ["again", "file", "link", "sub"]);
+        assert_eq!(std::fs::read_link(temp.path().join("sub/up")).unwrap(), Path::new("../file"));
+        for taken in ["file", "sub", "link"].map(name) {
+            let taken = [
+                folder.make_file(taken).map(drop),
+                folder.make_folder(taken).map(drop),
+                folder.make_link(taken, name("x")),
+                folder.make_other_name(taken, &folder, name("file")),
+            ];
+            assert!(taken.iter().all(|made| made.as_ref().unwrap_err().kind() == io::ErrorKind::AlreadyExists));
+        }
+        folder.remove(name("link")).unwrap();
+        assert_eq!(folder.remove(name("sub")).unwrap_err().raw_os_error(), Some(libc::EISDIR));
+        let long_ago = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(60);
+        folder.finish(0o750, Some(long_ago)).unwrap();
+        let found = folder.metadata().unwrap();
+        assert_eq!((found.permissions().mode() & 0o7777, found.modified().unwrap()), (0o750, long_ago));
     }
 }
