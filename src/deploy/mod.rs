@@ -5,6 +5,7 @@
 //! ROOT/releases/ID     built directories: the app runs in one of them
 //! ROOT/deploys/ID      release.json (the journal of its deploy) and deploy.log
 //! ROOT/shared          what all releases have in common
+//! ROOT/restores        what was there before a backup was restored
 //! ROOT/repo.git        a mirror of the source
 //! ROOT/deploy.lock     held by the process that deploys
 //! ROOT/live            the link to the active release, moved by the supervisor
@@ -18,6 +19,7 @@ mod id;
 mod lock;
 mod prune;
 mod record;
+pub mod restore;
 mod root;
 mod shared;
 mod source;
@@ -35,7 +37,7 @@ pub use shared::link_shared;
 pub use source::{Source, Sourced, fetch};
 pub use step::{Audience, FETCH, Step, StepError, Workshop, spelled};
 pub use unpack::{UnpackError, unpack};
-pub use usual::usual_steps;
+pub use usual::{lacks_packages, usual_steps};
 
 use crate::api::{Refusal, RefusalCode};
 use std::fmt::Display;

@@ -42,6 +42,11 @@ impl Root {
         self.deploy(id).join("deploy.log")
     }
 
+    /// Where a restore unpacks, and keeps what it has replaced.
+    pub fn restores(&self) -> PathBuf {
+        self.dir.join("restores")
+    }
+
     pub fn mirror(&self) -> PathBuf {
         self.dir.join("repo.git")
     }

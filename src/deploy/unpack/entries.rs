@@ -9,6 +9,8 @@ use std::time::{Duration, SystemTime};
 use tar::{EntryType, Header};
 
 const BLOCK: usize = 512;
+const SPARSE: &str = "is packed as a sparse file: leave out tar's --sparse (-S), or give bsdtar --no-read-sparse";
+const UNKNOWN: &str = "is of a kind that is not known here";
 /// A longer name is nobody's, bytes.
 const LONGEST_NAME: u64 = 64 << 10;
 /// More to say about one file than this is nonsense, bytes.
@@ -70,16 +72,19 @@ impl<'s> Entries<'s> {
             let header = Header::from_byte_slice(&block);
             check(header, self.figures.entries == 0)?;
             let size = header.entry_size().map_err(|error| UnpackError::Unsound(error.to_string()))?;
-            match header.entry_type() {
-                EntryType::GNULongName => extension.path = Some(self.name(size)?),
-                EntryType::GNULongLink => extension.leads_to = Some(self.name(size)?),
-                EntryType::XHeader => {
-                    let text = self.text(size, LARGEST_EXTENSION)?;
-                    extension.read(&text)?;
-                }
+            let kind = header.entry_type();
+            if kind.is_gnu_longname() {
+                extension.path = Some(self.name(size)?);
+            } else if kind.is_gnu_longlink() {
+                extension.leads_to = Some(self.name(size)?);
+            } else if kind.is_pax_local_extensions() {
+                let text = self.text(size, LARGEST_EXTENSION)?;
+                extension.read(&text)?;
+            } else if kind.is_pax_global_extensions() {
                 // What holds for all entries is nothing that we ask for: `git archive` puts the commit there.
-                EntryType::XGlobalHeader => drop(self.text(size, LARGEST_EXTENSION)?),
-                kind => return self.entry(header, kind, size, extension).map(Some),
+                drop(self.text(size, LARGEST_EXTENSION)?);
+            } else {
+                return self.entry(header, kind, size, extension).map(Some);
             }
         }
     }
@@ -98,7 +103,7 @@ impl<'s> Entries<'s> {
         self.expect(size);
         self.figures.entries += 1;
         let kind = match kind {
-            _ if extension.is_sparse => Kind::Refused("is packed as a sparse file: leave out tar's --sparse (-S)"),
+            _ if extension.is_sparse => Kind::Refused(SPARSE),
             // Before 1988 that was how a directory was told.
             EntryType::Regular | EntryType::Continuous if path.ends_with(b"/") => Kind::Directory,
             EntryType::Regular | EntryType::Continuous => Kind::File,
@@ -107,8 +112,11 @@ impl<'s> Entries<'s> {
             EntryType::Link => Kind::OtherName(leads_to),
             EntryType::Block | EntryType::Char => Kind::Refused("is a device"),
             EntryType::Fifo => Kind::Refused("is a pipe"),
-            EntryType::GNUSparse => Kind::Refused("is packed as a sparse file: leave out tar's --sparse (-S)"),
-            _ => Kind::Refused("is of a kind that is not known here"),
+            EntryType::GNUSparse => Kind::Refused(SPARSE),
+            EntryType::GNULongName | EntryType::GNULongLink | EntryType::XGlobalHeader | EntryType::XHeader => {
+                Kind::Refused(UNKNOWN)
+            }
+            _ => Kind::Refused(UNKNOWN),
         };
         let seconds = header.mtime().unwrap_or(0);
         let modified = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
@@ -234,7 +242,7 @@ impl Extension {
         Ok(())
     }
 
-    fn take(&mut self, (key, value): (&[u8], &[u8])) {
+    fn take(&mut self, (key, value): Pair<'_>) {
         let number = || std::str::from_utf8(value).ok();
         match key {
             b"path" => self.path = Some(value.to_owned()),
@@ -247,8 +255,11 @@ impl Extension {
     }
 }
 
+/// A key and its value.
+type Pair<'t> = (&'t [u8], &'t [u8]);
+
 /// The first record, and what comes behind it.
-fn record(text: &[u8]) -> Option<((&[u8], &[u8]), &[u8])> {
+fn record(text: &[u8]) -> Option<(Pair<'_>, &[u8])> {
     let blank = text.iter().position(|byte| *byte == b' ')?;
     let length: usize = std::str::from_utf8(&text[..blank]).ok()?.parse().ok()?;
     let record = text.get(blank + 1..length)?.strip_suffix(b"\n")?;
