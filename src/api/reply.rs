@@ -1,5 +1,6 @@
 //! What the socket answers to an action: results, plans, log lines, and refusals as sentences.
 
+use super::deploy::SharedLink;
 use super::status::OutputLine;
 use super::words::{Health, Stream};
 use jiff::Timestamp;
@@ -192,6 +193,12 @@ pub struct BackupPlan {
     pub groups: Vec<u32>,
     /// Absolute: what `include` and `exclude` are relative to.
     pub base: String,
+    /// Absolute: the directory of its releases, if it has any; `base` is that, then.
+    #[serde(default)]
+    pub root: Option<String>,
+    /// What its releases share and `base` does not hold: in no backup.
+    #[serde(default)]
+    pub outside: Vec<SharedLink>,
     /// Absolute: where the backups go.
     pub dir: String,
     /// Paths and globs, never empty.

@@ -134,6 +134,9 @@ pub enum Command {
         #[arg(value_name = "APP")]
         app: String,
     },
+    /// Bring back what a backup holds, through a rollover; what is there now is kept
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(RestoreOptions),
     /// Make the supervisor follow its changed supervisor.toml; touches only what differs
     ///
     /// While an app that it would give new processes is being rolled over, before the swap, all of it is refused.
@@ -238,6 +241,25 @@ pub struct DeployOptions {
 }
 
 #[derive(Debug, Args)]
+pub struct RestoreOptions {
+    /// A name or an alias
+    #[arg(value_name = "APP")]
+    pub app: String,
+    /// A name from `backups`, a path, or latest
+    #[arg(value_name = "BACKUP", value_hint = ValueHint::FilePath)]
+    pub backup: String,
+    /// Only unpack it, into this new directory
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub into: Option<PathBuf>,
+    /// Even if it is a backup of another app
+    #[arg(long)]
+    pub force: bool,
+    /// Show what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub struct RestartOptions {
     #[command(flatten)]
     pub act: ActOptions,
@@ -323,7 +345,7 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
     ("Look", &["list", "show", "logs", "events", "health"]),
     ("Act", &["start", "stop", "restart", "reload", "swap", "signal", "reset", "flush", "exec"]),
     ("Deploy", &["deploy", "releases", "rollback"]),
-    ("Keep", &["backup", "backups"]),
+    ("Keep", &["backup", "backups", "restore"]),
     ("Configure", &["apply", "check", "init"]),
     ("The supervisor", &["doctor", "ping", "version", "shutdown", "completions"]),
 ];
@@ -403,6 +425,14 @@ Examples:
   infissi-ctl backup current
   infissi-ctl backups current --json | jq -r '.[0].path'     the newest
   tar -tzf /var/backups/crm/backup-20261126-180000.tar.gz    what is in it";
+
+const RESTORE_EXAMPLES: &str = "\
+The archive is read through first, then unpacked beside; only then do paths change places. Dumps are not loaded.
+
+Examples:
+  infissi-ctl restore current latest --dry-run
+  infissi-ctl restore current backup-20261126-180000.tar.gz
+  infissi-ctl restore current latest --into /tmp/crm          only to look at it";
 
 const APPLY_EXAMPLES: &str = "\
 Examples:

@@ -6,7 +6,7 @@ use super::progress::{Line, TICK};
 use super::session::Session;
 use super::table::boxed;
 use super::units::{distance, printable, size};
-use crate::api::{BackupPlan, ExecPlan, Refusal, RefusalCode, routes};
+use crate::api::{BackupPlan, ExecPlan, Refusal, RefusalCode, SharedLink, routes};
 use crate::deploy::backup::{self, BackupError, Figures, Kept, Made, Step, Watch};
 use crate::linux::become_user::become_user;
 use crate::linux::user::own_uid;
@@ -33,14 +33,14 @@ pub(crate) fn backup(session: &mut Session, app: &str) -> Result<u8, Failure> {
         true => None,
         false => Some(session.client()?.get(&routes::exec(app))?),
     };
-    as_its_user(&plan, "backup")?;
+    as_its_user(&plan, &format!("backup {app}"))?;
     let begun = clock::monotonic();
     let mut show = Show::new(session, &plan.app);
     let made = backup::make(&plan, exec.as_ref(), &clock::here_and_now(), &mut show);
     let was_stopped = show.stopped();
     drop(show);
     match made {
-        Ok(made) => tell(session, &plan.app, &made, begun.elapsed()),
+        Ok(made) => tell(session, &plan, &made, begun.elapsed()),
         Err(error @ BackupError::Stopped) if was_stopped => {
             session.print_failure(error.refusal().into());
             Ok(INTERRUPTED)
@@ -50,7 +50,7 @@ pub(crate) fn backup(session: &mut Session, app: &str) -> Result<u8, Failure> {
 }
 
 /// Root takes the app's user's rights, for good: what is read and written is judged as that user's.
-fn as_its_user(plan: &BackupPlan, verb: &str) -> Result<(), Failure> {
+pub(super) fn as_its_user(plan: &BackupPlan, words: &str) -> Result<(), Failure> {
     let BackupPlan { app, user, uid, gid, groups, .. } = plan;
     let own = own_uid();
     if own == 0 {
@@ -61,13 +61,14 @@ fn as_its_user(plan: &BackupPlan, verb: &str) -> Result<(), Failure> {
         return Err(Failure::new(
             RefusalCode::NotAllowed,
             format!("{app} runs as {user}, and its backups are for that user and root"),
-            format!("sudo -u {user} infissi-ctl {verb} {app}"),
+            format!("sudo -u {user} infissi-ctl {words}"),
         ));
     }
     Ok(())
 }
 
-fn tell(session: &mut Session, app: &str, made: &Made, took: Duration) -> Result<u8, Failure> {
+fn tell(session: &mut Session, plan: &BackupPlan, made: &Made, took: Duration) -> Result<u8, Failure> {
+    let app = &plan.app;
     let Made { path, size: bytes, figures, notes, pruned } = made;
     if session.json {
         session.print_json(&json!({
@@ -78,6 +79,7 @@ fn tell(session: &mut Session, app: &str, made: &Made, took: Duration) -> Result
             "entries": figures.entries,
             "content_bytes": figures.bytes,
             "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "outside": plan.outside,
             "notes": notes,
             "pruned": pruned,
         }))?;
@@ -101,6 +103,10 @@ fn tell(session: &mut Session, app: &str, made: &Made, took: Duration) -> Result
         path.display(),
         size(*bytes),
     )?;
+    for SharedLink { path, target } in &plan.outside {
+        let line = format!("not in it: {target}, to which {path} leads: that is outside of {}", plan.base);
+        writeln!(session.out, "  {}", printable(&line))?;
+    }
     Ok(0)
 }
 
@@ -110,7 +116,7 @@ fn name_of(path: &Path) -> String {
 
 pub(crate) fn backups(session: &mut Session, app: &str) -> Result<u8, Failure> {
     let plan: BackupPlan = session.client()?.get(&routes::backup(app))?;
-    as_its_user(&plan, "backups")?;
+    as_its_user(&plan, &format!("backups {app}"))?;
     // As people copy it: a relative `dir` has `..` in it.
     let dir = &std::fs::canonicalize(&plan.dir).unwrap_or_else(|_| Path::new(&plan.dir).to_owned());
     let kept = backup::list(dir, &plan.app).map_err(|error| {
@@ -168,7 +174,7 @@ fn shown(session: &Session, plan: &BackupPlan, dir: &Path, kept: &[Kept]) -> Str
 }
 
 /// How far it is: one line on a terminal, else a line for each step and now and then a sign of life.
-struct Show<'s> {
+pub(super) struct Show<'s> {
     app: String,
     doing: String,
     line: Option<Line>,
@@ -183,7 +189,7 @@ struct Show<'s> {
 }
 
 impl Show<'_> {
-    fn new<'s>(session: &'s mut Session, app: &str) -> Show<'s> {
+    pub(super) fn new<'s>(session: &'s mut Session, app: &str) -> Show<'s> {
         let line = if session.json { None } else { Line::on_stderr(&session.look) };
         let log: Option<&mut dyn Write> =
             if session.json || line.is_some() { None } else { Some(session.err.as_mut()) };
@@ -196,6 +202,24 @@ impl Show<'_> {
 
     fn stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// From now on this is what is done.
+    pub(super) fn begin(&mut self, doing: String) {
+        self.doing = doing;
+        let now = clock::monotonic();
+        self.next = if self.line.is_some() { now } else { now + SIGN_OF_LIFE };
+        let said = format!("{}: {}", self.app, self.doing);
+        match (&self.line, &mut self.log) {
+            (Some(line), _) if self.is_before => {
+                line.clear();
+                let _unheard = writeln!(std::io::stderr(), "{said}");
+            }
+            (Some(_), _) | (None, None) => {}
+            (None, Some(log)) => {
+                let _unheard = writeln!(log, "{said}");
+            }
+        }
     }
 
     fn say(&mut self, figures: Figures) {
@@ -212,26 +236,13 @@ impl Show<'_> {
 impl Watch for Show<'_> {
     fn step(&mut self, step: Step<'_>) {
         self.is_before = matches!(step, Step::Before { .. });
-        self.doing = match step {
+        self.begin(match step {
             Step::Before { number, of, words } => {
                 format!("running {} ({number} of {of})", printable(&shell_words::join(words)))
             }
             Step::Archive => "archiving".to_owned(),
             Step::Verify => "reading it back".to_owned(),
-        };
-        let now = clock::monotonic();
-        self.next = if self.line.is_some() { now } else { now + SIGN_OF_LIFE };
-        let said = format!("{}: {}", self.app, self.doing);
-        match (&self.line, &mut self.log) {
-            (Some(line), _) if self.is_before => {
-                line.clear();
-                let _unheard = writeln!(std::io::stderr(), "{said}");
-            }
-            (Some(_), _) | (None, None) => {}
-            (None, Some(log)) => {
-                let _unheard = writeln!(log, "{said}");
-            }
-        }
+        });
     }
 
     fn goes_on(&mut self, figures: Figures) -> bool {

@@ -22,6 +22,7 @@ mod place;
 mod pm2;
 mod progress;
 mod releases;
+mod restore;
 #[cfg(test)]
 mod sample;
 mod selector;
@@ -143,6 +144,7 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         Command::Exec { app, release, command } => exec::exec(session, &app, release.as_deref(), &command),
         Command::Backup { app } => backup::backup(session, &app),
         Command::Backups { app } => backup::backups(session, &app),
+        Command::Restore(options) => restore::restore(session, &options),
         Command::Apply { dry_run } => apply::apply(session, dry_run),
         Command::Check { file } => check::check(session, file.as_deref()),
         Command::Init { dir, port } => check::init(session, &dir, port),

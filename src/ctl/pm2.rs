@@ -18,7 +18,7 @@ pub(crate) enum Meaning {
 }
 
 /// Commands of a later version.
-const LATER: [&str; 2] = ["restore", "upgrade"];
+const LATER: [&str; 1] = ["upgrade"];
 
 /// A suggestion is worth making from this likeness on (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
@@ -94,25 +94,15 @@ pub(crate) fn meaning(words: &[OsString]) -> Meaning {
             usage("there are no modules: log rotation and health checks are built in", "man supervisor.toml".to_owned())
         }
         "update" => Meaning::Refused(later("upgrade")),
-        "restore" => Meaning::Refused(later_by_hand(
-            "restore",
-            format!(
-                "until then by hand: `infissi-ctl backups {}` shows where they are, `tar -xzf BACKUP -C DIRECTORY` unpacks one",
-                argument(0, "APP")
-            ),
-        )),
         word if LATER.contains(&word) => Meaning::Refused(later(word)),
         word => Meaning::Refused(unknown(word)),
     }
 }
 
 pub(crate) fn later(what: &str) -> Failure {
-    later_by_hand(what, "infissi-ctl --help shows what is")
-}
-
-fn later_by_hand(what: &str, hint: impl Into<String>) -> Failure {
     let version = env!("CARGO_PKG_VERSION");
-    Failure::new(RefusalCode::NotYetThere, format!("`{what}` is not yet there in infissi-ctl {version}"), hint)
+    let message = format!("`{what}` is not yet there in infissi-ctl {version}");
+    Failure::new(RefusalCode::NotYetThere, message, "infissi-ctl --help shows what is")
 }
 
 fn unknown(word: &str) -> Failure {

@@ -11,10 +11,12 @@ mod verify;
 pub use error::BackupError;
 pub use shelf::{Kept, list};
 
+pub(super) use choose::{Choice, Standing, Verdict};
+pub(super) use shelf::{is_of_backups, mark_in, marked_for};
+
 use crate::api::{BackupPlan, ExecPlan};
 use crate::linux::logfile::give_way;
 use archive::Archive;
-use choose::Choice;
 use jiff::{ToSpan, Zoned};
 use place::Place;
 use std::path::{Path, PathBuf};

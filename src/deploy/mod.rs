@@ -5,6 +5,7 @@
 //! ROOT/releases/ID     built directories: the app runs in one of them
 //! ROOT/deploys/ID      release.json (the journal of its deploy) and deploy.log
 //! ROOT/shared          what all releases have in common
+//! ROOT/restores        what was there before a backup was restored
 //! ROOT/repo.git        a mirror of the source
 //! ROOT/cache/KEY       a node_modules as it was installed, for the releases that would install the same
 //! ROOT/deploy.lock     held by the process that deploys
@@ -21,6 +22,7 @@ mod id;
 mod lock;
 mod prune;
 mod record;
+pub mod restore;
 mod root;
 mod shared;
 mod source;
@@ -40,7 +42,7 @@ pub use shared::link_shared;
 pub use source::{Source, Sourced, fetch};
 pub use step::{Audience, FETCH, Step, StepError, Workshop, spelled};
 pub use unpack::{UnpackError, unpack};
-pub use usual::usual_steps;
+pub use usual::{lacks_packages, usual_steps};
 
 use crate::api::{Refusal, RefusalCode};
 use std::fmt::Display;

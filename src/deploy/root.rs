@@ -47,6 +47,11 @@ impl Root {
         self.dir.join("cache")
     }
 
+    /// Where a restore unpacks, and keeps what it has replaced.
+    pub fn restores(&self) -> PathBuf {
+        self.dir.join("restores")
+    }
+
     pub fn mirror(&self) -> PathBuf {
         self.dir.join("repo.git")
     }

@@ -83,6 +83,35 @@ pub fn unpack(
     Ok(entries.figures)
 }
 
+/// Reads all of it as [`unpack`] would, and writes nothing. `hear` is given each path, and where it leads if it is a link.
+///
+/// # Errors
+/// What can be told of the archive by itself is wrong with it.
+pub(super) fn look_through(
+    stream: impl Read,
+    go_on: &mut dyn FnMut(Figures) -> ControlFlow<()>,
+    hear: &mut dyn FnMut(&[OsString], Option<&OsStr>),
+) -> Result<Figures, UnpackError> {
+    let stream = opened(stream, go_on)?;
+    let mut entries = Entries::new(stream, go_on);
+    while let Some(Entry { path, kind, .. }) = entries.next()? {
+        let at = At { path: plain(&path)? };
+        match kind {
+            Kind::Refused(why) => return Err(at.refused(why)),
+            Kind::Link(target) => hear(&at.path, Some(OsStr::from_bytes(&target))),
+            Kind::OtherName(other) => {
+                plain(&other)?;
+                hear(&at.path, None);
+            }
+            Kind::File | Kind::Directory => hear(&at.path, None),
+        }
+    }
+    if entries.figures.entries == 0 {
+        return Err(UnpackError::Empty);
+    }
+    Ok(entries.figures)
+}
+
 /// Told apart by what stands first.
 fn opened<'s>(
     mut stream: impl Read + 's,

@@ -48,6 +48,12 @@ pub fn usual_steps(release: &Path) -> Result<Vec<Vec<String>>, Refusal> {
     Ok(steps)
 }
 
+/// Does it depend on packages that are not there? What a step was to install, a backup may have left out.
+pub fn lacks_packages(release: &Path) -> bool {
+    let needs = || package(&release.join("package.json")).is_ok_and(|package| needs_others(&package));
+    !release.join("node_modules").is_dir() && needs()
+}
+
 fn needs_others(package: &Value) -> bool {
     let tables = ["dependencies", "devDependencies", "optionalDependencies", "peerDependencies", "workspaces"];
     tables.iter().any(|table| match &package[*table] {

@@ -1,5 +1,7 @@
 //! Files that are replaced whole or not at all.
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -41,6 +43,41 @@ pub fn give_new_name(file: &Path, name: &Path) -> io::Result<()> {
         Err(_) => return Err(io::ErrorKind::AlreadyExists.into()),
     }
     sync_directory(name)
+}
+
+/// Two paths change places, whatever stands there, so that neither is ever missing: renameat2(2), Linux 3.15. File
+/// systems that cannot do that (NFS) have a moment in which `one` is missing. Both are of one file system.
+///
+/// # Errors
+/// renameat2(2)'s and rename(2)'s. Both are where they were then.
+pub fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, one, AT_FDCWD, other, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            let aside = name_beside(other)?;
+            std::fs::rename(one, &aside)?;
+            if let Err(error) = std::fs::rename(other, one) {
+                std::fs::rename(&aside, one)?;
+                return Err(error);
+            }
+            std::fs::rename(&aside, other)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A path gets another name of the same file system, which has to be free: renameat2(2).
+///
+/// # Errors
+/// `AlreadyExists` where the name is taken; renameat2(2)'s.
+pub fn move_to(path: &Path, name: &Path) -> io::Result<()> {
+    match renameat2(AT_FDCWD, path, AT_FDCWD, name, RenameFlags::RENAME_NOREPLACE) {
+        Ok(()) => Ok(()),
+        // There only a glance comes first.
+        Err(Errno::EINVAL | Errno::ENOSYS) if !taken(name) => std::fs::rename(path, name),
+        Err(Errno::EINVAL | Errno::ENOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 fn taken(name: &Path) -> bool {
@@ -130,6 +167,21 @@ mod tests {
         assert_eq!(std::fs::read_to_string(path("free")).unwrap(), "new");
         assert_eq!(std::fs::read_to_string(path("taken")).unwrap(), "old");
         assert!(!path(".new").exists());
+    }
+
+    #[test]
+    fn paths_change_places_and_a_taken_one_is_not_moved_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir(path("one")).unwrap();
+        std::fs::write(path("one/file"), "").unwrap();
+        std::os::unix::fs::symlink("nowhere", path("two")).unwrap();
+        exchange(&path("one"), &path("two")).unwrap();
+        assert!(path("one").is_symlink() && path("two/file").exists());
+        assert_eq!(exchange(&path("two"), &path("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(move_to(&path("two"), &path("one")).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        move_to(&path("two"), &path("three")).unwrap();
+        assert!(path("three/file").exists() && !path("two").exists());
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub use table::ProcTable;
 
 use std::fs::File;
 use std::io::{Cursor, Read, Write};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -216,6 +217,18 @@ pub fn uid(pid: i32) -> Option<u32> {
     read_up_to(pid, "status", &mut status, 4096);
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
     number(line.split(|byte| *byte == b'\t').filter(|field| !field.is_empty()).nth(1)?)
+}
+
+/// Who has something below `dir` open, as far as we may see that: mostly our own user's processes.
+pub fn with_open_below(dir: &Path) -> Vec<i32> {
+    let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let has_open = |pid: &i32| {
+        let open = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        let mut led_to = open.filter_map(|open| std::fs::read_link(open.path()).ok());
+        led_to.any(|path| path.starts_with(dir))
+    };
+    pids.filter(has_open).collect()
 }
 
 /// Reads what fits into `buffer` at once: for files that are smaller than it.

@@ -20,6 +20,7 @@ mod network;
 mod probes;
 mod proxy;
 mod public;
+mod restore;
 mod rows;
 mod rows_of_logs;
 mod server;

@@ -18,6 +18,7 @@ mod next_deploys;
 mod ports;
 mod postgres;
 mod releases;
+mod restores;
 #[path = "../e2e/server.rs"]
 #[expect(dead_code, reason = "the stories of tests/e2e use the rest")]
 mod server;

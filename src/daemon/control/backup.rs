@@ -1,14 +1,16 @@
-//! What `infissi-ctl backup` has to know: what is kept of an app, where, and as whom.
+//! What `infissi-ctl backup` and `restore` have to know: what is kept of an app, where, and as whom.
 
 use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
 use super::asking::Selector;
+use super::deploys::shared_link;
 use super::look::{one, view};
-use crate::api::{BackupPlan, Refusal, RefusalCode, Slot};
-use crate::config::{AppConfig, Pattern};
+use crate::api::{BackupPlan, Refusal, RefusalCode, SharedLink, Slot};
+use crate::config::{AppConfig, DeployConfig, Pattern};
 use crate::daemon::shared::Shared;
 use crate::linux::identity::Identity;
 use axum::extract::{Extension, State};
+use std::path::Path;
 use std::sync::Arc;
 
 pub(super) async fn plan(
@@ -32,12 +34,19 @@ pub(super) async fn plan(
         gid: user.gid,
         groups: user.groups,
         base: backup.base.display().to_string(),
+        outside: app.deploy.as_ref().map(|deploy| outside(deploy, &backup.base)).unwrap_or_default(),
+        root: app.deploy.as_ref().map(|deploy| deploy.root.display().to_string()),
         dir: backup.dir.display().to_string(),
         include: texts(&backup.include),
         exclude: texts(&backup.exclude),
         before: backup.before.clone(),
         keep: backup.keep,
     }))
+}
+
+fn outside(deploy: &DeployConfig, base: &Path) -> Vec<SharedLink> {
+    let outside = deploy.shared.iter().filter(|shared| !shared.target.starts_with(base));
+    outside.map(shared_link).collect()
 }
 
 /// As whom the app's active slot runs.

@@ -6,7 +6,7 @@ use super::asking::Selector;
 use super::look::{one, view};
 use super::release::no_releases;
 use crate::api::{DeployPlan, Refusal, Releases, SharedLink};
-use crate::config::{AppConfig, DeployConfig};
+use crate::config::{AppConfig, DeployConfig, SharedPath};
 use crate::daemon::notice::AppView;
 use crate::daemon::shared::Shared;
 use axum::extract::{Extension, State};
@@ -33,9 +33,6 @@ pub(super) async fn plan(
     let (asking, of) = (shared.clone(), app.clone());
     // Whom it cannot be told yet, the release itself will tell.
     let user = tokio::task::spawn_blocking(move || asking.launcher.users.find(&of)).await.ok().and_then(Result::ok);
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let shared_link =
-        |shared: &crate::config::SharedPath| SharedLink { path: text(&shared.path), target: text(&shared.target) };
     Ok(json(&DeployPlan {
         releases,
         repo: deploy.repo.clone(),
@@ -50,6 +47,14 @@ pub(super) async fn plan(
         uid: user.as_ref().map(|user| user.uid),
         user: user.map(|user| user.name),
     }))
+}
+
+pub(super) fn shared_link(shared: &SharedPath) -> SharedLink {
+    SharedLink { path: text(&shared.path), target: text(&shared.target) }
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 fn deployed(app: &AppConfig) -> Result<&DeployConfig, Refusal> {

@@ -6,7 +6,7 @@ use crate::config::{Pattern, Reached};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-pub(super) struct Choice {
+pub(in crate::deploy) struct Choice {
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
     /// Which of `include` meant something.
@@ -15,7 +15,7 @@ pub(super) struct Choice {
 
 /// Where a directory stands towards the patterns.
 #[derive(Debug, Clone)]
-pub(super) struct Standing {
+pub(in crate::deploy) struct Standing {
     include: Vec<Reached>,
     exclude: Vec<Reached>,
     taken: bool,
@@ -23,7 +23,7 @@ pub(super) struct Standing {
 
 /// What becomes of a name.
 #[derive(Debug)]
-pub(super) enum Verdict {
+pub(in crate::deploy) enum Verdict {
     /// Nothing of it.
     Leave,
     /// Something may be meant below it.
@@ -34,13 +34,13 @@ pub(super) enum Verdict {
 
 impl Standing {
     /// Is it in the backup?
-    pub(super) fn is_taken(&self) -> bool {
+    pub(in crate::deploy) fn is_taken(&self) -> bool {
         self.taken
     }
 }
 
 impl Choice {
-    pub(super) fn of(plan: &BackupPlan) -> Result<Choice, BackupError> {
+    pub(in crate::deploy) fn of(plan: &BackupPlan) -> Result<Choice, BackupError> {
         let parse =
             |text: &String| Pattern::parse(text).map_err(|source| BackupError::Pattern { text: text.clone(), source });
         let include: Vec<Pattern> = plan.include.iter().map(parse).collect::<Result<_, _>>()?;
@@ -48,12 +48,12 @@ impl Choice {
         Ok(Choice { met: vec![false; include.len()], include, exclude: exclude.collect::<Result<_, _>>()? })
     }
 
-    pub(super) fn everything() -> Choice {
+    pub(in crate::deploy) fn everything() -> Choice {
         Choice { include: Vec::new(), exclude: Vec::new(), met: Vec::new() }
     }
 
     /// A path that was named and is not there, or lies behind a link, would be missing in every backup.
-    pub(super) fn refuse_missing(&self, base: &Path) -> Result<(), BackupError> {
+    pub(in crate::deploy) fn refuse_missing(&self, base: &Path) -> Result<(), BackupError> {
         for pattern in self.include.iter().filter(|pattern| pattern.is_plain() && pattern.as_str() != ".") {
             let mut at = PathBuf::new();
             for part in Path::new(pattern.as_str()).components() {
@@ -72,14 +72,14 @@ impl Choice {
         Ok(())
     }
 
-    pub(super) fn start(&mut self) -> Standing {
+    pub(in crate::deploy) fn start(&mut self) -> Standing {
         let include: Vec<Reached> = self.include.iter().map(Pattern::start).collect();
         let whole = self.note_met(&include);
         let exclude = self.exclude.iter().map(Pattern::start).collect();
         Standing { taken: whole || self.include.is_empty(), include, exclude }
     }
 
-    pub(super) fn judge(&mut self, within: &Standing, name: &OsStr) -> Verdict {
+    pub(in crate::deploy) fn judge(&mut self, within: &Standing, name: &OsStr) -> Verdict {
         let step = |patterns: &[Pattern], from: &[Reached]| -> Vec<Reached> {
             patterns.iter().zip(from).map(|(pattern, from)| pattern.step(from, name)).collect()
         };
@@ -109,7 +109,7 @@ impl Choice {
     }
 
     /// A sentence for each of `include` that meant nothing.
-    pub(super) fn unmatched(&self) -> Vec<String> {
+    pub(in crate::deploy) fn unmatched(&self) -> Vec<String> {
         let unmet = self.include.iter().zip(&self.met).filter(|(_, met)| !**met);
         unmet.map(|(pattern, _)| format!("nothing was there for include {:?}", pattern.as_str())).collect()
     }

@@ -90,7 +90,7 @@ pub(super) fn prune(dir: &Path, app: &str, keep: u32, made: &Path) -> (Vec<Strin
 }
 
 /// Is it a backup, or something of one that is being made?
-pub(super) fn is_of_backups(name: &OsStr) -> bool {
+pub(in crate::deploy) fn is_of_backups(name: &OsStr) -> bool {
     name.to_str().is_some_and(|name| name.starts_with(".backup-") || begun(name).is_some())
 }
 
@@ -100,11 +100,21 @@ fn begun(name: &str) -> Option<DateTime> {
     (at.strftime(NAME).to_string() == name).then_some(at)
 }
 
-/// The comment of a gzip header, if there is one to be read.
 fn mark_of(path: &Path) -> Option<Vec<u8>> {
     // Whoever may write here could have put a pipe or a link under such a name.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
     let is_file = file.metadata().is_ok_and(|found| found.is_file());
-    GzDecoder::new(is_file.then_some(file)?).header()?.comment().map(<[u8]>::to_vec)
+    mark_in(is_file.then_some(file)?)
+}
+
+/// The comment of a gzip header, if there is one to be read; what is read for that is read.
+pub(in crate::deploy) fn mark_in(stream: impl io::Read) -> Option<Vec<u8>> {
+    GzDecoder::new(stream).header()?.comment().map(<[u8]>::to_vec)
+}
+
+/// The app of a mark.
+pub(in crate::deploy) fn marked_for(mark: &[u8]) -> Option<String> {
+    let app = mark.strip_prefix(MARK.as_bytes())?;
+    Some(String::from_utf8_lossy(app).into_owned())
 }

@@ -20,6 +20,8 @@ impl Stage {
             gid: 0,
             groups: Vec::new(),
             base: text("site"),
+            root: None,
+            outside: Vec::new(),
             dir: text("backups"),
             include: vec![".".to_owned()],
             exclude: Vec::new(),
