@@ -11,14 +11,27 @@ use jiff::Timestamp;
 
 pub(crate) fn list(session: &mut Session) -> Result<u8, Failure> {
     if session.json {
-        let apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
+        let mut apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
+        leave_out(&mut apps, &session.only);
         session.print_json(&apps)?;
         return Ok(0);
     }
-    let overview: Overview = session.client()?.get(routes::OVERVIEW)?;
+    let mut overview: Overview = session.client()?.get(routes::OVERVIEW)?;
+    if !session.only.is_empty() {
+        leave_out(&mut overview.apps, &session.only);
+        // Warnings and mistakes of the configuration name other apps, too.
+        overview.warnings.clear();
+        overview.config.faulty = None;
+    }
     let text = text(&overview, clock::now(), &session.look);
     session.out.write_all(text.as_bytes())?;
     Ok(0)
+}
+
+/// What is none of those that may be seen.
+fn leave_out(apps: &mut Vec<AppStatus>, only: &[String]) {
+    let is_one = |app: &AppStatus| only.iter().any(|name| *name == app.name || app.aliases.contains(name));
+    apps.retain(|app| only.is_empty() || is_one(app));
 }
 
 /// The whole answer of `list`, lines with ends.
