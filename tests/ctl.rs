@@ -445,7 +445,7 @@ fn a_configuration_is_checked_without_a_supervisor() {
 
 #[test]
 fn the_example_configurations_are_right() {
-    for file in ["supervisor.toml", "contrib/examples/crm.toml"] {
+    for file in ["supervisor.toml", "contrib/examples/fastpanel/supervisor.toml"] {
         let said = said(ctl().arg("check").arg(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))));
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{file}");
         assert!(said.out.contains("staging, current"), "{}", said.out);

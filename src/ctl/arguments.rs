@@ -171,7 +171,7 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
-    /// Only what is named here, for an SSH key: the command="…" of its line in authorized_keys
+    /// Carry out only what is named here: for an SSH key, as command="…" in authorized_keys
     #[command(after_help = RESTRICTED_EXAMPLES)]
     Restricted(RestrictedOptions),
     /// Print the completions for a shell
@@ -420,8 +420,7 @@ Examples:
 
 const RESTRICTED_EXAMPLES: &str = "\
 It carries out what SSH_ORIGINAL_COMMAND asks for, if that is one of these commands with these apps; no shell reads it.
-Possible commands: list show logs health start stop restart swap deploy releases rollback signal reset flush exec
-backup backups ping version. Whoever may deploy an app, or exec in it, may run anything as its user.
+Whoever may deploy an app, or exec in it, may run anything as its user.
 
 In ~/.ssh/authorized_keys, in one line:
   command=\"infissi-ctl restricted --allow deploy,rollback,list,logs --app current\",restrict ssh-ed25519 AAAA… ci

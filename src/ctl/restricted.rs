@@ -20,7 +20,7 @@ const ASKED: &str = "SSH_ORIGINAL_COMMAND";
 #[derive(Debug, Args)]
 pub struct RestrictedOptions {
     /// What may be done, with commas in between
-    #[arg(long, required = true, value_delimiter = ',', value_name = "COMMAND", hide_possible_values = true)]
+    #[arg(long, required = true, value_delimiter = ',', value_name = "COMMAND")]
     pub allow: Vec<Verb>,
     /// With which apps, by the names that will be used, with commas in between; no globs
     #[arg(long = "app", required = true, value_delimiter = ',', value_name = "APP")]
@@ -128,14 +128,17 @@ fn decide(arguments: Arguments, options: &RestrictedOptions) -> Result<Command, 
     let command = command.unwrap_or(Command::List { watch: false, apps: Vec::new() });
     let Wish { verb, apps } = wish(&command).map_err(|why| refused(options, why))?;
     if !options.allow.contains(&verb) {
-        return Err(refused(options, format!("this key may not {}", verb.word())));
+        return Err(refused(options, format!("`{}` is not allowed with this key", verb.word())));
     }
     if apps.is_empty() && !verb.needs_no_app() {
-        return Err(refused(options, format!("this key has to name the app: {} {}", verb.word(), options.apps[0])));
+        return Err(refused(
+            options,
+            format!("with this key, `{}` names its app: {0} {}", verb.word(), options.apps[0]),
+        ));
     }
     // Word for word: a name leads to one app, whatever globs, lists and aliases are made of.
     if let Some(other) = apps.iter().find(|app| !options.apps.iter().any(|own| own == *app)) {
-        return Err(refused(options, format!("this key may not {} {other:?}", verb.word())));
+        return Err(refused(options, format!("`{} {other:?}` is not allowed with this key", verb.word())));
     }
     Ok(command)
 }
@@ -251,7 +254,7 @@ fn refused(options: &RestrictedOptions, message: String) -> Failure {
     Failure::new(RefusalCode::NotAllowed, message, allowed(options))
 }
 
-/// `this key may deploy, logs: infissi-ctl deploy current`
+/// `allowed: infissi-ctl deploy|logs with current`
 fn allowed(options: &RestrictedOptions) -> String {
     let words: Vec<String> = options.allow.iter().map(|verb| verb.word()).collect();
     format!("allowed: infissi-ctl {} with {}", words.join("|"), options.apps.join(", "))
