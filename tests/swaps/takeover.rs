@@ -128,7 +128,10 @@ fn an_app_comes_over_from_pm2_with_less_dark_time_than_a_restart_has_there() {
     pm2.say(&["start", ecosystem.to_str().unwrap()]);
     assert!(eventually(|| get(story.port, "/").is_some()), "PM2 has it again");
     after_some(&load, 1000);
-    said("back to PM2", &load.end());
+    let ledger = load.end();
+    said("back to PM2", &ledger);
+    let waited = |row: &Row| row.outcome != Outcome::Ok && row.took > Duration::from_secs(5);
+    assert_eq!(ledger.count(waited), 0, "what is stopped keeps nobody waiting\n{ledger}");
 }
 
 fn is_ours(row: &Row) -> bool {
