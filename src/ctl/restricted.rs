@@ -225,6 +225,7 @@ fn of_deploy(options: &DeployOptions) -> Result<Vec<&str>, String> {
         init,
         abort: _,
         stop_first: _,
+        fresh: _,
         no_backup,
     } = options;
     if from.as_ref().is_some_and(|from| from != Path::new("-")) {
