@@ -230,6 +230,32 @@ fn doctor_is_not_content_with_an_app_that_keeps_failing() {
 }
 
 #[test]
+fn a_restricted_key_sees_its_own_apps_and_no_other_supervisor() {
+    let supervisor = Supervisor::answering(&[]);
+    let by_key = |app: &str, asked: &str| {
+        let mut ctl = ctl();
+        ctl.env("SSH_ORIGINAL_COMMAND", asked)
+            .env("INFISSI_SOCKET", "/nowhere")
+            .arg("--socket")
+            .arg(supervisor.socket());
+        said(ctl.args(["restricted", "--allow", "list", "--app", app]))
+    };
+    assert_eq!(by_key("web", "infissi-ctl list --json").json()[0]["name"], "web");
+    assert!(by_key("crm,other", "list").out.contains("│ web "), "by its alias");
+    for asked in ["list", "list --json"] {
+        let others = by_key("other", asked);
+        assert!((others.code, others.out.contains("3000")) == (4, false), "{others:?}");
+    }
+    assert_eq!(by_key("web", "list --socket /nowhere").code, 5);
+    // Without --socket on the line of the key, the usual places count, not what the client says.
+    let mut usual = ctl();
+    usual.env("SSH_ORIGINAL_COMMAND", "list").env("INFISSI_SOCKET", supervisor.socket());
+    let usual = said(usual.args(["restricted", "--allow", "list", "--app", "web"]));
+    assert!(!usual.out.contains("web"), "{usual:?}");
+    assert!(supervisor.asked().iter().all(|asked| asked.starts_with("GET /v1/")), "{:?}", supervisor.asked());
+}
+
+#[test]
 fn an_action_says_what_happened() {
     let done = json!({ "results": [{ "app": "web", "message": "restarted in 1.2 s, pid 4712", "error": null }] });
     let supervisor = Supervisor::answering(&[
@@ -445,7 +471,7 @@ fn a_configuration_is_checked_without_a_supervisor() {
 
 #[test]
 fn the_example_configurations_are_right() {
-    for file in ["supervisor.toml", "contrib/examples/crm.toml"] {
+    for file in ["supervisor.toml", "contrib/examples/fastpanel/supervisor.toml"] {
         let said = said(ctl().arg("check").arg(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))));
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{file}");
         assert!(said.out.contains("staging, current"), "{}", said.out);

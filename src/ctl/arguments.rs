@@ -1,5 +1,6 @@
 //! The command line of `infissi-ctl`, as clap reads it, `--help` shows it and the man page prints it.
 
+use super::restricted::RestrictedOptions;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 use std::ffi::OsString;
@@ -173,6 +174,9 @@ pub enum Command {
         #[arg(long)]
         no_wait: bool,
     },
+    /// Carry out only what is named here: for an SSH key, as command="…" in authorized_keys
+    #[command(after_help = RESTRICTED_EXAMPLES)]
+    Restricted(RestrictedOptions),
     /// Print the completions for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions { shell: Shell },
@@ -347,7 +351,7 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
     ("Deploy", &["deploy", "releases", "rollback"]),
     ("Keep", &["backup", "backups", "restore"]),
     ("Configure", &["apply", "check", "init"]),
-    ("The supervisor", &["doctor", "ping", "version", "shutdown", "completions"]),
+    ("The supervisor", &["doctor", "ping", "version", "shutdown", "restricted", "completions"]),
 ];
 
 fn overview(definition: &clap::Command) -> String {
@@ -443,6 +447,15 @@ const INIT_EXAMPLES: &str = "\
 Examples:
   infissi-ctl init .
   infissi-ctl init /var/www/crm --port 3000 >> /etc/infissi/supervisor.toml";
+
+const RESTRICTED_EXAMPLES: &str = "\
+It carries out what SSH_ORIGINAL_COMMAND asks for, if that is one of these commands with these apps; no shell reads it.
+Whoever may deploy an app, or exec in it, may run anything as its user.
+
+In ~/.ssh/authorized_keys, in one line:
+  command=\"infissi-ctl restricted --allow deploy,rollback,list,logs --app current\",restrict ssh-ed25519 AAAA… ci
+Try it:
+  SSH_ORIGINAL_COMMAND='restart other' infissi-ctl restricted --allow deploy --app current";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:

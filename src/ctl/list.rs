@@ -6,19 +6,41 @@ use super::session::Session;
 use super::table::table;
 use super::units::{distance, printable, wrapped};
 use super::{check, clock, slots};
-use crate::api::{AppStatus, ConfigStatus, Overview, Status, routes};
+use crate::api::{AppStatus, ConfigStatus, Overview, RefusalCode, Status, routes};
 use jiff::Timestamp;
 
 pub(crate) fn list(session: &mut Session) -> Result<u8, Failure> {
     if session.json {
-        let apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
+        let mut apps: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
+        leave_out(&mut apps, &session.only)?;
         session.print_json(&apps)?;
         return Ok(0);
     }
-    let overview: Overview = session.client()?.get(routes::OVERVIEW)?;
+    let mut overview: Overview = session.client()?.get(routes::OVERVIEW)?;
+    if !session.only.is_empty() {
+        leave_out(&mut overview.apps, &session.only)?;
+        // Warnings and mistakes of the configuration name other apps, too.
+        overview.warnings.clear();
+        overview.config.faulty = None;
+    }
     let text = text(&overview, clock::now(), &session.look);
     session.out.write_all(text.as_bytes())?;
     Ok(0)
+}
+
+/// What is none of those that may be seen; there has to be something left.
+fn leave_out(apps: &mut Vec<AppStatus>, only: &[String]) -> Result<(), Failure> {
+    if only.is_empty() {
+        return Ok(());
+    }
+    apps.retain(|app| only.iter().any(|name| *name == app.name || app.aliases.contains(name)));
+    match apps.is_empty() {
+        true => {
+            let message = format!("there is no app {}", only.join(", "));
+            Err(Failure::new(RefusalCode::NoSuchApp, message, "is it in supervisor.toml, by that name?"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// The whole answer of `list`, lines with ends.

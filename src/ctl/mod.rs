@@ -23,6 +23,7 @@ mod pm2;
 mod progress;
 mod releases;
 mod restore;
+mod restricted;
 #[cfg(test)]
 mod sample;
 mod selector;
@@ -152,6 +153,7 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         Command::Ping => supervisor::ping(session),
         Command::Version => supervisor::version(session),
         Command::Shutdown { no_wait } => supervisor::shutdown(session, !no_wait),
+        Command::Restricted(options) => restricted::restricted(session, &options),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::definition(), "infissi-ctl", &mut session.out);
             Ok(0)

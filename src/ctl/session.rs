@@ -14,13 +14,22 @@ pub(crate) struct Session {
     pub(crate) json: bool,
     pub(crate) out: Box<dyn Write>,
     pub(crate) err: Box<dyn Write>,
+    /// The apps that may be seen in what is about all of them; every one where none is named.
+    pub(crate) only: Vec<String>,
     global: GlobalOptions,
     client: Option<Client>,
 }
 
 impl Session {
     pub(crate) fn new(global: &GlobalOptions, look: Look, out: Box<dyn Write>, err: Box<dyn Write>) -> Session {
-        Session { look, json: global.json, out, err, global: global.clone(), client: None }
+        Session { look, json: global.json, out, err, only: Vec::new(), global: global.clone(), client: None }
+    }
+
+    /// How to print, where it is told later than the rest.
+    pub(crate) fn is_told(&mut self, json: bool, no_color: bool) {
+        self.json |= json;
+        self.global.no_color |= no_color;
+        self.measure();
     }
 
     /// The connection to the supervisor: to the first that answers, kept for the whole command.

@@ -12,6 +12,7 @@ pub mod confine;
 pub mod descriptors;
 pub mod dirs;
 pub mod disk;
+pub mod environ;
 pub mod exit;
 pub mod folder;
 pub mod fs_rights;

@@ -114,7 +114,9 @@ impl AppRoute {
             if let Some(claim) = self.claim(deployment, None) {
                 return Ok(claim);
             }
-            if timeout_at(deadline, changed).await.is_err() {
+            // Its port may have been closed since the request came: then nobody is going to answer it.
+            let is_waited_for = !self.hold_time().is_zero();
+            if !is_waited_for || timeout_at(deadline, changed).await.is_err() {
                 self.counters.hold_timeout();
                 return Err(HeldInVain::TimedOut);
             }

@@ -26,6 +26,7 @@ mod rows_of_logs;
 mod server;
 mod socket;
 mod spawn;
+mod ssh;
 mod starts;
 mod streams;
 mod trees;

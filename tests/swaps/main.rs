@@ -25,4 +25,5 @@ mod server;
 mod sickness;
 mod story;
 mod swaps;
+mod takeover;
 mod wire;

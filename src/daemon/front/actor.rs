@@ -76,6 +76,8 @@ struct FrontApp {
     retry_at: Option<Duration>,
     /// How often in a row nobody was seen to have an address that is held.
     unseen: u32,
+    /// When to ask again who has an address that is held.
+    ask_from: Duration,
 }
 
 impl FrontApp {
@@ -326,7 +328,7 @@ impl Actor {
         let before = self.apps.remove(&name);
         let same_place = |before: &FrontApp| publication.open && before.publication.listen == publication.listen;
         let told = before.filter(same_place).and_then(|before| before.told);
-        self.apps.insert(name, FrontApp { publication, told, retry_at: Some(now), unseen: 0 });
+        self.apps.insert(name, FrontApp { publication, told, retry_at: Some(now), unseen: 0, ask_from: now });
     }
 
     fn drain(&mut self, run: RunId) {

@@ -30,7 +30,8 @@ impl Publication {
             active: targets(active),
             active_deployment: deployment(active),
             warm,
-            hold_ms: millis(proxy.hold),
+            // What has come in before a stop closes the port has nobody to wait for.
+            hold_ms: if open { millis(proxy.hold) } else { 0 },
             trusted: trusted(proxy),
             limits: limits(proxy),
         };

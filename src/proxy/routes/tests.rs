@@ -262,6 +262,12 @@ async fn held_in_vain_they_are_told_why() {
     let figures = app.counters().figures("shop");
     assert_eq!((figures.held, figures.hold_timeouts), (0, 1));
     let held = app.hold(None, soon());
+    let stop = async { routes.publish(Route { hold_ms: 0, ..route(&[]) }) };
+    let stopped = timeout_at(Instant::now() + Duration::from_secs(5), async { tokio::join!(held, stop).0 });
+    let told = stopped.await.expect("nobody is waited for any longer");
+    assert_eq!(told.unwrap_err(), HeldInVain::TimedOut);
+    let held = app.hold(None, soon());
+    routes.publish(route(&[]));
     let (removed, ()) = tokio::join!(held, async { routes.remove("shop") });
     assert_eq!(removed.unwrap_err(), HeldInVain::Removed);
     assert_eq!(app.hold(None, soon()).await.unwrap_err(), HeldInVain::Removed);

@@ -10,8 +10,10 @@ use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// An address that somebody else has is tried again.
+/// An address that cannot be had is tried again, and who has it is asked again: every process is looked at for that.
 const RETRY: Duration = Duration::from_secs(1);
+/// One that a stranger has is tried more often meanwhile: once it is given up, nobody answers there until then.
+const TRY: Duration = Duration::from_millis(50);
 /// One that our own worker is about to close is there in a moment.
 const SOON: Duration = Duration::from_millis(20);
 const MOST_UNSEEN: u32 = 10;
@@ -32,6 +34,7 @@ impl Actor {
     pub(super) fn open_doors(&mut self, name: &str, now: Duration) {
         let Some(app) = self.apps.get_mut(name) else { return };
         app.retry_at = None;
+        let ask_from = app.ask_from;
         let wanted = if app.publication.open { app.publication.listen.clone() } else { Vec::new() };
         let mut trouble = None;
         for address in &wanted {
@@ -54,6 +57,7 @@ impl Actor {
                     self.tell(name, Told::Held(format!("port {} is still that of {other}", address.port())));
                     self.retry(name, now + RETRY);
                 }
+                None if now < ask_from => self.retry(name, now + TRY),
                 None => self.ask_who_holds(name, address),
             },
         }
@@ -196,8 +200,9 @@ impl Actor {
             return self.retry(name, now + SOON);
         }
         let unseen = || format!("port {} is held by somebody who cannot be seen from here", address.port());
+        app.ask_from = now + RETRY;
         self.tell(name, Told::Held(holder.unwrap_or_else(unseen)));
-        self.retry(name, now + RETRY);
+        self.retry(name, now + TRY);
     }
 }
 
