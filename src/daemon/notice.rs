@@ -1,7 +1,7 @@
 //! What reaches the loop from the tasks and threads around it.
 
 use super::launch::Landing;
-use crate::api::{AppStatus, LastExit, Plan, Refusal};
+use crate::api::{AppStatus, LastExit, Plan, Refusal, Setback};
 use crate::config::Config;
 use crate::supervisor::{LeaderExit, Reply, Request, RequestId, RunId, SpawnRefusal};
 use std::io;
@@ -99,4 +99,5 @@ pub(super) struct AppView {
     pub probe_failure: Option<String>,
     /// The releases that failed after they went live: ids.
     pub bad: Vec<String>,
+    pub setback: Option<Setback>,
 }

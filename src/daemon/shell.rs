@@ -203,8 +203,9 @@ impl Shell {
             Ask::List { reply } => drop(reply.send(self.core.view(clock::now()))),
             Ask::App { name, reply } => {
                 let view = self.core.view_app(&name, clock::now());
-                let bad = self.core.bad_releases(&name);
-                let view = view.map(|(status, exits, probe_failure)| AppView { status, exits, probe_failure, bad });
+                let (bad, setback) = (self.core.bad_releases(&name), self.core.setback(&name));
+                let with = |(status, exits, probe_failure)| AppView { status, exits, probe_failure, bad, setback };
+                let view = view.map(with);
                 drop(reply.send(view));
             }
         }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! ROOT/releases/ID     built directories: the app runs in one of them
+//! ROOT/deploys/last.json  how the last deploy ended
 //! ROOT/deploys/ID      release.json (the journal of its deploy) and deploy.log
 //! ROOT/shared          what all releases have in common
 //! ROOT/repo.git        a mirror of the source
@@ -15,6 +16,7 @@ mod bridge;
 mod copy;
 mod git;
 mod id;
+mod last;
 mod lock;
 mod prune;
 mod record;
@@ -26,6 +28,7 @@ mod usual;
 
 pub use bridge::bridge;
 pub use id::{id, is_id};
+pub use last::{ACTIVATION, begin_last, end_last, last};
 pub use lock::{Holder, Lock, LockRefused};
 pub use prune::{Recovered, prune, recover, remove};
 pub use record::{Record, State, StepTook, previous};

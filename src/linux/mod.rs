@@ -15,6 +15,7 @@ pub mod disk;
 pub mod exit;
 pub mod folder;
 pub mod fs_rights;
+pub mod headroom;
 pub mod heap;
 pub mod identity;
 pub mod keys;

@@ -22,6 +22,7 @@ mod remembered;
 mod requests;
 mod roles;
 mod rollover;
+mod room;
 mod run;
 mod shutdown;
 mod trial;
@@ -34,6 +35,7 @@ pub use effect::{Announcement, Effect, Kept, Release, Reply};
 pub use event::{Event, LeaderExit, Request, RequestId, RunId, SpawnRefusal};
 pub use health::Check;
 pub use remembered::Remembered;
+pub use room::second_copy;
 
 use jiff::Timestamp;
 use std::time::Duration;

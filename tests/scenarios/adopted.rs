@@ -16,7 +16,10 @@ fn what_is_online_stays_so_with_its_process_its_time_and_its_counters() {
     world.kill_supervisor();
     assert_eq!([world.run("web"), world.run("mail")], runs);
     for (before, after) in before.iter().zip([world.app("web"), world.app("mail")]) {
-        assert_eq!((after.status, after.restarts, after.uptime_ms), (Status::Online, before.restarts, before.uptime_ms));
+        assert_eq!(
+            (after.status, after.restarts, after.uptime_ms),
+            (Status::Online, before.restarts, before.uptime_ms)
+        );
     }
     assert_eq!((world.app("web").restarts, world.active("web")), (1, vec![runs[0]]));
     let (_, exits, _) = world.core.view_app("web", world.now()).unwrap();
@@ -112,7 +115,10 @@ fn a_delay_and_a_surrender_go_on() {
     world.until("the surrender", |world| world.status("lost") == Status::Errored);
     let (at, restarts) = (world.app("web").next_at, world.app("web").restarts);
     world.kill_supervisor();
-    assert_eq!((world.status("web"), world.app("web").next_at, world.app("web").restarts), (Status::Backoff, at, restarts));
+    assert_eq!(
+        (world.status("web"), world.app("web").next_at, world.app("web").restarts),
+        (Status::Backoff, at, restarts)
+    );
     let spawned = world.spawns_of("lost").len();
     world.advance(secs(100));
     assert_eq!((world.status("lost"), world.spawns_of("lost").len()), (Status::Errored, spawned));

@@ -13,8 +13,8 @@ impl World {
         self.abandoned.extend(unanswered.collect::<Vec<_>>());
         let first = self.trees.keys().next_back().map_or(1, |run| run.0 + 1);
         self.core = Supervisor::new(config, &self.kept, first, self.now());
-        let survivors = self.trees.iter().filter(|(_, tree)| tree.since.is_some() && tree.leader).map(|(run, tree)| {
-            Survivor {
+        let survivors =
+            self.trees.iter().filter(|(_, tree)| tree.since.is_some() && tree.leader).map(|(run, tree)| Survivor {
                 run: *run,
                 app: tree.app.clone(),
                 slot: tree.slot,
@@ -22,8 +22,7 @@ impl World {
                 pid: 7,
                 spawned: tree.since.unwrap_or_default(),
                 proxied: tree.proxied,
-            }
-        });
+            });
         let survivors: Vec<Survivor> = survivors.collect();
         let goes_on: Vec<RunId> = survivors.iter().map(|survivor| survivor.run).collect();
         let homeless = self.core.adopt(survivors, &remembered, false, self.now());
