@@ -63,7 +63,8 @@ pub(crate) fn activate(
             return ControlFlow::Break(());
         }
         ticks += 1;
-        if stage || !ticks.is_multiple_of(TICKS_A_LOOK) {
+        // Only what rises beside what serves is through before the answer comes.
+        if asked.way != Way::Beside || !ticks.is_multiple_of(TICKS_A_LOOK) {
             return ControlFlow::Continue(());
         }
         let Ok(AppDetail { status, .. }) = eye.get(&routes::app(asked.app)) else { return ControlFlow::Continue(()) };
