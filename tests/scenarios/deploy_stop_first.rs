@@ -148,3 +148,17 @@ fn one_over_its_limit_while_it_is_tried_is_taken_back() {
     world.until("it serves", |world| !world.active("current").is_empty());
     assert_eq!((world.status("current"), world.app("current").slot), (Status::Online, Slot::Blue));
 }
+
+#[test]
+fn a_supervisor_that_is_killed_meanwhile_is_followed_by_the_release_before() {
+    let mut world = one();
+    world.script("current", [Script::never_ready(), Script::good()]);
+    world.activate_stop_first("current", release("2"));
+    world.until("it to be there", |world| {
+        world.spawns.last().unwrap().release.as_deref() == Some("2") && world.living("current") == 1
+    });
+    world.kill_supervisor();
+    world.until("it serves", |world| !world.active("current").is_empty());
+    assert_eq!(world.spawns.last().unwrap().release.as_deref(), Some("1"), "{}", world.story());
+    assert_eq!((world.living("current"), world.app("current").release.as_deref()), (1, Some("1")));
+}
