@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("supervisor", &["api", "config"]),
     ("logs", &["linux"]),
     ("proxy", &["linux"]),
-    ("daemon", &["api", "config", "linux", "logs", "proxy", "supervisor"]),
+    ("daemon", &["api", "config", "deploy", "linux", "logs", "proxy", "supervisor"]),
     ("deploy", &["api", "config", "linux"]),
     ("ctl", &["api", "config", "deploy", "linux"]),
     ("bin", &["config", "ctl", "daemon", "proxy"]),

@@ -1,7 +1,8 @@
 //! What a deploy has to know of its app: where its releases are, which of them run, how the next one is made.
 
-use super::status::OtherSlot;
+use super::status::{OtherPhase, OtherSlot};
 use super::words::Slot;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/apps/{app}/releases`: the directory of the releases, and which of them the supervisor knows.
@@ -23,6 +24,17 @@ pub struct Releases {
     /// Those that any process runs from, one of an app with `release_of` or one that is still ending, too.
     #[serde(default)]
     pub in_use: Vec<String>,
+    /// Why the release that was to be active last is not.
+    #[serde(default)]
+    pub setback: Option<Setback>,
+}
+
+/// A release that did not become active, or did not stay it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setback {
+    pub release: String,
+    /// Goes on after “it ”.
+    pub why: String,
 }
 
 /// `GET /v1/apps/{app}/deploy`: how a release is made. Given to those who may change the app.
@@ -45,6 +57,91 @@ pub struct DeployPlan {
     /// As whom the app runs, as far as that is known before there is a release.
     pub user: Option<String>,
     pub uid: Option<u32>,
+    /// What a second slot beside the active one asks of the machine; none where there is none to be: nothing runs, or
+    /// it may not run twice.
+    #[serde(default)]
+    pub memory: Option<MemoryPlan>,
+}
+
+/// A deploy that goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploying {
+    pub by: String,
+    pub pid: u32,
+    pub since: Timestamp,
+    /// Once there is one.
+    pub release: Option<String>,
+    /// What it does now.
+    pub step: String,
+}
+
+/// The deploy that was begun last and is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDeploy {
+    pub by: String,
+    pub began: Timestamp,
+    /// None: nobody was there to see it.
+    pub ended: Option<Timestamp>,
+    pub end: DeployEnd,
+    /// None where it came to none.
+    pub release: Option<String>,
+    /// What it did last, where it did not come to its end.
+    pub step: Option<String>,
+    /// One sentence.
+    pub why: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeployEnd {
+    /// It is live, or was until another took its place.
+    Deployed,
+    Staged,
+    /// Nobody follows it any more, and the supervisor goes on with it.
+    Left,
+    Failed,
+    /// It had the traffic or the place of the one before, and failed: that one has it again.
+    FlippedBack,
+    /// Somebody wanted it to end, and it did before anything was live.
+    Interrupted,
+    /// Its process ended before it was asked for, and before anything was live.
+    CutOff,
+}
+
+impl LastDeploy {
+    /// What became of it by the supervisor's own word, which counts from when it was asked to go over to the release.
+    #[must_use]
+    pub fn told_by(self, known: &Releases) -> LastDeploy {
+        let is = |release: Option<&String>| self.release.is_some() && release == self.release.as_ref();
+        let setback = known.setback.as_ref().filter(|setback| is(Some(&setback.release)));
+        let was_left = matches!(self.end, DeployEnd::Left | DeployEnd::CutOff);
+        if let Some(setback) = setback.filter(|_| !is(known.active.as_ref())) {
+            let had_traffic = known.bad.contains(&setback.release);
+            let end = if had_traffic { DeployEnd::FlippedBack } else { DeployEnd::Failed };
+            let why = Some(format!("it {}", setback.why));
+            return LastDeploy { end, why, ..self };
+        }
+        let other = known.other.as_ref().filter(|other| is(other.release.as_ref())).map(|other| other.phase);
+        let end = match other {
+            _ if is(known.active.as_ref()) => DeployEnd::Deployed,
+            Some(OtherPhase::Staged) if was_left => DeployEnd::Staged,
+            Some(OtherPhase::Starting) if was_left => DeployEnd::Left,
+            Some(_) | None => self.end,
+        };
+        LastDeploy { end, ..self }
+    }
+}
+
+/// Figures in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPlan {
+    /// What the machine can still give, or the narrowest of the cgroups that the app is in; with what the other slot
+    /// gives back.
+    pub available: u64,
+    /// What the active slot uses.
+    pub used: u64,
+    /// What another slot is reckoned to need.
+    pub needed: u64,
 }
 
 /// A path within a release and what it leads to.

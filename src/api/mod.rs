@@ -11,13 +11,13 @@ mod words;
 
 pub(crate) use client::with_causes;
 pub use client::{Client, ClientError, RefusedError};
-pub use deploy::{DeployPlan, Releases, SharedLink};
+pub use deploy::{DeployEnd, DeployPlan, Deploying, LastDeploy, MemoryPlan, Releases, Setback, SharedLink};
 pub use event::{EventKind, EventRecord};
 pub use reply::{
     ActionReply, ActionResult, ApplyReply, BackupPlan, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep,
     ProbeReply, Refusal, RefusalCode,
 };
-pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, ExecQuery, LogsQuery, SignalBody};
+pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, ExecQuery, LogsQuery, SignalBody, Way};
 pub use status::{
     AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OtherPhase, OtherSlot,
     OutputLine, Overview, ProcessRow, SupervisorStatus, Traffic, WorkerStatus,

@@ -33,6 +33,33 @@ pub struct ActivateBody {
     /// Leave it healthy and unswapped.
     #[serde(default)]
     pub stage: bool,
+    /// Stop what serves first, as there is no memory for both. Requests are held meanwhile; when it does not become
+    /// healthy, what ran before is started again.
+    #[serde(default)]
+    pub stop_first: bool,
+}
+
+/// How an app goes over to a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Beside what serves, which is replaced once it is healthy.
+    Beside,
+    /// Beside what serves, and left healthy and unswapped.
+    Staged,
+    /// In the place of what serves, which is stopped first.
+    StopFirst,
+}
+
+impl ActivateBody {
+    /// None: what it asks for excludes one another.
+    pub fn way(&self) -> Option<Way> {
+        match (self.stage, self.stop_first) {
+            (false, false) => Some(Way::Beside),
+            (true, false) => Some(Way::Staged),
+            (false, true) => Some(Way::StopFirst),
+            (true, true) => None,
+        }
+    }
 }
 
 /// `GET /v1/apps/{app}/exec`.

@@ -1,5 +1,6 @@
 //! What an app looks like from outside: the rows of `list`, the page of `show`, the supervisor itself.
 
+use super::deploy::{Deploying, LastDeploy};
 use super::words::{ExitReason, Health, Slot, Status, Stream};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ pub struct AppStatus {
     /// What goes on with its other slot.
     #[serde(default)]
     pub other: Option<OtherSlot>,
+    /// The deploy that goes on.
+    #[serde(default)]
+    pub deploying: Option<Deploying>,
     /// What goes through the proxy; none where the app binds its port itself.
     #[serde(default)]
     pub traffic: Option<Traffic>,
@@ -171,6 +175,8 @@ pub struct AppDetail {
     pub processes: Vec<ProcessRow>,
     /// Lines dropped because the disk did not take them, since start.
     pub log_lines_dropped: u64,
+    #[serde(default)]
+    pub last_deploy: Option<LastDeploy>,
     /// What to type next, where something is wrong.
     pub next_steps: Vec<String>,
 }

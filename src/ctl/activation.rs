@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::progress::{Progress, TICK};
 use super::session::Session;
 use super::units::printable;
-use crate::api::{ActionReply, ActivateBody, AppDetail, AppStatus, Client, OtherPhase, routes};
+use crate::api::{ActionReply, ActivateBody, AppDetail, AppStatus, Client, OtherPhase, Way, routes};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(crate) struct Activation<'a> {
     pub(crate) app: &'a str,
     pub(crate) dir: &'a Path,
     pub(crate) id: &'a str,
-    pub(crate) stage: bool,
+    pub(crate) way: Way,
     /// Until nothing goes back by itself any more; else until it has the traffic.
     pub(crate) to_the_end: bool,
 }
@@ -42,16 +42,17 @@ pub(crate) fn activate(
     asked: &Activation<'_>,
     interrupts: &Interrupts,
 ) -> Result<Activated, Failure> {
-    let (look, json) = (session.look, session.json);
+    let (look, json, stage) = (session.look, session.json, asked.way == Way::Staged);
     let body = ActivateBody {
         release_dir: asked.dir.display().to_string(),
         release_id: Some(asked.id.to_owned()),
-        stage: asked.stage,
+        stage,
+        stop_first: asked.way == Way::StopFirst,
     };
     let path = routes::act(asked.app, "activate", true, false);
     let (client, out) = session.client_and_output()?;
     let words = [asked.app.to_owned()];
-    let doing = if asked.stage { "staging" } else { "activating" };
+    let doing = if stage { "staging" } else { "activating" };
     let shows = look.terminal && !json;
     let mut progress = if shows { Progress::start(doing, &words, client.socket(), &look) } else { None };
     let mut eye = Client::new(client.socket())?;
@@ -62,7 +63,8 @@ pub(crate) fn activate(
             return ControlFlow::Break(());
         }
         ticks += 1;
-        if asked.stage || !ticks.is_multiple_of(TICKS_A_LOOK) {
+        // Only what rises beside what serves is through before the answer comes.
+        if asked.way != Way::Beside || !ticks.is_multiple_of(TICKS_A_LOOK) {
             return ControlFlow::Continue(());
         }
         let Ok(AppDetail { status, .. }) = eye.get(&routes::app(asked.app)) else { return ControlFlow::Continue(()) };

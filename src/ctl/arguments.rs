@@ -90,6 +90,9 @@ pub enum Command {
         /// To this release instead
         #[arg(long, value_name = "ID")]
         to: Option<String>,
+        /// Stop the active one before it starts, where there is no memory for both: requests are held meanwhile
+        #[arg(long)]
+        stop_first: bool,
     },
     /// Send a signal to an app's processes
     #[command(after_help = SIGNAL_EXAMPLES)]
@@ -221,6 +224,9 @@ pub struct DeployOptions {
     /// Start it beside the active one and leave it to swap to make it active
     #[arg(long)]
     pub stage: bool,
+    /// Stop the active one before the new one starts, where there is no memory for both: requests are held meanwhile
+    #[arg(long, conflicts_with = "stage")]
+    pub stop_first: bool,
     /// Wait so long for a deploy of the app that is under way
     #[arg(long, value_name = "T")]
     pub wait: Option<String>,
@@ -240,8 +246,6 @@ pub struct DeployOptions {
     pub init: bool,
     #[arg(long, hide = true)]
     pub abort: bool,
-    #[arg(long, hide = true)]
-    pub stop_first: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use super::look::{BOLD, DIM, Look};
 use super::session::Session;
 use super::table::table;
 use super::units::{distance, printable, wrapped};
-use super::{check, clock, slots};
+use super::{check, clock, course, slots};
 use crate::api::{AppStatus, ConfigStatus, Overview, RefusalCode, Status, routes};
 use jiff::Timestamp;
 
@@ -65,7 +65,8 @@ fn notes(overview: &Overview, now: Timestamp, look: &Look) -> Vec<String> {
     let Overview { apps, config, warnings } = overview;
     let mut notes: Vec<String> = apps
         .iter()
-        .flat_map(|app| [about_app(app, now, look), about_other_slot(app, now, look)].into_iter().flatten())
+        .flat_map(|app| [about_app(app, now, look), about_deploy(app, now, look), about_other_slot(app, now, look)])
+        .flatten()
         .collect();
     if let Some(mistakes) = &config.faulty {
         notes.push(format!("{} {} has mistakes; the last applied configuration runs.", look.warning(), config.path));
@@ -117,6 +118,13 @@ pub(crate) fn does(status: Status) -> &'static str {
     }
 }
 
+/// `staging is being deployed by ann (pid 4711) since 5m, at npm ci`.
+fn about_deploy(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
+    let who = course::goes_on(app.deploying.as_ref()?, now);
+    let mark = look.paint(DIM, look.sign("·", "-"));
+    Some(format!("{mark} {} is being deployed by {}", app.name, printable(&who)))
+}
+
 /// `staging: green is starting (4s, by ann)`.
 fn about_other_slot(app: &AppStatus, now: Timestamp, look: &Look) -> Option<String> {
     let other = app.other.as_ref()?;
@@ -127,7 +135,7 @@ fn about_other_slot(app: &AppStatus, now: Timestamp, look: &Look) -> Option<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{OtherPhase, OtherSlot, Slot, SupervisorStatus};
+    use crate::api::{Deploying, OtherPhase, OtherSlot, Slot, SupervisorStatus};
     use crate::ctl::sample;
 
     const PLAIN: Look = Look { terminal: false, color: false, unicode: true, width: None, height: None };
@@ -140,6 +148,23 @@ mod tests {
     #[test]
     fn each_app_in_trouble_has_its_reason_below_the_table() {
         insta::assert_snapshot!(shown(&sample::apps(), &sample::supervisor()));
+    }
+
+    #[test]
+    fn a_deploy_that_goes_on_stands_below_the_table() {
+        let mut app = sample::app("web");
+        app.deploying = Some(Deploying {
+            by: "ann".to_owned(),
+            pid: 4711,
+            since: sample::at("2026-01-02T02:59:05Z"),
+            release: None,
+            step: "npm\u{1b}[2J ci".to_owned(),
+        });
+        let shown = shown(&[app], &sample::supervisor());
+        assert!(
+            shown.ends_with("· web is being deployed by ann (pid 4711) since 5m, at npm\u{fffd}[2J ci\n"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod arguments;
 mod backup;
 mod check;
 mod clock;
+mod course;
 mod deploy;
 mod doctor;
 mod events;
@@ -141,7 +142,7 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         Command::Deploy(options) => deploy::deploy(session, &options),
         Command::Releases { prune: Some(_), .. } => Err(pm2::later("releases --prune")),
         Command::Releases { app, prune: None } => releases::releases(session, &app),
-        Command::Rollback { app, to } => releases::rollback(session, &app, to.as_deref()),
+        Command::Rollback { app, to, stop_first } => releases::rollback(session, &app, to.as_deref(), stop_first),
         Command::Exec { app, release, command } => exec::exec(session, &app, release.as_deref(), &command),
         Command::Backup { app } => backup::backup(session, &app),
         Command::Backups { app } => backup::backups(session, &app),

@@ -7,7 +7,7 @@ use super::look::{BOLD, DIM, GREEN, RED, YELLOW};
 use super::session::Session;
 use super::units::{distance, local_time, printable};
 use super::{act, clock, list};
-use crate::api::{ActionReply, OtherPhase, RefusalCode, Releases, routes};
+use crate::api::{ActionReply, OtherPhase, RefusalCode, Releases, Way, routes};
 use crate::deploy::{Lock, Record, Root, State, previous};
 use anstyle::Style;
 use jiff::Timestamp;
@@ -128,7 +128,7 @@ fn state(known: &Releases, id: &str, state: Option<State>) -> &'static str {
     }
 }
 
-pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>) -> Result<u8, Failure> {
+pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>, stop_first: bool) -> Result<u8, Failure> {
     let known: Releases = session.client()?.get(&routes::releases(app))?;
     let root = Root::new(&known.root);
     let target = target(&known, &root, to)?;
@@ -144,7 +144,8 @@ pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>) -> Re
     }
     let dir = root.release(&target);
     let interrupts = Interrupts::take();
-    let asked = Activation { app: &known.app, dir: &dir, id: &target, stage: false, to_the_end: false };
+    let way = if stop_first { Way::StopFirst } else { Way::Beside };
+    let asked = Activation { app: &known.app, dir: &dir, id: &target, way, to_the_end: false };
     match activate(session, &asked, &interrupts) {
         Ok(Activated::Done | Activated::Warm) => {
             done(session, &known, &target, "started anew", began.elapsed().as_secs_f64())
@@ -211,13 +212,10 @@ fn done(session: &mut Session, known: &Releases, target: &str, how: &str, took: 
 mod tests {
     use super::*;
     use crate::api::{OtherSlot, Slot};
+    use crate::ctl::sample;
 
     fn known(active: Option<&str>, other: Option<(OtherPhase, &str)>, bad: &[&str]) -> Releases {
         Releases {
-            app: "web".to_owned(),
-            root: "/nowhere".to_owned(),
-            keep: 3,
-            slot: Slot::Blue,
             active: active.map(str::to_owned),
             other: other.map(|(phase, release)| OtherSlot {
                 slot: Slot::Green,
@@ -230,6 +228,7 @@ mod tests {
             }),
             bad: bad.iter().map(|id| (*id).to_owned()).collect(),
             in_use: vec!["u".to_owned()],
+            ..sample::releases()
         }
     }
 

@@ -159,7 +159,7 @@ fn wish(command: &Command) -> Result<Wish<'_>, String> {
         Command::Swap(options) => (Verb::Swap, of_act(options)?),
         Command::Deploy(options) => (Verb::Deploy, of_deploy(options)?),
         Command::Releases { app, prune: None } => (Verb::Releases, vec![app.as_str()]),
-        Command::Rollback { app, to } => {
+        Command::Rollback { app, to, stop_first: _ } => {
             only_an_id(to.as_deref())?;
             (Verb::Rollback, vec![app.as_str()])
         }

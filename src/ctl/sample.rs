@@ -1,8 +1,8 @@
 //! Apps for tests: one that is well, one in trouble, one that waits.
 
 use crate::api::{
-    AppDetail, AppStatus, ConfigStatus, ExitReason, Health, HostStatus, LastExit, LogFiles, OutputLine, Slot, Status,
-    Stream, SupervisorStatus,
+    AppDetail, AppStatus, ConfigStatus, DeployPlan, ExitReason, Health, HostStatus, LastExit, LogFiles, OutputLine,
+    Releases, Slot, Status, Stream, SupervisorStatus,
 };
 use jiff::Timestamp;
 
@@ -26,6 +26,7 @@ pub(crate) fn app(name: &str) -> AppStatus {
         memory_limit_bytes: Some(300 << 20),
         release: Some("20251021-010000".to_owned()),
         other: None,
+        deploying: None,
         traffic: None,
         swaps: 0,
         last_drain_ms: None,
@@ -94,6 +95,38 @@ pub(crate) fn supervisor() -> SupervisorStatus {
     }
 }
 
+pub(crate) fn releases() -> Releases {
+    Releases {
+        app: "web".to_owned(),
+        root: "/nowhere".to_owned(),
+        keep: 3,
+        slot: Slot::Blue,
+        active: None,
+        other: None,
+        bad: Vec::new(),
+        in_use: Vec::new(),
+        setback: None,
+    }
+}
+
+pub(crate) fn deploy_plan() -> DeployPlan {
+    DeployPlan {
+        releases: releases(),
+        repo: None,
+        branch: None,
+        shared: Vec::new(),
+        steps: None,
+        migrate: Vec::new(),
+        bridge: Vec::new(),
+        warm_ms: 60_000,
+        min_free_bytes: 0,
+        backup: false,
+        user: None,
+        uid: None,
+        memory: None,
+    }
+}
+
 pub(crate) fn detail() -> AppDetail {
     let status = apps().pop().unwrap();
     let exits = status.last_exit.iter().cloned().collect();
@@ -118,6 +151,7 @@ pub(crate) fn detail() -> AppDetail {
         last_lines: vec![OutputLine { stream: Stream::Err, line: "Error: port 3002 is already in use".to_owned() }],
         processes: Vec::new(),
         log_lines_dropped: 0,
+        last_deploy: None,
         next_steps: vec!["infissi-ctl logs reports-for-the-whole-company --err".to_owned()],
     }
 }

@@ -1,6 +1,7 @@
 //! `show`: everything about an app, in boxes.
 
 use super::clock;
+use super::course;
 use super::exits;
 use super::failure::Failure;
 use super::instances;
@@ -119,6 +120,12 @@ fn state(app: &AppDetail, now: Timestamp, look: &Look) -> Table {
     }
     if let Some(leader) = &app.release_of {
         add(&mut rows, "release of", leader);
+    }
+    if let Some(deploying) = &status.deploying {
+        add(&mut rows, "is deployed by", &printable(&course::goes_on(deploying, now)));
+    }
+    if let Some(last) = &app.last_deploy {
+        add(&mut rows, "last deploy", &printable(&course::ended(last, now)));
     }
     if let Some(schedule) = &app.schedule {
         add(&mut rows, "schedule", schedule);

@@ -26,6 +26,7 @@ mod own_log;
 mod private_ports;
 mod probe_command;
 mod probes;
+mod room;
 mod run_records;
 mod runs;
 mod sampler;

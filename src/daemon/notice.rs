@@ -1,7 +1,7 @@
 //! What reaches the loop from the tasks and threads around it.
 
 use super::launch::Landing;
-use crate::api::{AppStatus, LastExit, Plan, Refusal};
+use crate::api::{AppStatus, LastExit, Plan, Refusal, Setback};
 use crate::config::Config;
 use crate::supervisor::{LeaderExit, Release, Reply, Request, RequestId, RunId, SpawnRefusal};
 use std::io;
@@ -103,4 +103,5 @@ pub(super) struct AppView {
     pub release: Option<Release>,
     /// Those of its own releases that any process runs from: ids.
     pub in_use: Vec<String>,
+    pub setback: Option<Setback>,
 }

@@ -2,6 +2,7 @@
 
 use super::clock;
 use super::notice::Notice;
+use super::room;
 use super::runs::Run;
 use super::shared::Shared;
 use crate::linux::code;
@@ -11,7 +12,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 const EVERY: Duration = Duration::from_secs(1);
 /// Rounds after which the start is over.
@@ -51,7 +51,7 @@ fn sample(shared: &Weak<Shared>) {
         let counts_oom_kills = shared.launcher.cgroups.as_ref().is_some_and(|cgroups| cgroups.has_memory());
         for run in &runs {
             if let Some(bytes) = limits.get(run.app.as_str()).and_then(|limit| over(run, *limit, &table)) {
-                shared.notify(Notice::OverLimit { run: run.id, bytes, available: available() });
+                shared.notify(Notice::OverLimit { run: run.id, bytes, available: room::available(&shared) });
             }
             if round % NOTE_ROUNDS == 0 {
                 run.note_cpu(clock::now().mono, &table);
@@ -74,10 +74,4 @@ fn over(run: &Run, limit: u64, table: &ProcTable) -> Option<u64> {
         MemorySource::Resident => run.tree.confirm_memory(),
     };
     (exact.bytes > limit).then_some(exact.bytes)
-}
-
-/// What the machine can still give, bytes (MemAvailable of proc_meminfo(5)); where it does not say, more than enough.
-fn available() -> u64 {
-    let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    System::new_with_specifics(refresh).map_or(u64::MAX, |host| host.available_memory())
 }

@@ -211,8 +211,9 @@ impl Shell {
         let (status, exits, probe_failure) = self.core.view_app(name, clock::now())?;
         let deploy = self.core.config().app(name).and_then(|app| app.deploy.as_ref());
         let in_use = deploy.map(|deploy| self.core.releases_in_use(&deploy.releases())).unwrap_or_default();
-        let (bad, release) = (self.core.bad_releases(name), self.core.release(name).cloned());
-        Some(AppView { status, exits, probe_failure, bad, release, in_use })
+        let (bad, setback) = (self.core.bad_releases(name), self.core.setback(name));
+        let release = self.core.release(name).cloned();
+        Some(AppView { status, exits, probe_failure, bad, setback, release, in_use })
     }
 
     fn request(&mut self, id: RequestId, by: String, request: Request) {

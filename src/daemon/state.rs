@@ -1,6 +1,6 @@
 //! What survives a power cut: what should run, and the last applied configuration.
 
-use crate::api::Slot;
+use crate::api::{Setback, Slot};
 use crate::config::Sources;
 use crate::linux::atomic::replace_file;
 use crate::supervisor::{Kept, Release};
@@ -33,6 +33,8 @@ struct SavedApp {
     release: Option<SavedRelease>,
     #[serde(default)]
     bad: Vec<String>,
+    #[serde(default)]
+    setback: Option<Setback>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +50,10 @@ impl Saved {
             slot: kept.slot,
             release: kept.release.map(|Release { id, dir }| SavedRelease { id, dir }),
             bad: kept.bad,
+            setback: kept.setback,
         };
-        let told = |kept: &Kept| kept.slot != Slot::Blue || kept.release.is_some() || !kept.bad.is_empty();
+        let is_as_new = |kept: &Kept| kept.release.is_none() && kept.bad.is_empty() && kept.setback.is_none();
+        let told = |kept: &Kept| kept.slot != Slot::Blue || !is_as_new(kept);
         let apps = kept.into_iter().filter(|(_, kept)| told(kept)).map(|(app, kept)| (app, saved(kept))).collect();
         Saved { version: VERSION, id: self.id.clone(), desired, apps }
     }
@@ -59,11 +63,11 @@ impl Saved {
         let kept = |(app, desired): (&String, &bool)| {
             let more = self.apps.get(app).cloned();
             let kept = match more {
-                Some(SavedApp { slot, release, bad }) => {
+                Some(SavedApp { slot, release, bad, setback }) => {
                     let release = release.map(|SavedRelease { id, dir }| Release { id, dir });
-                    Kept { desired: *desired, slot, release, bad }
+                    Kept { desired: *desired, slot, release, bad, setback }
                 }
-                None => Kept { desired: *desired, slot: Slot::Blue, release: None, bad: Vec::new() },
+                None => Kept { desired: *desired, slot: Slot::Blue, release: None, bad: Vec::new(), setback: None },
             };
             (app.clone(), kept)
         };

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! ROOT/releases/ID     built directories: the app runs in one of them
+//! ROOT/deploys/last.json  how the last deploy ended
 //! ROOT/deploys/ID      release.json (the journal of its deploy) and deploy.log
 //! ROOT/shared          what all releases have in common
 //! ROOT/restores        what was there before a backup was restored
@@ -19,6 +20,7 @@ mod copy;
 mod dependencies;
 mod git;
 mod id;
+mod last;
 mod lock;
 mod prune;
 mod record;
@@ -34,6 +36,7 @@ pub use bridge::bridge;
 pub use build_cache::carry_build_cache;
 pub use dependencies::{Installation, Kept, clear_kept, kept_bytes};
 pub use id::{id, is_id};
+pub use last::{ACTIVATION, begin_last, end_last, last};
 pub use lock::{Holder, Lock, LockRefused};
 pub use prune::{Recovered, prune, recover, remove};
 pub use record::{Record, State, StepTook, previous};

@@ -1,5 +1,6 @@
 //! What goes: releases that were not finished or failed, before a deploy; old good ones, after it. Never one that runs.
 
+use super::last::ACTIVATION;
 use super::record::{Record, State};
 use super::root::Root;
 use super::step::{FETCH, Workshop};
@@ -45,7 +46,9 @@ pub fn recover(root: &Root, known: &Releases) -> Result<Vec<Recovered>, Refusal>
             State::Building | State::Activating => {
                 // Its steps may have outlived it, and would go on writing.
                 Workshop::end_leftovers(root, &id);
-                let (by, step) = (record.by.clone(), record.step.clone());
+                let is_ready = record.state == State::Activating;
+                let step = if is_ready { ACTIVATION.to_owned() } else { record.step.clone() };
+                let by = record.by.clone();
                 recovered.push(removed(root, &id, Recovered::Unfinished { id: id.clone(), by, step }));
             }
             State::Failed => recovered.push(removed(root, &id, Recovered::Failed { id: id.clone() })),
@@ -143,6 +146,7 @@ mod tests {
             other,
             bad: Vec::new(),
             in_use: Vec::new(),
+            setback: None,
         }
     }
 
@@ -200,14 +204,17 @@ mod tests {
             made(&root, id, minute, state);
         }
         let recovered = recover(&root, &known(&root, "live", Some("rising"), 3)).unwrap();
-        let cut_off =
-            |id: &str| Recovered::Unfinished { id: id.to_owned(), by: "ann".to_owned(), step: "npm ci".to_owned() };
+        let cut_off = |id: &str, step: &str| Recovered::Unfinished {
+            id: id.to_owned(),
+            by: "ann".to_owned(),
+            step: step.to_owned(),
+        };
         assert_eq!(
             recovered,
             [
-                cut_off("dead"),
+                cut_off("dead", ACTIVATION),
                 Recovered::Failed { id: "bad".to_owned() },
-                cut_off("half"),
+                cut_off("half", "npm ci"),
                 Recovered::Live { id: "live".to_owned() },
             ]
         );

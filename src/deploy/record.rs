@@ -44,6 +44,9 @@ pub struct Record {
     /// What was begun last.
     pub step: String,
     pub steps: Vec<StepTook>,
+    /// Why it failed, one sentence.
+    #[serde(default)]
+    pub why: Option<String>,
     /// Files of earlier releases that were put into it: the next one is not to take them for its own.
     #[serde(default)]
     pub bridged: Vec<PathBuf>,
@@ -138,6 +141,7 @@ pub(super) mod tests {
             backup: None,
             step: "npm ci".to_owned(),
             steps: Vec::new(),
+            why: None,
             bridged: Vec::new(),
         };
         record.save(root).unwrap();

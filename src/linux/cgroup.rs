@@ -36,6 +36,11 @@ pub struct Cgroup {
     memory: Option<File>,
 }
 
+/// Our own, where it can be seen.
+pub fn own() -> Option<PathBuf> {
+    place::own().ok()
+}
+
 impl Cgroups {
     /// Finds, makes and tries out the base: `apps` beside us in a delegated unit whose subgroup `supervisor` we are
     /// in, else `infissi-TAG` below our own cgroup. Controllers are switched on only where that cannot keep systemd

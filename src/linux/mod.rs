@@ -16,6 +16,7 @@ pub mod environ;
 pub mod exit;
 pub mod folder;
 pub mod fs_rights;
+pub mod headroom;
 pub mod heap;
 pub mod identity;
 pub mod keys;

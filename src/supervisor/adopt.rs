@@ -73,7 +73,8 @@ impl Supervisor {
         let app = &self.apps[i];
         let place = app.instances.iter().position(|instance| (instance.slot, instance.index) == (slot, index));
         let fits = app.is_staffed_or_retiring(slot) && app.config.proxy.is_some() == proxied;
-        let Some(k) = place.filter(|k| fits && app.instances[*k].is_at_rest()) else { return false };
+        let is_tried = then.is_some_and(|then| app.was_trying(then));
+        let Some(k) = place.filter(|k| fits && !is_tried && app.instances[*k].is_at_rest()) else { return false };
         if app.config.release_of.is_some() {
             // Where its leader went meanwhile, it follows.
             self.apps[i].cast_mut(slot).release.clone_from(&release);
@@ -201,6 +202,12 @@ impl App {
             self.cast_mut(opposite(slot)).generation = newer;
         }
         self.other = other;
+    }
+
+    /// A release had taken the place of the active one and was not up yet: what is kept is the one before, and comes back.
+    fn was_trying(&self, then: &Remembered) -> bool {
+        let release = &self.cast(self.slot).release;
+        self.config.deploy.is_some() && then.slot == self.slot && then.release(self.slot) != *release
     }
 
     fn is_staffed_or_retiring(&self, slot: Slot) -> bool {

@@ -8,7 +8,7 @@ use super::instance::{Held, Instance, State};
 use super::publish::Published;
 use super::rollover::{Other, Outcome, opposite};
 use super::trial::Trial;
-use crate::api::{ExitReason, LastExit, Slot};
+use crate::api::{ExitReason, LastExit, Setback, Slot};
 use crate::config::{AppConfig, Cron};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -49,6 +49,7 @@ pub(super) struct App {
     pub(super) trial: Option<Trial>,
     /// Releases that failed after they went live.
     pub(super) bad: Vec<String>,
+    pub(super) setback: Option<Setback>,
     pub(super) swaps: u64,
     pub(super) last_drain: Option<Duration>,
     /// What each run has answered through the proxy.
@@ -118,6 +119,7 @@ impl App {
             retry_at: Duration::ZERO,
             trial: None,
             bad: kept.map(|kept| kept.bad.clone()).unwrap_or_default(),
+            setback: kept.and_then(|kept| kept.setback.clone()),
             swaps: 0,
             last_drain: None,
             tallies: BTreeMap::new(),
@@ -293,6 +295,12 @@ impl App {
             self.bad.drain(..oldest);
         }
         format!(", release {id} is marked bad")
+    }
+
+    /// It is not active, or no longer; `why` goes on after “it ”.
+    pub(super) fn set_back(&mut self, release: Option<&Release>, why: &str) {
+        let Some(Release { id, .. }) = release else { return };
+        self.setback = Some(Setback { release: id.clone(), why: why.to_owned() });
     }
 
     pub(super) fn remember(&mut self, exit: LastExit) {

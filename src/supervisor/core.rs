@@ -125,13 +125,7 @@ impl Supervisor {
     /// What is to outlive a power cut.
     pub fn kept(&self) -> BTreeMap<String, Kept> {
         let apps = self.apps.iter().filter(|app| !app.removed);
-        let kept = |app: &App| Kept {
-            desired: app.desired,
-            slot: app.slot,
-            release: app.cast(app.slot).own_release().cloned(),
-            bad: app.bad.clone(),
-        };
-        apps.map(|app| (app.config.name.clone(), kept(app))).collect()
+        apps.map(|app| (app.config.name.clone(), app.kept())).collect()
     }
 
     /// Runs from now on have numbers from this one, or greater ones.
@@ -167,9 +161,7 @@ impl Supervisor {
             Request::Stop { apps, wait } => self.stop(id, by, &apps, wait, now),
             Request::Restart { apps, wait, hard } => self.restart(id, by, &apps, (wait, hard), now),
             Request::Swap { apps, wait } => self.swap(id, by, &apps, wait, now),
-            Request::Activate { app, release, stage, wait } => {
-                self.activate(id, by, (&app, release), (stage, wait), now)
-            }
+            Request::Activate { app, release, way, wait } => self.activate(id, by, (&app, release), (way, wait), now),
             Request::Reset { apps } => self.reset(id, by, &apps),
             Request::Signal { apps, signal, name } => self.signal(id, by, &apps, (signal, &name)),
             Request::Apply { config, wait } => self.apply(id, by, &config, wait, now),

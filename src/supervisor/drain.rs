@@ -81,7 +81,7 @@ impl Supervisor {
     /// New requests are held until it has made room.
     fn is_waited_for(&self, place: Place) -> bool {
         let app = &self.apps[place.0];
-        let makes_room = self.role(place) == Role::Active || !app.config.rolls_over();
+        let makes_room = self.role(place) == Role::Active || app.runs_alone();
         self.wanted(place.0) && !app.serves() && makes_room
     }
 

@@ -2,7 +2,7 @@
 
 use super::event::{RequestId, RunId};
 use super::health::Check;
-use crate::api::{ActionResult, EventKind, Plan, Refusal, Slot};
+use crate::api::{ActionResult, EventKind, Plan, Refusal, Setback, Slot};
 use crate::config::AppConfig;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -86,6 +86,8 @@ pub struct Kept {
     pub release: Option<Release>,
     /// Releases that failed after they went live: ids.
     pub bad: Vec<String>,
+    /// Why the release that was to be active last is not.
+    pub setback: Option<Setback>,
 }
 
 /// A built directory of an app.

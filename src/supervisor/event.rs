@@ -1,6 +1,7 @@
 //! What the world tells the core.
 
 use super::effect::Release;
+use crate::api::Way;
 use crate::config::Config;
 use std::fmt;
 use std::sync::Arc;
@@ -67,11 +68,11 @@ pub enum Request {
         apps: Vec<String>,
         wait: bool,
     },
-    /// Roll over to this release; `stage`: leave it healthy and unswapped.
+    /// Go over to this release.
     Activate {
         app: String,
         release: Release,
-        stage: bool,
+        way: Way,
         wait: bool,
     },
     /// Zero the counters; a delayed or given-up start is tried at once.

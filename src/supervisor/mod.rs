@@ -23,6 +23,7 @@ mod remembered;
 mod requests;
 mod roles;
 mod rollover;
+mod room;
 mod run;
 mod shutdown;
 mod trial;
@@ -36,6 +37,7 @@ pub use event::{Event, LeaderExit, Request, RequestId, RunId, SpawnRefusal};
 pub use follow::refuse_follower;
 pub use health::Check;
 pub use remembered::Remembered;
+pub use room::second_copy;
 
 use jiff::Timestamp;
 use std::time::Duration;

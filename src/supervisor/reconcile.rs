@@ -254,10 +254,10 @@ impl Supervisor {
         true
     }
 
-    /// What cannot run twice waits until the other slot is empty.
+    /// What has to be alone waits until the other slot is empty.
     fn has_no_room(&self, place: Place) -> bool {
         let app = &self.apps[place.0];
-        !app.config.rolls_over() && !app.is_slot_at_rest(opposite(app.instances[place.1].slot))
+        app.runs_alone() && !app.is_slot_at_rest(opposite(app.instances[place.1].slot))
     }
 
     /// Those it depends on that are not ready.

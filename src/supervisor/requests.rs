@@ -10,7 +10,7 @@ use super::instance::{Instance, State, Wait};
 use super::pending::{Goal, Item, Pending, no_such_app};
 use super::rollover::{Plan, Rollover, opposite};
 use super::view::seconds;
-use crate::api::{EventKind, ExitReason, Refusal, RefusalCode};
+use crate::api::{EventKind, ExitReason, Refusal, RefusalCode, Way};
 use std::time::Duration;
 
 impl Supervisor {
@@ -128,7 +128,7 @@ impl Supervisor {
         id: RequestId,
         by: &str,
         (app, release): (&str, Release),
-        (stage, wait): (bool, bool),
+        (way, wait): (Way, bool),
         now: Now,
     ) {
         let items = self.for_each(&[app.to_owned()], |core, i| {
@@ -137,6 +137,7 @@ impl Supervisor {
             if let Some(refusal) = refusal {
                 return Item::failed(&name, refusal);
             }
+            let stage = way == Way::Staged;
             if stage && !core.rolls_over_now(i) {
                 let refusal = Refusal::new(RefusalCode::Busy, format!("{name} has no active slot to stage beside"));
                 return Item::failed(&name, refusal.hint("leave out stage: nothing is served that could be disturbed"));
@@ -144,7 +145,8 @@ impl Supervisor {
             let what = if stage { "staging" } else { "activation" };
             let message = format!("{what} of release {} requested", release.id);
             core.announce(Some((i, 0)), EventKind::Requested, Some(by), message);
-            if core.rolls_over_now(i) || core.is_about_to_serve(i) {
+            let beside = core.rolls_over_now(i) || core.is_about_to_serve(i);
+            if beside && way != Way::StopFirst {
                 let warm = core.apps[i].config.deploy.as_ref().map_or(Duration::ZERO, |deploy| deploy.warm);
                 let (release, cut) = (Some(release.clone()), core.apps[i].would_be_cut());
                 let plan = Plan { reason: ExitReason::Deploy, by: by.to_owned(), release, stage, warm };
@@ -153,7 +155,7 @@ impl Supervisor {
                 let verb = if stage { "staged" } else { "activated" };
                 return Item::waiting(&name, Goal::RolledOver { number, verb, asked: now.mono }).noting(cut);
             }
-            core.begin_trial(i, &release, by);
+            core.begin_trial(i, (&release, way == Way::StopFirst), by, now);
             core.pull_in_dependencies(i, by);
             Item::waiting(&name, core.online_goal(i, "activated", now))
         });

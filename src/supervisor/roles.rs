@@ -7,6 +7,7 @@ use super::drain::Patience;
 use super::event::RunId;
 use super::instance::{Cause, State};
 use super::rollover::{Other, Plan, opposite};
+use super::room::second_copy;
 use super::view::bytes;
 use crate::api::{EventKind, ExitReason};
 use std::time::Duration;
@@ -158,6 +159,6 @@ fn danger(used: u64, limit: u64, available: u64) -> Option<String> {
     if used > limit.saturating_add(limit / 2) {
         return Some("by more than half".to_owned());
     }
-    // A fresh copy is seldom smaller than that.
-    (available < limit / 2).then(|| format!("the machine has {} left, too little for a second copy", bytes(available)))
+    (available < second_copy(used, Some(limit)))
+        .then(|| format!("the machine has {} left, too little for a second copy", bytes(available)))
 }

@@ -178,6 +178,9 @@ impl App {
 impl Supervisor {
     /// Refused with who and since when, while another one is before its swap.
     pub(super) fn rollover_under_way(&self, i: usize, now: Now) -> Option<Refusal> {
+        if let Some(refusal) = self.trial_under_way(i, now) {
+            return Some(refusal);
+        }
         let app = &self.apps[i];
         let rollover = app.rising().filter(|rollover| !rollover.staged)?;
         let since = seconds(now.mono.saturating_sub(rollover.since));
@@ -364,6 +367,7 @@ impl Supervisor {
         let (failed, back) = (app.slot, opposite(app.slot));
         let release = app.cast(failed).release.clone();
         let marked = app.mark_bad(release.as_ref());
+        app.set_back(release.as_ref(), why);
         app.conclude(retreat.number, Outcome::Failed(format!("{why}; {back} has the traffic again")));
         app.cast_mut(failed).replaced_for = ExitReason::Unhealthy;
         app.slot = back;
@@ -400,6 +404,8 @@ impl Supervisor {
         }
         let active = app.slot;
         app.conclude(rollover.number, Outcome::Failed(why.to_owned()));
+        self.tell_setback(i, rollover.reason, why);
+        let app = &mut self.apps[i];
         app.other = Other::Empty;
         let what = if rollover.staged { "the staged slot" } else { "the new slot" };
         let then = if app.serves() { "goes on untouched" } else { "does not serve either" };
@@ -410,12 +416,23 @@ impl Supervisor {
     /// What comes instead is told; a staged slot is missed only when somebody wants to swap to it.
     pub(super) fn drop_rising(&mut self, i: usize, why: &str) {
         let app = &mut self.apps[i];
-        let Some((number, staged)) = app.rising().map(|rollover| (rollover.number, rollover.staged)) else { return };
+        let Some(Rollover { number, staged, reason, .. }) = app.rising().cloned() else { return };
         app.conclude(number, Outcome::Failed(why.to_owned()));
         app.other = Other::Empty;
         let slot = opposite(app.slot);
+        self.tell_setback(i, reason, why);
         if staged {
             self.announce_slot(i, slot, EventKind::RolloverFailed, format!("the staged slot ({slot}) {why}"));
+        }
+    }
+
+    /// Of a release that was to be active, for whoever asks later how its deploy ended.
+    fn tell_setback(&mut self, i: usize, reason: ExitReason, why: &str) {
+        if reason == ExitReason::Deploy {
+            let app = &mut self.apps[i];
+            let release = app.cast(opposite(app.slot)).release.clone();
+            app.set_back(release.as_ref(), why);
+            self.desired_changed();
         }
     }
 

@@ -7,7 +7,7 @@ use super::effect::Release;
 use super::event::RunId;
 use super::instance::{Instance, State};
 use super::rollover::{Other, Retreat, opposite};
-use crate::api::{AppStatus, ExitReason, Health, InstanceStatus, LastExit, OtherPhase, OtherSlot, Status};
+use crate::api::{AppStatus, ExitReason, Health, InstanceStatus, LastExit, OtherPhase, OtherSlot, Setback, Status};
 use jiff::Timestamp;
 use std::time::Duration;
 
@@ -22,6 +22,11 @@ impl Supervisor {
         let app = self.app(name)?;
         let complaint = app.instances.iter().find_map(|instance| instance.probe_failure.clone());
         Some((self.status_of(app, now), app.exits.iter().cloned().collect(), complaint))
+    }
+
+    /// Why the release that was to be active last is not.
+    pub fn setback(&self, name: &str) -> Option<Setback> {
+        self.app(name).and_then(|app| app.setback.clone())
     }
 
     /// The releases of an app that failed after they went live: ids.
@@ -61,6 +66,7 @@ impl Supervisor {
             memory_limit_bytes: app.config.max_memory_restart,
             release: release_of(app).map(|release| release.id.clone()),
             other: other_slot(app, now),
+            deploying: None,
             traffic: None,
             swaps: app.swaps,
             last_drain_ms: app.last_drain.map(millis),

@@ -84,7 +84,7 @@ fn what_cannot_be_deployed_is_said_before_anything_is_begun() {
     refused(&server, &["deploy", "web", "--from", "demo", "--wait", "soon"], 2, &["write one like 90s or 20m"]);
     refused(&server, &["deploy", "web", "--from", "."], 1, &["would be copied into itself"]);
     refused(&server, &["rollback", "web"], 1, &["web has no good release before", "infissi-ctl releases web"]);
-    for later in ["--init", "--abort", "--stop-first"] {
+    for later in ["--init", "--abort"] {
         refused(&server, &["deploy", "web", later], 2, &[&format!("`deploy {later}` is not yet there")]);
     }
     assert!(server.ctl(&["releases", "web"]).ok().stdout.contains("web has no release yet"));
@@ -127,6 +127,11 @@ fn a_release_that_fails_while_the_one_before_is_warm_is_taken_back_and_not_chose
     assert!(states.iter().any(|(id, state)| *id == "two" && ["bad", "draining"].contains(state)), "{states:?}");
     server.wait_until("the bad one to have ended", || server.app("web")["other"].is_null());
     refused(&server, &["rollback", "web"], 1, &["no good release before"]);
+    let last = &server.show("web")["last_deploy"];
+    assert_eq!((&last["end"], &last["release"]), (&"flipped-back".into(), &"two".into()), "{last:#}");
+    assert!(last["why"].as_str().unwrap().contains("exited with code"), "{last:#}");
+    let named = server.ctl(&["rollback", "web", "--to", "two"]).ok();
+    assert!(named.stdout.contains("release two has the traffic again"), "{named:#?}");
 }
 
 #[test]
@@ -244,4 +249,39 @@ fn a_source_that_cannot_be_reached_fails_at_once_and_asks_nobody_for_a_password(
     let log = fs::read_to_string(server.path("site/deploys/fetch.log")).unwrap();
     assert!(log.contains("fetch --force --prune") && !log.contains("secret"), "{log}");
     assert_eq!(fs::read_dir(server.path("site/releases")).unwrap().count(), 0);
+}
+
+#[test]
+fn whoever_may_look_is_told_of_the_deploy_though_the_releases_are_closed_to_them() {
+    if !is_root() {
+        return;
+    }
+    let port = free_port();
+    let steps = "steps = [\"sh -c 'touch ../../building; until test -e ../../go; do sleep 0.05; done; exit 3'\"]";
+    let setup = Setup::default().keys("control = { group = \"daemon\" }");
+    let server = site(setup, &web(port, steps, "autostart = false"), Some(NOBODY));
+    fs::set_permissions(server.path("demo"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    fs::set_permissions(server.path("site"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let look = |words: &[&str]| server.ctl_as(2, &[1], words).ok();
+    assert!(!look(&["show", "web"]).stdout.contains("deploy by"));
+    let deploy = server.follow(&["deploy", "web", "--from", "demo", "--id", "one"]);
+    server.wait_until("the step to begin", || server.path("site/building").exists());
+    let who = format!("nobody (pid {}) since ", deploy.pid());
+    let told = look(&["list"]).stdout;
+    assert!(told.contains(&format!("web is being deployed by {who}")) && told.contains("at sh -c"), "{told}");
+    let shown = look(&["--json", "show", "web"]).json();
+    assert_eq!((&shown["deploying"]["by"], &shown["deploying"]["release"]), (&"nobody".into(), &"one".into()));
+    server.write("site/go", "");
+    assert_eq!(deploy.end().code, 1);
+    let shown = look(&["--json", "show", "web"]).json();
+    let last = &shown["last_deploy"];
+    assert_eq!((&last["end"], &last["by"], &shown["deploying"]), (&"failed".into(), &"nobody".into(), &Value::Null));
+    assert!(last["why"].as_str().unwrap().contains("failed with exit code 3"), "{last:#}");
+    let told = look(&["show", "web"]).stdout;
+    assert!(told.contains("release one by nobody failed at sh -c"), "{told}");
+    // One that fails before it has a release is the last one all the same.
+    refused(&server, &["deploy", "web", "--from", "demo", "--id", "one", "--ref", "x"], 2, &["--from"]);
+    assert_eq!(server.ctl(&["deploy", "web", "--from", "."]).code, 1);
+    let last = server.show("web")["last_deploy"].clone();
+    assert!(last["release"].is_null() && last["why"].as_str().unwrap().contains("copied into itself"), "{last:#}");
 }

@@ -8,6 +8,7 @@ mod cli;
 mod config;
 mod contention;
 mod deploy;
+mod deploy_memory;
 mod handshakes;
 mod health;
 mod jobs;

@@ -26,7 +26,7 @@ pub(crate) fn secs(count: u64) -> Duration {
 
 /// What an earlier supervisor kept of an app without releases.
 pub(crate) fn kept(desired: bool) -> Kept {
-    Kept { desired, slot: Slot::Blue, release: None, bad: Vec::new() }
+    Kept { desired, slot: Slot::Blue, release: None, bad: Vec::new(), setback: None }
 }
 
 /// An app without a port: online when it has run for a second.

@@ -8,6 +8,7 @@ mod configs;
 mod crash;
 mod cron_restart;
 mod dependencies;
+mod deploy_stop_first;
 mod drain;
 mod follow;
 mod health;

@@ -3,7 +3,7 @@
 use crate::configs::{With, config, ms, release, released, secs};
 use crate::script::{Script, code};
 use crate::world::World;
-use infissi::api::{OtherPhase, Slot, Status};
+use infissi::api::{self, OtherPhase, Slot, Status};
 use infissi::config::{AppConfig, Strategy};
 use infissi::supervisor::Request;
 
@@ -103,15 +103,16 @@ fn requests(wait: bool) -> Vec<(&'static str, Request, End)> {
     let apps = || vec!["current".to_owned()];
     let apply = |app: Option<AppConfig>| Request::Apply { config: config(app), wait };
     let once = || current().with(|app| app.proxy.as_mut().unwrap().strategy = Strategy::StopFirst);
-    let activate = |stage| Request::Activate { app: "current".to_owned(), release: release("3"), stage, wait };
+    let activate = |way| Request::Activate { app: "current".to_owned(), release: release("3"), way, wait };
     vec![
         ("start", Request::Start { apps: apps(), wait }, End::Up),
         ("stop", Request::Stop { apps: apps(), wait }, End::Down),
         ("restart", Request::Restart { apps: apps(), wait, hard: false }, End::Up),
         ("restart hard", Request::Restart { apps: apps(), wait, hard: true }, End::Up),
         ("swap", Request::Swap { apps: apps(), wait }, End::Same),
-        ("activate", activate(false), End::Up),
-        ("stage", activate(true), End::Same),
+        ("activate", activate(api::Way::Beside), End::Up),
+        ("activate stop-first", activate(api::Way::StopFirst), End::Up),
+        ("stage", activate(api::Way::Staged), End::Same),
         ("reset", Request::Reset { apps: apps() }, End::Same),
         ("apply in place", apply(Some(current().with(|app| app.kill_timeout = secs(3)))), End::Same),
         ("apply anew", apply(Some(current().with(|app| app.command = vec!["node".into()]))), End::Same),
@@ -168,7 +169,8 @@ fn every_request_in_every_phase_is_answered_once_and_comes_to_its_end() {
 
 #[test]
 fn only_what_has_to_hold_requests_holds_them() {
-    let holds = ["restart hard", "stop", "apply without it", "shutdown", "apply without the proxy"];
+    let holds =
+        ["restart hard", "stop", "activate stop-first", "apply without it", "shutdown", "apply without the proxy"];
     for (into, reach) in ways() {
         for (name, request, _) in requests(true).into_iter().filter(|(name, ..)| !holds.contains(name)) {
             let mut world = World::up([current()]);

@@ -5,7 +5,7 @@ use crate::configs::{
 };
 use crate::script::{Script, code};
 use crate::world::World;
-use infissi::api::{ActionResult, AppStatus, InstanceStatus, OtherPhase, Slot, Status};
+use infissi::api::{ActionResult, AppStatus, InstanceStatus, OtherPhase, Slot, Status, Way};
 use infissi::config::{AppConfig, Autorestart, Config, ReleaseOf};
 use infissi::supervisor::{Event, Kept, Reply, Request, RequestId, RunId};
 use proptest::collection::vec;
@@ -22,7 +22,7 @@ enum Act {
     Stop(usize, bool),
     Restart(usize, bool, bool),
     Swap(usize, bool),
-    Activate(usize, usize, bool, bool),
+    Activate(usize, usize, Way, bool),
     StopAll,
     RestartAll,
     Reset(usize),
@@ -49,12 +49,13 @@ enum Act {
 
 fn acts() -> impl Strategy<Value = Act> {
     let app = 0..NAMES.len();
+    let way = prop_oneof![4 => Just(Way::Beside), 4 => Just(Way::Staged), 2 => Just(Way::StopFirst)];
     prop_oneof![
         4 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Start(app, wait)),
         4 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Stop(app, wait)),
         6 => (app.clone(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(app, wait, hard)| Act::Restart(app, wait, hard)),
         3 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Swap(app, wait)),
-        4 => (app.clone(), 0..4usize, prop::bool::weighted(0.4), any::<bool>()).prop_map(|(app, id, stage, wait)| Act::Activate(app, id, stage, wait)),
+        4 => (app.clone(), 0..4usize, way, any::<bool>()).prop_map(|(app, id, way, wait)| Act::Activate(app, id, way, wait)),
         1 => Just(Act::StopAll),
         1 => Just(Act::RestartAll),
         1 => app.clone().prop_map(Act::Reset),
@@ -226,12 +227,12 @@ impl Play {
                 self.ask(Request::Restart { apps: name(app), wait, hard });
             }
             Act::Swap(app, wait) => self.ask(Request::Swap { apps: name(app), wait }),
-            Act::Activate(app, id, stage, wait) => {
-                if world.active(NAMES[app]).is_empty() {
+            Act::Activate(app, id, way, wait) => {
+                if way == Way::StopFirst || world.active(NAMES[app]).is_empty() {
                     self.excused.insert(NAMES[app].to_owned());
                 }
                 let release = release(&id.to_string());
-                self.ask(Request::Activate { app: NAMES[app].to_owned(), release, stage, wait });
+                self.ask(Request::Activate { app: NAMES[app].to_owned(), release, way, wait });
             }
             Act::StopAll => self.ask(Request::Stop { apps: all(), wait: true }),
             Act::RestartAll => {
@@ -344,7 +345,10 @@ impl Play {
         let view = world.core.view(world.now());
         for name in NAMES {
             let app = view.iter().find(|app| app.name == name);
-            let wanted = world.core.kept().get(name).is_some_and(|kept| kept.desired) && !self.ending;
+            let kept = world.core.kept().get(name).is_some_and(|kept| kept.desired);
+            // A release that a stopped app is tried with is not kept before it is up, and may wait for others.
+            let is_tried = app.is_some_and(|app| app.status == Status::Waiting);
+            let wanted = (kept || is_tried) && !self.ending;
             match app.filter(|_| wanted) {
                 None => {
                     assert_eq!(world.living(name), 0, "{name} should not run\n{}", world.story());
@@ -424,6 +428,7 @@ fn kept() -> impl Strategy<Value = BTreeMap<String, Kept>> {
         slot: if green { Slot::Green } else { Slot::Blue },
         release: id.map(|id| release(&id.to_string())),
         bad: Vec::new(),
+        setback: None,
     });
     let named = |kept: Vec<Option<Kept>>| {
         let named = NAMES.iter().zip(kept).filter_map(|(name, kept)| Some(((*name).to_owned(), kept?)));

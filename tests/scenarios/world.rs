@@ -7,7 +7,7 @@
 use crate::configs::{config, secs};
 use crate::script::{Script, Tree};
 use front::Public;
-use infissi::api::{ActionResult, AppStatus, EventKind, OtherPhase, Plan, Refusal, Slot, Status};
+use infissi::api::{ActionResult, AppStatus, EventKind, OtherPhase, Plan, Refusal, Slot, Status, Way};
 use infissi::config::{AppConfig, Config};
 use infissi::supervisor::{
     Announcement, Check, Effect, Event, Kept, LeaderExit, Now, Release, Reply, Request, RequestId, RunId, Supervisor,
@@ -187,11 +187,15 @@ impl World {
     }
 
     pub(crate) fn activate(&mut self, app: &str, release: Release) -> RequestId {
-        self.ask("dan", Request::Activate { app: app.to_owned(), release, stage: false, wait: true })
+        self.ask("dan", Request::Activate { app: app.to_owned(), release, way: Way::Beside, wait: true })
+    }
+
+    pub(crate) fn activate_stop_first(&mut self, app: &str, release: Release) -> RequestId {
+        self.ask("dan", Request::Activate { app: app.to_owned(), release, way: Way::StopFirst, wait: true })
     }
 
     pub(crate) fn stage(&mut self, app: &str, release: Release) -> RequestId {
-        self.ask("dan", Request::Activate { app: app.to_owned(), release, stage: true, wait: true })
+        self.ask("dan", Request::Activate { app: app.to_owned(), release, way: Way::Staged, wait: true })
     }
 
     /// Nobody waits for it.

@@ -3,7 +3,7 @@
 
 use crate::ledger::Ledger;
 use crate::load::{ALL_KINDS, Load};
-use crate::machine::{Output, Program, command, get, is_alive, print, signal};
+use crate::machine::{Output, PATIENCE, Program, command, get, is_alive, now, print, signal};
 use crate::story::{LONG_DRAIN, Story, after_some, tell};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -158,10 +158,13 @@ fn two_deploys_and_a_rollback_lose_no_request() {
     site.wait_live(two);
     after_some(&load, 200);
 
+    let began = now();
     let back = site.story.server.ctl(&["rollback", "web"]).ok();
+    let took = began.elapsed();
     assert!(back.stdout.contains("release one has the traffic again, at once"), "{back:#?}");
     assert!(back.stdout.contains("Migrations are not undone"), "{back:#?}");
-    print(&back.stdout);
+    print(&format!("a warm rollback: {took:.0?} from the command to its end; {}", back.stdout));
+    assert!(took < PATIENCE, "it starts nothing");
     site.wait_live("one");
     load.releases().expect(&["one"]);
     after_some(&load, 200);
@@ -200,8 +203,12 @@ fn a_cold_rollback_starts_the_release_before_anew_and_loses_no_request() {
     assert!(said.stdout.contains("release two is live, deployed in"), "{said:#?}");
     after_some(&load, 100);
     site.story.server.wait_until("the old slot to be gone", || site.story.app()["other"].is_null());
+    let began = now();
     let back = site.story.server.ctl(&["rollback", "web"]).ok();
+    let took = began.elapsed();
     assert!(back.stdout.contains("release one has the traffic again, started anew"), "{back:#?}");
+    let start = site.story.server.events_of("web", "online").last().unwrap()["message"].clone();
+    print(&format!("a cold rollback: {took:.1?} from the command to its end, of which the app: {start}"));
     assert_eq!(site.story.app()["release"], "one");
     // Else what still drains would be cut off.
     site.story.server.wait_until("the old slot to be gone", || site.story.app()["other"].is_null());

@@ -6,6 +6,7 @@
 mod broken;
 mod changes;
 mod control;
+mod cut_off;
 mod deploys;
 mod killed;
 mod ledger;

@@ -103,6 +103,7 @@ pub(crate) fn make(
         step: "fetch".to_owned(),
         steps: backup.iter().map(|(_, took_ms)| StepTook::of("backup", *took_ms)).collect(),
         backup: backup.map(|(path, _)| path),
+        why: None,
         bridged: Vec::new(),
     };
     record.save(root)?;
@@ -308,8 +309,9 @@ impl Making<'_> {
     /// What has failed is kept for a look; what nobody waits for is not.
     fn give_up(&self, mut record: Record, unmade: Unmade) -> Unmade {
         match &unmade {
-            Unmade::Failed(Failure::Answered(_)) => {
+            Unmade::Failed(Failure::Answered(body)) => {
                 record.state = State::Failed;
+                record.why = Some(body.error.message.clone());
                 if record.save(self.root).is_err() {
                     // The journal then says that it was cut off, and the next deploy removes it.
                     return unmade;

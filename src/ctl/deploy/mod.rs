@@ -3,6 +3,7 @@
 //! on by itself.
 
 mod making;
+mod memory;
 mod plan;
 mod safety;
 mod sparing;
@@ -16,12 +17,13 @@ use super::activation::{Activated, Activation, activate};
 use super::arguments::DeployOptions;
 use super::failure::Failure;
 use super::session::Session;
-use super::units::{printable, size, uptime};
-use super::{act, clock, list, pm2};
-use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, routes};
+use super::units::{printable, size};
+use super::{act, clock, course, list, pm2};
+use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, Way, routes};
 use crate::config::units;
 use crate::deploy::{
-    Holder, Lock, LockRefused, Record, Recovered, Root, State, clear_kept, is_id, kept_bytes, prune, recover, remove,
+    Holder, Lock, LockRefused, Record, Recovered, Root, State, begin_last, clear_kept, end_last, is_id, kept_bytes,
+    prune, recover, remove,
 };
 use crate::linux::disk::{room, sync};
 use crate::linux::user::own_uid;
@@ -59,18 +61,18 @@ pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u
         return interrupted(session, &app, "nothing was begun");
     };
     // Afresh: it may have been waited for.
-    let known: Releases = session.client()?.get(&routes::releases(&app))?;
+    let plan: DeployPlan = session.client()?.get(&routes::deploy(&app))?;
     let whose = Whose { by: Root::owner_name(own_uid()), env: own_env };
-    let plan = DeployPlan { releases: known, ..plan };
-    let made = match clear_up(session, &plan, &root) {
+    let last = begin_last(&root, &whose.by, clock::now());
+    let made = match clear_up(session, options, &plan, &root) {
         Ok(()) => {
             let mut teller = Teller::new(session, &interrupts);
             make(&mut teller, &mut lock, (&plan, &source, &root), options, whose)
         }
         Err(failure) => Err(failure.into()),
     };
-    match made {
-        Ok(made) => go_over(session, options, (&plan, &root), (made, lock), &interrupts),
+    let outcome = match made {
+        Ok(made) => go_over(session, options, (&plan, &root), (made, &mut lock), &interrupts),
         Err(Unmade::Interrupted { left }) => interrupted(session, &app, &left),
         // Whoever followed it is gone, and has not seen it through.
         Err(Unmade::Failed(Failure::Output(error))) => {
@@ -79,16 +81,27 @@ pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u
             Ok(INTERRUPTED)
         }
         Err(Unmade::Failed(Failure::Answered(body))) => Err(not_deployed(&plan.releases, &root, *body)),
+    };
+    let is_interrupted = matches!(outcome, Ok(INTERRUPTED) | Err(Failure::Output(_)));
+    end_last(&root, last, is_interrupted, why(&outcome), clock::now());
+    outcome
+}
+
+fn why(outcome: &Result<u8, Failure>) -> Option<String> {
+    match outcome {
+        Err(Failure::Answered(body)) => Some(body.error.message.clone()),
+        Err(Failure::Output(_)) | Ok(_) => None,
     }
 }
 
 /// What earlier deploys have left goes, and there has to be room then.
-fn clear_up(session: &mut Session, plan: &DeployPlan, root: &Root) -> Result<(), Failure> {
+fn clear_up(session: &mut Session, options: &DeployOptions, plan: &DeployPlan, root: &Root) -> Result<(), Failure> {
     for recovered in recover(root, &plan.releases)? {
         tell_recovered(session, &recovered)?;
+        tell_setback(session, &recovered, &plan.releases)?;
     }
     let check = || root.check_room(plan.min_free_bytes, &plan.releases.app);
-    let Err(short) = check() else { return Ok(()) };
+    let Err(short) = check() else { return Ok(memory::check(options, plan)?) };
     let kept = kept_bytes(root);
     if kept == 0 {
         return Err(short.into());
@@ -98,7 +111,8 @@ fn clear_up(session: &mut Session, plan: &DeployPlan, root: &Root) -> Result<(),
         let line = format!("room is short: {} of node_modules, kept for later installs, are removed", size(kept));
         writeln!(session.out, "{} {line}", session.look.warning())?;
     }
-    Ok(check()?)
+    check()?;
+    Ok(memory::check(options, plan)?)
 }
 
 /// With what is the case all the same. A step that meets a full disk often says so in its own words only.
@@ -123,14 +137,18 @@ fn not_deployed(before: &Releases, root: &Root, body: ErrorBody) -> Failure {
 
 /// What belongs to a later version says so.
 fn refuse_later(options: &DeployOptions) -> Result<(), Failure> {
-    let later = [
-        (options.init, "deploy --init"),
-        (options.abort, "deploy --abort"),
-        (options.stop_first, "deploy --stop-first"),
-    ];
+    let later = [(options.init, "deploy --init"), (options.abort, "deploy --abort")];
     match later.iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(pm2::later(what)),
         None => Ok(()),
+    }
+}
+
+fn way(options: &DeployOptions) -> Way {
+    match (options.stage, options.stop_first) {
+        (true, _) => Way::Staged,
+        (false, true) => Way::StopFirst,
+        (false, false) => Way::Beside,
     }
 }
 
@@ -185,10 +203,8 @@ fn take_lock(
 
 /// `web is being deployed by ann (pid 4711) since 5m, at npm ci`
 pub(crate) fn held(app: &str, holder: Option<&Holder>) -> String {
-    let Some(Holder { pid, by, since, step, .. }) = holder else { return format!("{app} is being deployed") };
-    let ms = clock::now().as_millisecond() - since.as_millisecond();
-    let since = uptime(u64::try_from(ms).unwrap_or(0));
-    format!("{app} is being deployed by {by} (pid {pid}) since {since}, at {}", printable(step))
+    let Some(holder) = holder else { return format!("{app} is being deployed") };
+    printable(&format!("{app} is being deployed by {}", course::goes_on(&holder.clone().into(), clock::now())))
 }
 
 fn tell_recovered(session: &mut Session, recovered: &Recovered) -> Result<(), Failure> {
@@ -207,20 +223,33 @@ fn tell_recovered(session: &mut Session, recovered: &Recovered) -> Result<(), Fa
     Ok(())
 }
 
+/// Why one that was left at its activation is not live.
+fn tell_setback(session: &mut Session, recovered: &Recovered, known: &Releases) -> Result<(), Failure> {
+    let Recovered::Unfinished { id, .. } = recovered else { return Ok(()) };
+    let setback = known.setback.as_ref().filter(|setback| setback.release == *id);
+    if let Some(setback) = setback.filter(|_| !session.json) {
+        writeln!(session.out, "  {id} is not live: it {}", printable(&setback.why))?;
+    }
+    Ok(())
+}
+
 fn go_over(
     session: &mut Session,
     options: &DeployOptions,
     (plan, root): (&DeployPlan, &Root),
-    (made, mut lock): (Made, Lock),
+    (made, lock): (Made, &mut Lock),
     interrupts: &Interrupts,
 ) -> Result<u8, Failure> {
     let Made { mut record, began } = made;
     let (app, id) = (plan.releases.app.as_str(), record.id.clone());
     let dir = root.release(&id);
-    // Whether the supervisor is still there: a connection that has been idle for a whole build need not be.
-    let there = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
-    if let Err(failure) = there {
-        return not_activated(session, (plan, root), record, failure);
+    // Whether the supervisor is still there, for a connection that has been idle for a whole build need not be; and
+    // whether there is still memory.
+    let now = session.client().and_then(|client| Ok(client.get::<DeployPlan>(&routes::deploy(app))?));
+    let checked =
+        now.and_then(|now| Ok(memory::check(options, &now).map_err(|refusal| memory::built(refusal, app, &id))?));
+    if let Err(failure) = checked {
+        return not_activated(session, options, (plan, root), record, failure);
     }
     // What is active is to be whole after a power cut, too.
     sync(&dir).map_err(|error| {
@@ -234,10 +263,10 @@ fn go_over(
     lock.at(Some(&id), if options.stage { "staging" } else { "activation" });
     record.state = State::Activating;
     record.save(root)?;
-    let asked = Activation { app, dir: &dir, id: &id, stage: options.stage, to_the_end: !options.no_wait };
+    let asked = Activation { app, dir: &dir, id: &id, way: way(options), to_the_end: !options.no_wait };
     let activated = match activate(session, &asked, interrupts) {
         Ok(activated) => activated,
-        Err(failure) => return not_activated(session, (plan, root), record, failure),
+        Err(failure) => return not_activated(session, options, (plan, root), record, failure),
     };
     if activated == Activated::Interrupted {
         let left = "the supervisor goes on with the release by itself: see `infissi-ctl show`";
@@ -295,12 +324,14 @@ fn staged_how(session: &mut Session, app: &str) -> String {
 
 fn not_activated(
     session: &mut Session,
+    options: &DeployOptions,
     (plan, root): (&DeployPlan, &Root),
     mut record: Record,
     failure: Failure,
 ) -> Result<u8, Failure> {
     let Failure::Answered(body) = failure else { return Err(failure) };
     record.state = State::Failed;
+    record.why = Some(body.error.message.clone());
     record.save(root)?;
     if session.json {
         return Err(Failure::Answered(body));
@@ -315,7 +346,7 @@ fn not_activated(
         act::print_results(session, &body.results)?;
     }
     let (dir, id) = (root.release(&record.id), &record.id);
-    let serves = serves_on(&plan.releases, session);
+    let serves = serves_on(&plan.releases, way(options), session);
     writeln!(session.err, "  {serves}")?;
     writeln!(session.err, "  release {id} stays in {} for a look until the next deploy", dir.display())?;
     if body.error.code == RefusalCode::Busy {
@@ -325,11 +356,14 @@ fn not_activated(
 }
 
 /// What is the case now, by the supervisor's own word.
-fn serves_on(before: &Releases, session: &mut Session) -> String {
+fn serves_on(before: &Releases, way: Way, session: &mut Session) -> String {
     let now = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(&before.app))?));
     match now.map(|now| now.active) {
-        Ok(Some(active)) if before.active.as_ref() == Some(&active) => format!("release {active} serves on"),
-        Ok(Some(active)) => format!("release {active} is in the active slot now"),
+        Ok(Some(active)) if before.active.as_ref() != Some(&active) => {
+            format!("release {active} is in the active slot now")
+        }
+        Ok(Some(active)) if way == Way::StopFirst => format!("release {active} has its place again"),
+        Ok(Some(active)) => format!("release {active} serves on"),
         Ok(None) => "there is no release that serves".to_owned(),
         Err(_) => format!("see infissi-ctl show {}", before.app),
     }

@@ -1,7 +1,7 @@
 //! What a deploy would do: from where, and with `--dry-run` all of it, with what is found.
 
-use super::{held, safety};
-use crate::api::{DeployPlan, RefusalCode};
+use super::{held, memory, safety, way};
+use crate::api::{DeployPlan, RefusalCode, Way};
 use crate::config::units;
 use crate::ctl::arguments::DeployOptions;
 use crate::ctl::failure::Failure;
@@ -90,6 +90,7 @@ fn rows(
         ("source", vec![source.in_words()]),
         ("release", vec![format!("{} (of {owner})", root.release(&release).display())]),
         ("disk", vec![disk(root, plan.min_free_bytes)]),
+        ("memory", memory::in_words(options, plan).into_iter().collect()),
         ("lock", vec![lock(root, &plan.releases.app)]),
     ];
     match (plan.backup, options.no_backup, &plan.releases.active) {
@@ -115,7 +116,11 @@ fn rows(
     rows.push(("bridge", plan.bridge.clone()));
     let active = plan.releases.active.as_ref().map(|id| format!("release {id} serves now"));
     let warm = units::show_duration(Duration::from_millis(plan.warm_ms));
-    let then = if options.stage { "staged, until swap".to_owned() } else { format!("the one before warm for {warm}") };
+    let then = match way(options) {
+        Way::Staged => "staged, until swap".to_owned(),
+        Way::Beside => format!("the one before warm for {warm}"),
+        Way::StopFirst => "stopped before the new one starts, requests held".to_owned(),
+    };
     let active = active.unwrap_or_else(|| "no release serves yet".to_owned());
     rows.push(("activate", vec![format!("{active}; then {then}")]));
     rows.push(("prune", vec![format!("keeps {} good releases", plan.releases.keep)]));

@@ -5,7 +5,7 @@ use super::done::finish;
 use super::ready::{Ready, ready};
 use super::{Restoring, not_restored, watched};
 use crate::api::{
-    ActionReply, AppDetail, ClientError, DeployPlan, ErrorBody, Refusal, RefusalCode, Releases, Status, routes,
+    ActionReply, AppDetail, ClientError, DeployPlan, ErrorBody, Refusal, RefusalCode, Releases, Status, Way, routes,
 };
 use crate::ctl::act;
 use crate::ctl::activation::{Activated, Activation, activate};
@@ -150,7 +150,7 @@ fn go_over(
         record.state = State::Activating;
         record.save(root)?;
         let dir = root.release(&record.id);
-        let asked = Activation { app, dir: &dir, id: &record.id, stage: false, to_the_end: true };
+        let asked = Activation { app, dir: &dir, id: &record.id, way: Way::Beside, to_the_end: true };
         return match activate(session, &asked, interrupts) {
             Ok(Activated::Done | Activated::Warm) => Ok(Over::Replaced),
             Ok(Activated::Interrupted) => Ok(Over::Interrupted),

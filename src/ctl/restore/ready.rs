@@ -103,6 +103,7 @@ fn as_release(
         source: format!("the backup {}{of}", restoring.found.name()),
         commit: None,
         backup: None,
+        why: None,
         step: "restore".to_owned(),
         steps: Vec::new(),
         bridged: Vec::new(),

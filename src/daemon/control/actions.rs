@@ -72,10 +72,14 @@ pub(super) async fn activate(
     let ActionQuery { wait, .. } = query(asked.as_deref())?;
     let body: ActivateBody = body(sent)?;
     let app = one(&shared, &caller, Need::Change, &name)?;
-    let (looking, of, stage) = (shared.clone(), app.clone(), body.stage);
+    let way = body.way().ok_or_else(|| {
+        Refusal::new(RefusalCode::Usage, "what is staged runs beside what serves")
+            .hint("leave out stage, or leave out stop_first")
+    })?;
+    let (looking, of) = (shared.clone(), app.clone());
     let release = tokio::task::spawn_blocking(move || release(&of, &body, &looking.launcher.users));
     let release = release.await.map_err(|_| Refusal::new(RefusalCode::Failed, "the supervisor is ending"))??;
-    act(&shared, &caller, Request::Activate { app: app.name.clone(), release, stage, wait }).await
+    act(&shared, &caller, Request::Activate { app: app.name.clone(), release, way, wait }).await
 }
 
 pub(super) async fn signal(

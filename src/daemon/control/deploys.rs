@@ -8,6 +8,7 @@ use super::release::no_releases;
 use crate::api::{DeployPlan, Refusal, Releases, SharedLink};
 use crate::config::{AppConfig, DeployConfig, SharedPath};
 use crate::daemon::notice::AppView;
+use crate::daemon::room;
 use crate::daemon::shared::Shared;
 use axum::extract::{Extension, State};
 use std::path::Path;
@@ -19,7 +20,8 @@ pub(super) async fn releases(
     Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Look, &name)?;
-    Ok(json(&known(&shared, &app, deployed(&app)?).await?))
+    let deploy = deployed(&app)?;
+    Ok(json(&known(&app, deploy, &view(&shared, &app.name).await?)))
 }
 
 pub(super) async fn plan(
@@ -29,10 +31,12 @@ pub(super) async fn plan(
 ) -> Answer {
     let app = one(&shared, &caller, Need::Change, &name)?;
     let deploy = deployed(&app)?;
-    let releases = known(&shared, &app, deploy).await?;
+    let releases = known(&app, deploy, &view(&shared, &app.name).await?);
     let (asking, of) = (shared.clone(), app.clone());
     // Whom it cannot be told yet, the release itself will tell.
-    let user = tokio::task::spawn_blocking(move || asking.launcher.users.find(&of)).await.ok().and_then(Result::ok);
+    let slot = releases.slot;
+    let look = move || (asking.launcher.users.find(&of).ok(), room::for_second_slot(&asking, &of, slot));
+    let (user, memory) = tokio::task::spawn_blocking(look).await.unwrap_or_default();
     Ok(json(&DeployPlan {
         releases,
         repo: deploy.repo.clone(),
@@ -46,6 +50,7 @@ pub(super) async fn plan(
         backup: deploy.backup,
         uid: user.as_ref().map(|user| user.uid),
         user: user.map(|user| user.name),
+        memory,
     }))
 }
 
@@ -61,16 +66,18 @@ fn deployed(app: &AppConfig) -> Result<&DeployConfig, Refusal> {
     app.deploy.as_ref().ok_or_else(|| no_releases(app))
 }
 
-async fn known(shared: &Shared, app: &AppConfig, deploy: &DeployConfig) -> Result<Releases, Refusal> {
-    let AppView { status, bad, in_use, .. } = view(shared, &app.name).await?;
-    Ok(Releases {
+/// What the core says of the releases of an app.
+pub(super) fn known(app: &AppConfig, deploy: &DeployConfig, view: &AppView) -> Releases {
+    let AppView { status, bad, setback, in_use, .. } = view;
+    Releases {
         app: app.name.clone(),
         root: deploy.root.to_string_lossy().into_owned(),
         keep: deploy.keep,
         slot: status.slot,
-        active: status.release,
-        other: status.other,
-        bad,
-        in_use,
-    })
+        active: status.release.clone(),
+        other: status.other.clone(),
+        bad: bad.clone(),
+        setback: setback.clone(),
+        in_use: in_use.clone(),
+    }
 }

@@ -4,6 +4,8 @@ use super::actions::{TAIL_PATIENCE, admit};
 use super::admission::{Caller, Need};
 use super::answer::{Answer, json};
 use super::asking::{Selector, query};
+use super::course;
+use super::deploys::known;
 use super::release::release_of_id;
 use super::selector::select;
 use super::unprobed;
@@ -45,11 +47,16 @@ async fn visible(shared: &Arc<Shared>, caller: &Caller) -> Result<Vec<AppStatus>
     if !caller.may_look_at_something(&config, &shared.launcher.users) {
         admit(shared, caller, Need::Look, "the apps")?;
     }
-    let mut apps = statuses(shared).await?;
+    // What stands on the disk is looked for on another thread while the apps are measured here.
+    let (apps, deploying) = tokio::join!(statuses(shared), course::deploying(shared, config.apps.clone()));
+    let (mut apps, mut deploying) = (apps?, deploying);
     apps.retain(|status| {
         let app = config.app(&status.name);
         app.map_or(caller.may_everywhere(Need::Look), |app| caller.may(Need::Look, app, &shared.launcher.users))
     });
+    for app in &mut apps {
+        app.deploying = deploying.remove(&app.name);
+    }
     Ok(apps)
 }
 
@@ -100,7 +107,14 @@ pub(super) async fn show(
     Selector(name): Selector,
 ) -> Answer {
     let app = one(&shared, &caller, Need::Look, &name)?;
-    let AppView { mut status, exits, probe_failure, release, .. } = view(&shared, &app.name).await?;
+    let view = view(&shared, &app.name).await?;
+    let known = app.deploy.as_ref().map(|deploy| known(&app, deploy, &view));
+    let AppView { mut status, exits, probe_failure, release, .. } = view;
+    status.deploying = course::deploying(&shared, vec![app.clone()]).await.remove(&app.name);
+    let last_deploy = match known.filter(|_| status.deploying.is_none()) {
+        Some(known) => course::last_of(&shared, &app, &known).await,
+        None => None,
+    };
     fill_in(&shared, &mut status, clock::now().mono, &ProcTable::new());
     let [combined, out, error] = log_files(&app, &shared.places.log_dir).map(|path| path.display().to_string());
     let (done, stats) = oneshot::channel();
@@ -127,6 +141,7 @@ pub(super) async fn show(
         processes: shared.runs.processes(&app.name),
         log_lines_dropped: dropped,
         next_steps: next_steps(&app, &status),
+        last_deploy,
         status,
     };
     Ok(json(&detail))

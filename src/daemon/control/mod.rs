@@ -6,6 +6,7 @@ mod admission;
 mod answer;
 mod asking;
 mod backup;
+mod course;
 mod deploys;
 mod exposition;
 mod look;

@@ -63,7 +63,7 @@ pub(super) fn release_of_id(app: &AppConfig, id: &str, users: &Users) -> Result<
         return Err(Refusal::new(RefusalCode::Usage, format!("{id:?} cannot be the id of a release")));
     }
     let release_dir = releases.join(id).display().to_string();
-    release(app, &ActivateBody { release_dir, release_id: None, stage: false }, users)
+    release(app, &ActivateBody { release_dir, release_id: None, stage: false, stop_first: false }, users)
 }
 
 /// It stands in paths, environments and messages.

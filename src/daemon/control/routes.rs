@@ -82,7 +82,7 @@ const ROUTES: &[Route] = &[
     },
     Route {
         query: ACTION,
-        body: &["release_dir", "release_id", "stage"],
+        body: &["release_dir", "release_id", "stage", "stop_first"],
         ..route("post", "/v1/apps/{app}/activate", Serves::Activate, "go over to one of its releases")
     },
     route("post", "/v1/apps/{app}/reset", Serves::Reset, "zero its counters and its backoff"),

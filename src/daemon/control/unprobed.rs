@@ -52,6 +52,7 @@ pub(super) mod tests {
             memory_limit_bytes: None,
             release: None,
             other: None,
+            deploying: None,
             traffic: None,
             swaps: 0,
             last_drain_ms: None,
