@@ -167,6 +167,7 @@ impl Supervisor {
             Request::Stop { apps, wait } => self.stop(id, by, &apps, wait, now),
             Request::Restart { apps, wait, hard } => self.restart(id, by, &apps, (wait, hard), now),
             Request::Swap { apps, wait } => self.swap(id, by, &apps, wait, now),
+            Request::Cancel { apps } => self.cancel(id, by, &apps, now),
             Request::Activate { app, release, stage, wait } => {
                 self.activate(id, by, (&app, release), (stage, wait), now)
             }

@@ -112,6 +112,7 @@ fn requests(wait: bool) -> Vec<(&'static str, Request, End)> {
         ("swap", Request::Swap { apps: apps(), wait }, End::Same),
         ("activate", activate(false), End::Up),
         ("stage", activate(true), End::Same),
+        ("cancel", Request::Cancel { apps: apps() }, End::Same),
         ("reset", Request::Reset { apps: apps() }, End::Same),
         ("apply in place", apply(Some(current().with(|app| app.kill_timeout = secs(3)))), End::Same),
         ("apply anew", apply(Some(current().with(|app| app.command = vec!["node".into()]))), End::Same),
