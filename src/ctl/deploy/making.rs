@@ -103,6 +103,7 @@ pub(crate) fn make(
         step: "fetch".to_owned(),
         steps: backup.iter().map(|(_, took_ms)| StepTook::of("backup", *took_ms)).collect(),
         backup: backup.map(|(path, _)| path),
+        went_live: None,
         bridged: Vec::new(),
     };
     record.save(root)?;

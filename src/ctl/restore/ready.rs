@@ -105,6 +105,7 @@ fn as_release(
         backup: None,
         step: "restore".to_owned(),
         steps: Vec::new(),
+        went_live: None,
         bridged: Vec::new(),
     };
     record.save(root)?;
