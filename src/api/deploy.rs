@@ -54,6 +54,9 @@ pub struct DeployPlan {
     pub min_free_bytes: u64,
     /// Is a backup made before anything else?
     pub backup: bool,
+    /// Where the app runs as long as it has no release, if its `cwd` says so.
+    #[serde(default)]
+    pub plain_dir: Option<String>,
     /// As whom the app runs, as far as that is known before there is a release.
     pub user: Option<String>,
     pub uid: Option<u32>,

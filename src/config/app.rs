@@ -15,7 +15,8 @@ pub struct AppConfig {
     pub aliases: Vec<String>,
     /// The argument vector, `{port}` and its like not yet put in. Never empty.
     pub command: Vec<String>,
-    /// Absolute; with `deploy` or `release_of`, below [`AppConfig::live`] unless written absolute.
+    /// Absolute; with `deploy` or `release_of`, below [`AppConfig::live`] unless written absolute: beside `deploy`, that is
+    /// where the app runs until it has a release.
     pub cwd: PathBuf,
     /// As written, or the owner of a file that root reads and does not own; when absent and the supervisor is root, the
     /// owner of `cwd`.
@@ -292,11 +293,22 @@ impl AppConfig {
         self.release_root().map(live_in)
     }
 
-    /// As it is in that release: where its paths lead through the link to the active one, they lead into this one.
+    /// The directory in which it runs as long as it has no release: a `cwd` that does not lead into one.
+    pub fn plain_dir(&self) -> Option<&Path> {
+        let deploy = self.deploy.as_ref()?;
+        Some(self.cwd.as_path()).filter(|cwd| !cwd.starts_with(live_in(&deploy.root)))
+    }
+
+    /// As it is in that release: where its paths lead through the link to the active one, or into the directory that
+    /// it ran in before it had any, they lead into this one.
     #[must_use]
     pub fn in_release(&self, release: &Path) -> AppConfig {
         let live = self.live();
-        let moved = |path: &PathBuf| match live.as_ref().and_then(|live| path.strip_prefix(live).ok()) {
+        let within = |path: &Path| {
+            let from = [live.as_deref(), self.plain_dir()];
+            from.into_iter().flatten().find_map(|from| path.strip_prefix(from).ok().map(Path::to_owned))
+        };
+        let moved = |path: &PathBuf| match within(path) {
             Some(within) => release.join(within).components().collect(),
             None => path.clone(),
         };

@@ -73,9 +73,11 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
         ],
     );
     changed.extend(maps("env", env, &new.env));
-    if deploy.as_ref().map(|deploy| &deploy.root) != new.deploy.as_ref().map(|deploy| &deploy.root) {
-        changed.push("deploy.root".to_owned());
-    }
+    let has_other_root = deploy.as_ref().map(|deploy| &deploy.root) != new.deploy.as_ref().map(|deploy| &deploy.root);
+    // Until its first release it runs where it did.
+    let begins = deploy.is_none() && new.plain_dir() == Some(cwd);
+    let root = || has_other_root.then(|| "deploy.root".to_owned());
+    changed.extend(root().filter(|_| !begins));
     of_serving(&mut changed, (*port, proxy.is_some()), (new.port, new.proxy.is_some()));
     // A service and a job live differently: the one cannot become the other while it runs.
     let needs_restart = !changed.is_empty() || old.is_job() != new.is_job();
@@ -102,6 +104,7 @@ pub fn diff(old: &AppConfig, new: &AppConfig) -> Diff {
             ("backoff.max", backoff.max != new.backoff.max),
         ],
     );
+    changed.extend(root().filter(|_| begins));
     if let (Some(deploy), Some(new)) = (deploy, &new.deploy) {
         of_deploy(&mut changed, deploy, new);
     }
@@ -330,6 +333,9 @@ mod tests {
         assert_eq!(between(&deploy("/x", "60s"), &deploy("/y", "60s")), (moved, true));
         let warm = vec!["deploy.warm".to_owned()];
         assert_eq!(between(&deploy("/x", "60s"), &deploy("/x", "5m")), (warm, false));
+        let plain = "cwd = \"/srv/plain\"\n";
+        let begun = vec!["deploy.root".to_owned()];
+        assert_eq!(between(plain, &format!("{plain}{}", deploy("/x", "60s"))), (begun, false), "it has no release yet");
         let more = "[apps.a.deploy]\nroot = \"/x\"\nrepo = \"git@x:y\"\nsteps = []\nkeep = 5\nshared = [\".env\"]";
         let keys = ["keep", "repo", "shared", "steps"].map(|key| format!("deploy.{key}"));
         assert_eq!(between(&deploy("/x", "60s"), more), (keys.to_vec(), false));

@@ -2,7 +2,7 @@
 
 use super::app_table::Draft;
 use super::notes::{Notes, Place};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Notes every name and log file that two apps claim.
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 pub(super) fn refuse(drafts: &[Draft<'_>], log_dir: Option<&Path>, notes: &mut Notes<'_>) {
     let mut names: HashMap<String, &Draft<'_>> = HashMap::new();
     let mut files: HashMap<(PathBuf, String), &Draft<'_>> = HashMap::new();
-    let mut roots: HashMap<PathBuf, &Draft<'_>> = HashMap::new();
+    let mut roots: BTreeMap<PathBuf, &Draft<'_>> = BTreeMap::new();
     // An app's name goes before anybody's alias.
     for draft in drafts {
         let first = *names.entry(draft.config.name.clone()).or_insert(draft);
@@ -37,11 +37,22 @@ pub(super) fn refuse(drafts: &[Draft<'_>], log_dir: Option<&Path>, notes: &mut N
             notes.blame_at(draft.head.clone(), &key, what, "choose another name or dir in [logs]");
         }
         files.entry(file).or_insert(draft);
-        // Each would remove the releases that the other runs.
+        // Each would remove the releases that the other runs, or deploy with the rights of the other's owner.
         if let Some(deploy) = &draft.config.deploy {
             let root = deploy.root.components().collect::<PathBuf>();
-            if let Some(first) = roots.get(&root).filter(|first| first.config.name != draft.config.name) {
-                let what = format!("{} already has its releases in {}", first.key, root.display());
+            let shared = roots.iter().find(|(other, first)| {
+                first.config.name != draft.config.name && (root.starts_with(other) || other.starts_with(&root))
+            });
+            if let Some((other, first)) = shared {
+                let what = match *other == root {
+                    true => format!("{} already has its releases in {}", first.key, root.display()),
+                    false => format!(
+                        "{} and the root of {}, {}, lie in one another",
+                        root.display(),
+                        first.key,
+                        other.display()
+                    ),
+                };
                 let key = format!("{}.deploy.root", draft.key);
                 notes.blame_at(draft.head.clone(), &key, what, "give each app a root of its own");
             }

@@ -79,8 +79,12 @@ pub enum Command {
         /// A name or an alias
         #[arg(value_name = "APP")]
         app: String,
-        #[arg(long, hide = true, value_name = "N")]
+        /// Remove all but the N newest good ones, failed ones too; never one that runs
+        #[arg(long, value_name = "N")]
         prune: Option<u32>,
+        /// With --prune: also those that the app has written into
+        #[arg(long, requires = "prune")]
+        written: bool,
     },
     /// Go back to the good release before: at once while it is warm, else it is started first
     Rollback {
@@ -242,9 +246,14 @@ pub struct DeployOptions {
     /// Show what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    #[arg(long, hide = true)]
+    /// The first release of an app that runs in a plain checkout: nothing that was written there may be forgotten
+    #[arg(long, conflicts_with_all = ["reference", "stage", "abort"])]
     pub init: bool,
-    #[arg(long, hide = true)]
+    /// With --init: leave that path of the checkout behind; may be given again
+    #[arg(long, value_name = "PATH", requires = "init")]
+    pub leave: Vec<PathBuf>,
+    /// End the deploy of the app that is under way, and clear up what it has made
+    #[arg(long, conflicts_with_all = ["reference", "from", "id", "stage", "wait", "no_wait", "dry_run"])]
     pub abort: bool,
 }
 
@@ -413,6 +422,7 @@ Examples:
   infissi-ctl deploy current --from ./build      a directory, built here or by CI
   tar czf - . | ssh HOST infissi-ctl deploy current --from -
   infissi-ctl deploy current --stage && infissi-ctl swap current
+  infissi-ctl deploy current --init --dry-run    out of the checkout it runs in: what is not in git?
   infissi-ctl deploy current --dry-run";
 
 const SIGNAL_EXAMPLES: &str = "\

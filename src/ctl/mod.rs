@@ -22,6 +22,7 @@ mod look;
 mod place;
 mod pm2;
 mod progress;
+mod prune;
 mod releases;
 mod restore;
 mod restricted;
@@ -39,6 +40,7 @@ mod traffic;
 mod units;
 mod watch;
 
+use crate::deploy::Keep;
 use act::Act;
 use arguments::{ActOptions, Arguments, Command, GlobalOptions, Pm2Options, RestartOptions};
 use clap::error::ErrorKind;
@@ -140,8 +142,10 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         }
         Command::Flush { apps } => act::flush(session, &apps),
         Command::Deploy(options) => deploy::deploy(session, &options),
-        Command::Releases { prune: Some(_), .. } => Err(pm2::later("releases --prune")),
-        Command::Releases { app, prune: None } => releases::releases(session, &app),
+        Command::Releases { app, prune: Some(good), written } => {
+            prune::prune(session, &app, Keep { good, failed: false, written })
+        }
+        Command::Releases { app, prune: None, .. } => releases::releases(session, &app),
         Command::Rollback { app, to, stop_first } => releases::rollback(session, &app, to.as_deref(), stop_first),
         Command::Exec { app, release, command } => exec::exec(session, &app, release.as_deref(), &command),
         Command::Backup { app } => backup::backup(session, &app),

@@ -158,7 +158,7 @@ fn wish(command: &Command) -> Result<Wish<'_>, String> {
         }
         Command::Swap(options) => (Verb::Swap, of_act(options)?),
         Command::Deploy(options) => (Verb::Deploy, of_deploy(options)?),
-        Command::Releases { app, prune: None } => (Verb::Releases, vec![app.as_str()]),
+        Command::Releases { app, prune: None, written: _ } => (Verb::Releases, vec![app.as_str()]),
         Command::Rollback { app, to, stop_first: _ } => {
             only_an_id(to.as_deref())?;
             (Verb::Rollback, vec![app.as_str()])
@@ -224,6 +224,7 @@ fn of_deploy(options: &DeployOptions) -> Result<Vec<&str>, String> {
         no_wait: _,
         dry_run: _,
         init,
+        leave: _,
         abort: _,
         stop_first: _,
         fresh: _,

@@ -121,6 +121,7 @@ pub(crate) fn deploy_plan() -> DeployPlan {
         warm_ms: 60_000,
         min_free_bytes: 0,
         backup: false,
+        plain_dir: None,
         user: None,
         uid: None,
         memory: None,

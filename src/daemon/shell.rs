@@ -228,6 +228,7 @@ impl Shell {
             | Request::Stop { .. }
             | Request::Restart { .. }
             | Request::Swap { .. }
+            | Request::Cancel { .. }
             | Request::Activate { .. }
             | Request::Reset { .. }
             | Request::Signal { .. }

@@ -9,13 +9,16 @@
 //! ROOT/restores        what was there before a backup was restored
 //! ROOT/repo.git        a mirror of the source
 //! ROOT/cache/KEY       a node_modules as it was installed, for the releases that would install the same
-//! ROOT/deploy.lock     held by the process that deploys
+//! ROOT/deploy.lock     held by the process that deploys; deploy.json says who that is
 //! ROOT/live            the link to the active release, moved by the supervisor
 //! ```
 
 pub mod backup;
 mod bridge;
 mod build_cache;
+mod built;
+mod carry;
+mod checkout;
 mod copy;
 mod dependencies;
 mod git;
@@ -31,14 +34,17 @@ mod source;
 mod step;
 mod unpack;
 mod usual;
+mod written;
 
 pub use bridge::bridge;
 pub use build_cache::carry_build_cache;
+pub use carry::{Carry, NotCarried};
+pub use checkout::{Checkout, Entry, Kind, Lot, Said};
 pub use dependencies::{Installation, Kept, clear_kept, kept_bytes};
 pub use id::{id, is_id};
 pub use last::{ACTIVATION, begin_last, end_last, last};
 pub use lock::{Holder, Lock, LockRefused};
-pub use prune::{Recovered, prune, recover, remove};
+pub use prune::{Keep, Pruned, Recovered, clear_unfinished, prune, recover, remove};
 pub use record::{Record, State, StepTook, previous};
 pub use root::Root;
 pub use shared::link_shared;

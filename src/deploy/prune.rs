@@ -4,9 +4,17 @@ use super::last::ACTIVATION;
 use super::record::{Record, State};
 use super::root::Root;
 use super::step::{FETCH, Workshop};
+use super::written::{Written, written};
 use super::{cannot, why};
 use crate::api::{Refusal, Releases};
+use crate::linux::proc;
+use jiff::Timestamp;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A command line is told so far, bytes.
+const LONGEST_COMMAND: usize = 80;
 
 /// What became of a deploy that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +25,7 @@ pub enum Recovered {
     Failed { id: String },
     /// Nobody waited for its end, and it is well.
     Live { id: String },
-    /// It could not be removed: a sentence.
+    /// It is not removed: a sentence.
     Kept { id: String, why: String },
 }
 
@@ -25,10 +33,33 @@ pub enum Recovered {
 ///
 /// # Errors
 /// A journal that cannot be written.
-pub fn recover(root: &Root, known: &Releases) -> Result<Vec<Recovered>, Refusal> {
+pub fn recover(root: &Root, known: &Releases, now: Timestamp) -> Result<Vec<Recovered>, Refusal> {
+    let mut recovered = clear_unfinished(root, known, now)?;
+    for record in Record::all(root) {
+        let id = record.id.clone();
+        if record.state != State::Failed || known.runs(&id) {
+            continue;
+        }
+        // It failed, but not before it had the traffic; or somebody has gone over to it by hand.
+        let was_live = known.bad.contains(&id) || record.went_live.is_none();
+        let kept = was_live.then(|| has_writes(root, known, &record, now)).flatten();
+        recovered.push(match kept {
+            Some(why) => Recovered::Kept { id, why },
+            None => removed(root, &id, Recovered::Failed { id: id.clone() }),
+        });
+    }
+    Ok(recovered)
+}
+
+/// Only what was cut off; what has failed stays for a look. To be called with the lock held.
+///
+/// # Errors
+/// A journal that cannot be written.
+pub fn clear_unfinished(root: &Root, known: &Releases, now: Timestamp) -> Result<Vec<Recovered>, Refusal> {
     let mut recovered = Vec::new();
     Workshop::end_leftovers(root, FETCH);
     unlock_mirror(root);
+    clear_half_removed(root);
     for mut record in Record::all(root) {
         let id = record.id.clone();
         match record.state {
@@ -41,20 +72,36 @@ pub fn recover(root: &Root, known: &Releases) -> Result<Vec<Recovered>, Refusal>
                 record.save(root)?;
                 recovered.push(Recovered::Live { id });
             }
-            State::Building | State::Activating | State::Failed if known.runs(&id) => {}
-            State::Staged => {}
+            State::Building | State::Activating if known.runs(&id) => {}
+            State::Staged | State::Failed => {}
             State::Building | State::Activating => {
                 // Its steps may have outlived it, and would go on writing.
                 Workshop::end_leftovers(root, &id);
+                // Nobody has seen what became of it: it may have had the traffic until somebody went back.
+                let asked = record.went_live.is_some();
+                if let Some(why) = asked.then(|| has_writes(root, known, &record, now)).flatten() {
+                    recovered.push(Recovered::Kept { id, why });
+                    continue;
+                }
                 let is_ready = record.state == State::Activating;
                 let step = if is_ready { ACTIVATION.to_owned() } else { record.step.clone() };
                 let by = record.by.clone();
                 recovered.push(removed(root, &id, Recovered::Unfinished { id: id.clone(), by, step }));
             }
-            State::Failed => recovered.push(removed(root, &id, Recovered::Failed { id: id.clone() })),
         }
     }
     Ok(recovered)
+}
+
+/// What the removal of a release has left that was cut off itself: its journal goes first.
+fn clear_half_removed(root: &Root) {
+    for deploy in std::fs::read_dir(root.deploys()).into_iter().flatten().flatten() {
+        let dir = deploy.path();
+        let is_there = |path: &Path| path.symlink_metadata().is_ok();
+        if dir.is_dir() && (is_there(&gone(&dir)) || !is_there(&Record::file(&dir))) {
+            let _next_time = std::fs::remove_dir_all(&dir);
+        }
+    }
 }
 
 /// A git that was killed leaves the lock files of its mirror, and the next one would refuse to work. Nobody else works
@@ -76,28 +123,113 @@ fn unlock_mirror(root: &Root) {
 fn removed(root: &Root, id: &str, done: Recovered) -> Recovered {
     match remove(root, id) {
         Ok(()) => done,
-        Err(refusal) => Recovered::Kept { id: id.to_owned(), why: refusal.message },
+        Err(refusal) => {
+            Recovered::Kept { id: id.to_owned(), why: format!("{id} could not be removed: {}", refusal.message) }
+        }
     }
 }
 
-/// Keeps the newest good releases, as many as `known.keep`, and what runs; bad ones have been there for a look, and
-/// staged ones for a swap. The ids
-/// of those that went, and why one could not.
-pub fn prune(root: &Root, known: &Releases) -> (Vec<String>, Vec<String>) {
-    let records: Vec<Record> = Record::all(root).into_iter().filter(Record::is_good).collect();
+/// What a prune leaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// So many of the newest good releases, what runs among them.
+    pub good: u32,
+    /// Those that failed stay for a look.
+    pub failed: bool,
+    /// Releases that the app has written into go all the same.
+    pub written: bool,
+}
+
+/// What became of the old ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub gone: Vec<String>,
+    /// What those took on the disk, bytes.
+    pub freed: u64,
+    /// Each with the reason, a sentence.
+    pub kept: Vec<(String, String)>,
+}
+
+/// Keeps the newest good releases and what runs; bad ones have been there for a look, and staged ones for a swap. What
+/// the app has written into one, or somebody works in, is kept, too.
+pub fn prune(root: &Root, known: &Releases, keep: Keep, now: Timestamp) -> Pruned {
+    let is_over = |record: &Record| match record.state {
+        State::Live | State::Staged => true,
+        // No deploy is under way: it is what one that was cut off has left.
+        State::Failed | State::Activating => !keep.failed,
+        State::Building => false,
+    };
+    let records: Vec<Record> = Record::all(root).into_iter().filter(is_over).collect();
     let (running, rest): (Vec<&Record>, Vec<&Record>) = records.iter().partition(|record| known.runs(&record.id));
     // One that was staged and never had the traffic is none to go back to.
-    let is_of_no_use = |record: &&Record| record.state == State::Staged || known.bad.contains(&record.id);
+    let is_of_no_use = |record: &&Record| record.state != State::Live || known.bad.contains(&record.id);
     let (bad, good): (Vec<&Record>, Vec<&Record>) = rest.into_iter().partition(is_of_no_use);
-    let old = good.into_iter().skip((known.keep as usize).saturating_sub(running.len())).chain(bad);
-    let (mut gone, mut complaints) = (Vec::new(), Vec::new());
-    for Record { id, .. } in old {
-        match remove(root, id) {
-            Ok(()) => gone.push(id.clone()),
-            Err(refusal) => complaints.push(refusal.message),
+    let old = good.into_iter().skip((keep.good as usize).saturating_sub(running.len())).chain(bad);
+    let mut pruned = Pruned::default();
+    for record in old {
+        let id = record.id.clone();
+        let dir = root.release(&id);
+        let needed = someone_in(&dir).or_else(|| {
+            let looks = !keep.written;
+            looks.then(|| has_writes(root, known, record, now)).flatten()
+        });
+        if let Some(why) = needed {
+            pruned.kept.push((id, why));
+            continue;
+        }
+        let bytes = weight(&dir);
+        match remove(root, &id) {
+            Ok(()) => {
+                pruned.gone.push(id);
+                pruned.freed += bytes;
+            }
+            Err(refusal) => pruned.kept.push((id, refusal.message)),
         }
     }
-    (gone, complaints)
+    pruned
+}
+
+/// Why it is not to go without a word: the app has written into it since it went live.
+fn has_writes(root: &Root, known: &Releases, record: &Record, now: Timestamp) -> Option<String> {
+    let (app, id) = (&known.app, &record.id);
+    // One that no deploy has brought live may have been gone over to: its steps ended with its log.
+    let end = || Timestamp::try_from(root.log(id).metadata().ok()?.modified().ok()?).ok();
+    let what = match written(&root.release(id), record.went_live.or_else(end)?, now) {
+        Written::Nothing => return None,
+        Written::Files(files) => {
+            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            format!("{app} has written into it since it went live ({})", files.join(", "))
+        }
+        Written::Unknown(why) => format!("nobody can tell whether {app} has written into it: {why}"),
+    };
+    Some(format!(
+        "release {id} is kept: {what}; what is to last belongs into shared in [apps.{app}.deploy], and \
+         infissi-ctl releases {app} --prune {} --written removes it all the same",
+        known.keep
+    ))
+}
+
+/// A worker that runs from it, or a shell: as far as we may see that.
+fn someone_in(release: &Path) -> Option<String> {
+    let pid = proc::working_in(&release.canonicalize().ok()?)?;
+    let command = proc::command(pid, LONGEST_COMMAND);
+    let id = release.file_name().unwrap_or_default().display();
+    Some(format!("release {id} is kept: pid {pid} ({command}) runs in it"))
+}
+
+/// What would be free without it, bytes: what has other names stays.
+fn weight(dir: &Path) -> u64 {
+    let (mut bytes, mut open) = (0, vec![dir.to_owned()]);
+    while let Some(at) = open.pop() {
+        let Ok(there) = at.symlink_metadata() else { continue };
+        if there.is_dir() {
+            open.extend(std::fs::read_dir(&at).into_iter().flatten().flatten().map(|entry| entry.path()));
+        } else if there.nlink() > 1 {
+            continue;
+        }
+        bytes += there.blocks() * 512;
+    }
+    bytes
 }
 
 /// Removes a release with its log. It is out of `releases` at once, so that none is ever found half removed.
@@ -106,19 +238,24 @@ pub fn prune(root: &Root, known: &Releases) -> (Vec<String>, Vec<String>) {
 /// Something in it cannot be removed.
 pub fn remove(root: &Root, id: &str) -> Result<(), Refusal> {
     let (release, deploy) = (root.release(id), root.deploy(id));
-    let gone = deploy.join("removed");
-    match std::fs::rename(&release, &gone) {
+    match std::fs::rename(&release, gone(&deploy)) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         // Without a directory of its deploy to go to it is removed where it is.
         Err(_) => std::fs::remove_dir_all(&release).map_err(cannot("remove", &release))?,
     }
+    let _all_goes = std::fs::remove_file(Record::file(&deploy));
     match std::fs::remove_dir_all(&deploy) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(super::failed(format!("cannot remove {}: {}", deploy.display(), why(&error))))
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Where a release is while it is being removed.
+fn gone(deploy: &Path) -> PathBuf {
+    deploy.join("removed")
 }
 
 #[cfg(test)]
@@ -133,7 +270,7 @@ mod tests {
             phase: OtherPhase::Draining,
             release: Some(release.to_owned()),
             by: "ann".to_owned(),
-            since: jiff::Timestamp::UNIX_EPOCH,
+            since: Timestamp::UNIX_EPOCH,
             until: None,
             in_flight: None,
         });
@@ -169,8 +306,8 @@ mod tests {
         std::fs::create_dir(root.release("by-hand")).unwrap();
         // Gone back to an old one, and another still drains.
         let known = Releases { bad: vec!["6".to_owned()], ..known(&root, "1", Some("2"), 3) };
-        let (gone, complaints) = prune(&root, &known);
-        assert_eq!((gone.join(" "), complaints), ("4 3 6".to_owned(), Vec::new()));
+        let pruned = prune(&root, &known, Keep { good: 3, failed: true, written: false }, Timestamp::UNIX_EPOCH);
+        assert_eq!((pruned.gone.join(" "), pruned.kept), ("4 3 6".to_owned(), Vec::new()));
         assert_eq!(left(&root), ["1", "2", "5", "by-hand"]);
         assert!(!root.deploy("4").exists());
     }
@@ -184,8 +321,9 @@ mod tests {
         }
         let of = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
         let known = Releases { bad: of(&["2"]), in_use: of(&["1", "2", "5"]), ..known(&root, "5", None, 1) };
-        let (gone, complaints) = prune(&root, &known);
-        assert_eq!((gone.join(" "), complaints), ("4 3".to_owned(), Vec::new()));
+        let pruned =
+            prune(&root, &known, Keep { good: known.keep, failed: true, written: false }, Timestamp::UNIX_EPOCH);
+        assert_eq!((pruned.gone.join(" "), pruned.kept), ("4 3".to_owned(), Vec::new()));
         assert_eq!(left(&root), ["1", "2", "5"]);
     }
 
@@ -203,7 +341,7 @@ mod tests {
         ] {
             made(&root, id, minute, state);
         }
-        let recovered = recover(&root, &known(&root, "live", Some("rising"), 3)).unwrap();
+        let recovered = recover(&root, &known(&root, "live", Some("rising"), 3), Timestamp::UNIX_EPOCH).unwrap();
         let cut_off = |id: &str, step: &str| Recovered::Unfinished {
             id: id.to_owned(),
             by: "ann".to_owned(),
@@ -213,12 +351,49 @@ mod tests {
             recovered,
             [
                 cut_off("dead", ACTIVATION),
-                Recovered::Failed { id: "bad".to_owned() },
                 cut_off("half", "npm ci"),
                 Recovered::Live { id: "live".to_owned() },
+                Recovered::Failed { id: "bad".to_owned() },
             ]
         );
         assert_eq!(left(&root), ["good", "live", "rising"]);
         assert_eq!(Record::all(&root).iter().find(|record| record.id == "live").unwrap().state, State::Live);
+    }
+
+    #[test]
+    fn what_the_app_has_written_into_is_kept_until_somebody_says_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        for minute in 1..=4 {
+            let mut record = made(&root, &minute.to_string(), minute, State::Live);
+            record.went_live = Some(Timestamp::from_second(minute * 60).unwrap());
+            record.save(&root).unwrap();
+        }
+        std::fs::write(root.release("2").join("dev.db"), "data").unwrap();
+        let now = std::fs::metadata(root.release("2").join("dev.db")).unwrap().modified().unwrap();
+        let (now, known) = (Timestamp::try_from(now).unwrap(), known(&root, "4", None, 1));
+        let pruned = prune(&root, &known, Keep { good: 1, failed: true, written: false }, now);
+        assert_eq!(pruned.gone, ["3", "1"]);
+        let (id, why) = &pruned.kept[0];
+        assert!(id == "2" && why.contains("(dev.db)") && why.contains("--prune 1 --written"), "{why}");
+        let pruned = prune(&root, &known, Keep { good: 0, failed: false, written: true }, now);
+        assert!(pruned.gone == ["2"] && pruned.freed >= 4096, "{pruned:?}");
+        assert_eq!(left(&root), ["4"], "what runs is never removed");
+    }
+
+    #[test]
+    fn a_removal_that_was_cut_off_is_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        for id in ["moved", "half", "whole"] {
+            made(&root, id, 1, State::Live);
+        }
+        std::fs::rename(root.release("moved"), gone(&root.deploy("moved"))).unwrap();
+        std::fs::remove_dir(root.release("half")).unwrap();
+        std::fs::write(root.log("half"), "said").unwrap();
+        std::fs::remove_file(Record::file(&root.deploy("half"))).unwrap();
+        clear_unfinished(&root, &known(&root, "whole", None, 3), Timestamp::UNIX_EPOCH).unwrap();
+        let left: Vec<_> = std::fs::read_dir(root.deploys()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["whole"]);
     }
 }

@@ -7,7 +7,7 @@ use crate::linux::atomic::replace_file;
 use crate::linux::identity::{Identity, read_file_as};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A larger journal is none of ours, bytes: the bridged files may be many.
 const LARGEST: u64 = 32 << 20;
@@ -47,6 +47,9 @@ pub struct Record {
     /// Why it failed, one sentence.
     #[serde(default)]
     pub why: Option<String>,
+    /// When the supervisor was asked to go over to it: what is written into it later is the app's.
+    #[serde(default)]
+    pub went_live: Option<Timestamp>,
     /// Files of earlier releases that were put into it: the next one is not to take them for its own.
     #[serde(default)]
     pub bridged: Vec<PathBuf>,
@@ -75,9 +78,14 @@ impl Record {
     pub fn save(&self, root: &Root) -> Result<(), Refusal> {
         let dir = root.deploy(&self.id);
         std::fs::create_dir_all(&dir).map_err(cannot("make", &dir))?;
-        let file = dir.join("release.json");
+        let file = Record::file(&dir);
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         replace_file(&file, &text, 0o644, true).map_err(cannot("write", &file))
+    }
+
+    /// In the directory of its deploy.
+    pub(super) fn file(deploy: &Path) -> PathBuf {
+        deploy.join("release.json")
     }
 
     /// All that are there, the newest first. What cannot be read is passed over: it is nobody's release then.
@@ -86,7 +94,7 @@ impl Record {
         let own = Identity::own();
         let read = |dir: PathBuf| -> Option<Record> {
             // Root may look, too: a pipe in its place is nothing to wait for.
-            let text = read_file_as(&own, &dir.join("release.json"), LARGEST).ok()?;
+            let text = read_file_as(&own, &Record::file(&dir), LARGEST).ok()?;
             let record: Record = serde_json::from_slice(&text).ok()?;
             // One that was moved there by hand would speak for another.
             (dir.file_name()?.to_str()? == record.id).then_some(record)
@@ -142,6 +150,7 @@ pub(super) mod tests {
             step: "npm ci".to_owned(),
             steps: Vec::new(),
             why: None,
+            went_live: None,
             bridged: Vec::new(),
         };
         record.save(root).unwrap();

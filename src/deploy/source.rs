@@ -39,7 +39,7 @@ impl From<Refusal> for Sourced {
 }
 
 /// One git command failed, after all it had to say was shown.
-fn git_failed(what: &str, error: StepError) -> Sourced {
+pub(super) fn git_failed(what: &str, error: StepError) -> Sourced {
     match error {
         StepError::Interrupted => Sourced::Interrupted,
         StepError::Output(error) => Sourced::Output(error),
@@ -95,9 +95,9 @@ impl Source {
                 mirror.export(commit.unwrap_or_default(), &release, &root.deploy(id).join("index"), workshop)?;
             }
         }
-        if release.join(".gitmodules").exists() {
-            let refusal = super::failed("the source has submodules, and a deploy does not fetch them yet");
-            return Err(refusal.hint("check it out with them, and deploy --from that directory").into());
+        // A directory has them in it.
+        if matches!(self, Source::Ref { .. }) && release.join(".gitmodules").exists() {
+            return Err(has_submodules().into());
         }
         Ok(())
     }
@@ -118,6 +118,11 @@ fn receive(release: &Path, workshop: &mut Workshop<'_>) -> Result<(), Sourced> {
         Err(UnpackError::Stopped) => Err(Sourced::Interrupted),
         Err(error) => Err(error.refusal().into()),
     }
+}
+
+pub(super) fn has_submodules() -> Refusal {
+    let refusal = super::failed("the source has submodules, and a deploy does not fetch them");
+    refusal.hint("check it out with them, and deploy --from that directory")
 }
 
 fn check_directory(dir: &Path, root: &Root) -> Result<(), Refusal> {

@@ -211,6 +211,14 @@ fn variable(pid: i32, name: &str, buffer: &mut Vec<u8>) -> Option<String> {
     String::from_utf8(value.to_vec()).ok()
 }
 
+/// A process whose working directory is in `dir`, which has no link in it; only those of our own user, for anybody but
+/// root.
+pub fn working_in(dir: &Path) -> Option<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    pids.find(|pid| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(dir)))
+}
+
 /// The effective user id, which /proc/PID/status tells of any process.
 pub fn uid(pid: i32) -> Option<u32> {
     let mut status = Vec::new();

@@ -161,6 +161,7 @@ impl Supervisor {
             Request::Stop { apps, wait } => self.stop(id, by, &apps, wait, now),
             Request::Restart { apps, wait, hard } => self.restart(id, by, &apps, (wait, hard), now),
             Request::Swap { apps, wait } => self.swap(id, by, &apps, wait, now),
+            Request::Cancel { apps } => self.cancel(id, by, &apps, now),
             Request::Activate { app, release, way, wait } => self.activate(id, by, (&app, release), (way, wait), now),
             Request::Reset { apps } => self.reset(id, by, &apps),
             Request::Signal { apps, signal, name } => self.signal(id, by, &apps, (signal, &name)),

@@ -75,6 +75,10 @@ pub enum Request {
         way: Way,
         wait: bool,
     },
+    /// The release that is being started, or is staged, is not to become active.
+    Cancel {
+        apps: Vec<String>,
+    },
     /// Zero the counters; a delayed or given-up start is tried at once.
     Reset {
         apps: Vec<String>,

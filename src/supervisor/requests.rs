@@ -162,6 +162,22 @@ impl Supervisor {
         self.reply_when_done(id, items, wait);
     }
 
+    /// A release that is not active yet: once it is, one can only go back.
+    pub(super) fn cancel(&mut self, id: RequestId, by: &str, apps: &[String], now: Now) {
+        let items = self.for_each(apps, |core, i| {
+            let name = core.apps[i].config.name.clone();
+            if core.apps[i].rising().is_none_or(|rollover| rollover.reason != ExitReason::Deploy) {
+                let refusal =
+                    Refusal::new(RefusalCode::Busy, format!("{name} goes over to no release that is not active yet"));
+                return Item::failed(&name, refusal.hint(format!("go back: infissi-ctl rollback {name}")));
+            }
+            core.announce(Some((i, 0)), EventKind::Requested, Some(by), "end of the activation requested".to_owned());
+            core.fail_rollover(i, &format!("was called off by {by}"), now);
+            Item::done(&name, format!("{} goes on untouched", core.apps[i].slot))
+        });
+        self.reply_when_done(id, items, true);
+    }
+
     pub(super) fn reset(&mut self, id: RequestId, by: &str, apps: &[String]) {
         let items = self.for_each(apps, |core, i| {
             core.apps[i].restarts = 0;

@@ -155,6 +155,12 @@ ref = "main""#,
             ],
         ),
         (
+            "[apps.a.deploy]\nroot = \"/srv/x/b\"\n[apps.b.deploy]\nroot = \"/srv/x\"",
+            &[
+                "supervisor.toml:3:7: apps.b.deploy.root: x and the root of apps.a, x/b, lie in one another: give each app a root of its own",
+            ],
+        ),
+        (
             "[apps.a]\nrepo = \"git@x:y\"\nbackup = {}",
             &[
                 "supervisor.toml:2:1: apps.a.repo: this is not its place: write it into its [deploy] table",

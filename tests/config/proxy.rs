@@ -320,7 +320,8 @@ fn a_deployed_app_runs_in_its_live_release() {
     for (cwd, live, release) in [
         (".", "/crm/live", "/crm/releases/2"),
         ("web", "/crm/live/web", "/crm/releases/2/web"),
-        ("/web", "/web", "/web"),
+        // Where it runs until it has a release.
+        ("/web", "/web", "/crm/releases/2"),
     ] {
         let app = app(&format!("[apps.a]\ncwd = {cwd:?}\ndeploy.root = \"/crm\""));
         assert_eq!(app.cwd, Path::new(live));

@@ -510,7 +510,7 @@ fn openapi_lists_exactly_the_routes_that_answer() {
             listed.insert(format!("{} {path}", method.to_uppercase()));
         }
     }
-    let verbs = ["start", "stop", "restart", "swap", "activate", "reset", "flush", "probe", "signal"]
+    let verbs = ["start", "stop", "restart", "swap", "cancel", "activate", "reset", "flush", "probe", "signal"]
         .map(|verb| format!("POST /v1/apps/{{app}}/{verb}"));
     let others = [
         "GET /v1/supervisor",
@@ -545,9 +545,9 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         let body: &[u8] = if path.ends_with("/signal") { b"{\"signal\":\"CONT\"}" } else { b"" };
         if path != "/v1/shutdown" {
             let answer = server.ask(method, &path, body);
-            // This app has nothing to swap to, no releases, and a release has to be named.
+            // This app has nothing to swap to or to call off, no releases, and a release has to be named.
             let status = match path.rsplit('/').next() {
-                Some("swap") => 409,
+                Some("swap" | "cancel") => 409,
                 Some("activate" | "releases" | "deploy") => 400,
                 Some(_) | None => 200,
             };

@@ -113,6 +113,7 @@ fn requests(wait: bool) -> Vec<(&'static str, Request, End)> {
         ("activate", activate(api::Way::Beside), End::Up),
         ("activate stop-first", activate(api::Way::StopFirst), End::Up),
         ("stage", activate(api::Way::Staged), End::Same),
+        ("cancel", Request::Cancel { apps: apps() }, End::Same),
         ("reset", Request::Reset { apps: apps() }, End::Same),
         ("apply in place", apply(Some(current().with(|app| app.kill_timeout = secs(3)))), End::Same),
         ("apply anew", apply(Some(current().with(|app| app.command = vec!["node".into()]))), End::Same),

@@ -22,6 +22,7 @@ enum Act {
     Stop(usize, bool),
     Restart(usize, bool, bool),
     Swap(usize, bool),
+    Cancel(usize),
     Activate(usize, usize, Way, bool),
     StopAll,
     RestartAll,
@@ -55,6 +56,7 @@ fn acts() -> impl Strategy<Value = Act> {
         4 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Stop(app, wait)),
         6 => (app.clone(), any::<bool>(), prop::bool::weighted(0.2)).prop_map(|(app, wait, hard)| Act::Restart(app, wait, hard)),
         3 => (app.clone(), any::<bool>()).prop_map(|(app, wait)| Act::Swap(app, wait)),
+        1 => app.clone().prop_map(Act::Cancel),
         4 => (app.clone(), 0..4usize, way, any::<bool>()).prop_map(|(app, id, way, wait)| Act::Activate(app, id, way, wait)),
         1 => Just(Act::StopAll),
         1 => Just(Act::RestartAll),
@@ -227,6 +229,7 @@ impl Play {
                 self.ask(Request::Restart { apps: name(app), wait, hard });
             }
             Act::Swap(app, wait) => self.ask(Request::Swap { apps: name(app), wait }),
+            Act::Cancel(app) => self.ask(Request::Cancel { apps: name(app) }),
             Act::Activate(app, id, way, wait) => {
                 if way == Way::StopFirst || world.active(NAMES[app]).is_empty() {
                     self.excused.insert(NAMES[app].to_owned());

@@ -81,6 +81,7 @@ fn requests(app: &AppConfig, wait: bool) -> Vec<(&'static str, Request, End)> {
         ("start", Request::Start { apps: apps(), wait }, End::Up),
         ("stop", Request::Stop { apps: apps(), wait }, End::Down),
         ("restart", Request::Restart { apps: apps(), wait, hard: false }, End::Up),
+        ("cancel", Request::Cancel { apps: apps() }, End::Either),
         ("reset", Request::Reset { apps: apps() }, End::Either),
         ("signal", Request::Signal { apps: apps(), signal: 1, name: "SIGHUP".into() }, End::Either),
         ("apply the same", apply(Some(app.clone())), End::Either),

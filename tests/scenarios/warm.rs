@@ -5,7 +5,7 @@ use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, ExitReason, OtherPhase, RefusalCode, Slot, Status};
 use infissi::config::Autorestart;
-use infissi::supervisor::{Event, Kept, RequestId, RunId};
+use infissi::supervisor::{Event, Kept, Request, RequestId, RunId};
 use std::collections::BTreeMap;
 
 fn up() -> World {
@@ -416,4 +416,40 @@ fn bad_releases_of_long_ago_are_forgotten() {
     }
     let bad = &world.saves.last().unwrap()["current"].bad;
     assert_eq!((bad.len(), bad[0].as_str(), bad[49].as_str()), (50, "10", "59"));
+}
+
+#[test]
+fn a_release_that_is_called_off_never_becomes_active() {
+    let mut world = up();
+    let old = world.run("current");
+    let cancel = |world: &mut World| world.ask("ann", Request::Cancel { apps: vec!["current".to_owned()] });
+    world.script("current", [Script::never_ready(), Script::good(), Script::good()]);
+    let asked = world.activate("current", release("2"));
+    world.advance(secs(5));
+    let id = cancel(&mut world);
+    assert_eq!(world.done(id), "blue goes on untouched");
+    assert_eq!(world.failure(asked).message, "current is not activated: the new slot was called off by ann");
+    world.advance(secs(60));
+    assert_eq!((world.active("current"), world.phase("current"), world.gaps.len()), (vec![old], None, 0));
+
+    let staged = world.stage("current", release("3"));
+    world.done(staged);
+    let id = cancel(&mut world);
+    world.done(id);
+    world.advance(secs(60));
+    assert_eq!((world.active("current"), world.phase("current")), (vec![old], None));
+
+    world.activate("current", release("4"));
+    world.until("the swap", |world| world.app("current").slot == Slot::Green);
+    let id = cancel(&mut world);
+    let refusal = world.failure(id);
+    assert_eq!(
+        (refusal.code, refusal.hint.as_deref()),
+        (RefusalCode::Busy, Some("go back: infissi-ctl rollback current"))
+    );
+    // Nor is a restart a deploy.
+    world.advance(secs(100));
+    world.restart("current");
+    let id = cancel(&mut world);
+    assert_eq!(world.failure(id).code, RefusalCode::Busy);
 }

@@ -404,3 +404,38 @@ fn a_worker_follows_the_release_that_is_live_and_none_that_a_job_still_runs_from
     let stopped = site.story.server.ctl(&["exec", "queue", "--", "sh", "-c", "echo $INFISSI_RELEASE"]).ok();
     assert_eq!(stopped.stdout.trim(), "one", "also while nothing of it runs");
 }
+
+#[test]
+fn the_first_release_out_of_a_checkout_that_serves_loses_no_request() {
+    let mut site = Site::prepare("warm = \"200ms\"");
+    site.put(".gitignore", "upload.txt\n");
+    site.commit("what the app writes");
+    site.put("upload.txt", "of the app");
+    let plain = format!(
+        "command = \"npm start\"\ncwd = {:?}\n{LONG_DRAIN}\
+         health = {{ http = \"/api/health\", interval = \"500ms\", healthy = 1, start_timeout = \"5s\" }}\n",
+        site.path("src")
+    );
+    site.story.configure(&plain);
+    site.story.server.run();
+    site.story.wait_public();
+    let load = Load::start(site.story.plan().span(Duration::from_millis(300)));
+    load.releases().expect(&["-"]);
+    after_some(&load, 50);
+
+    site.story.configure(&format!(
+        "{plain}deploy = {{ root = \"site\", shared = [\"upload.txt\"], min_free = \"1M\", steps = [], warm = \"200ms\" }}\n"
+    ));
+    site.story.server.ctl(&["apply"]).ok();
+    after_some(&load, 50);
+    load.releases().expect(&["-", "one"]);
+    let said = site.deploy(&["--init", "--id", "one"]).ok();
+    assert!(said.stdout.contains("release one is live"), "{said:#?}");
+    assert_eq!(std::fs::read_to_string(site.path("site/releases/one/upload.txt")).unwrap(), "of the app");
+    after_some(&load, 50);
+    load.wait_for_each(2);
+    let ledger = load.end();
+    tell("the first release", &ledger);
+    ledger.assert_nothing_lost(ALL_KINDS);
+    assert_eq!(ledger.answers().len(), 2, "by the checkout, and by the release: {ledger}");
+}

@@ -104,6 +104,7 @@ pub(crate) fn make(
         steps: backup.iter().map(|(_, took_ms)| StepTook::of("backup", *took_ms)).collect(),
         backup: backup.map(|(path, _)| path),
         why: None,
+        went_live: None,
         bridged: Vec::new(),
     };
     record.save(root)?;

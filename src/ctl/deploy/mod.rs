@@ -2,6 +2,8 @@
 //! supervisor is asked to go over to it. Until that request nothing that runs is touched; after it, the supervisor goes
 //! on by itself.
 
+mod abort;
+mod init;
 mod making;
 mod memory;
 mod plan;
@@ -18,42 +20,71 @@ use super::arguments::DeployOptions;
 use super::failure::Failure;
 use super::session::Session;
 use super::units::{printable, size};
-use super::{act, clock, course, list, pm2};
+use super::{act, clock, course, list};
 use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, Way, routes};
 use crate::config::units;
 use crate::deploy::{
-    Holder, Lock, LockRefused, Record, Recovered, Root, State, begin_last, clear_kept, end_last, is_id, kept_bytes,
-    prune, recover, remove,
+    Carry, Holder, Keep, Lock, LockRefused, NotCarried, Pruned, Record, Recovered, Root, Source, State, begin_last,
+    clear_kept, end_last, is_id, kept_bytes, prune, recover, remove,
 };
 use crate::linux::disk::{room, sync};
 use crate::linux::user::own_uid;
 use making::{Made, Unmade, make};
 use serde_json::json;
+use std::ffi::OsString;
 use std::io::Write;
 use std::time::Duration;
 use whose::Whose;
+
+pub(crate) use whose::settle;
 
 /// Ctrl-C, as a shell counts it: 128 and the signal's number.
 const INTERRUPTED: u8 = 130;
 /// Less room is none, bytes: what fails then has failed for want of it.
 const FULL: u64 = 4 << 20;
+/// What the lock's holder does once it has asked the supervisor.
+const ACTIVATION: &str = "activation";
+const STAGING: &str = "staging";
+const CLEARING_UP: &str = "clearing up";
 /// How often a lock that somebody holds is tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u8, Failure> {
-    refuse_later(options)?;
     let patience = patience(options)?;
     if let Some(id) = options.id.as_ref().filter(|id| !is_id(id)) {
         let message = format!("{id:?} cannot be the id of a release");
         return Err(Failure::usage(message, "it is letters, digits, dots, hyphens and underscores"));
     }
     let plan: DeployPlan = session.client()?.get(&routes::deploy(&options.app))?;
-    let source = source_of(options, &plan)?;
     let root = Root::new(&plan.releases.root);
+    if options.abort {
+        return abort::abort(session, &plan, &root);
+    }
+    if options.init {
+        return init::init(session, options, (&plan, &root), patience);
+    }
+    init::refuse_plain(&plan)?;
+    let source = source_of(options, &plan)?;
     if options.dry_run {
         return plan::show(session, options, &plan, &source, &root);
     }
-    let own_env = whose::settle(&root, &plan)?;
+    let own_env = settle(&root, &plan)?;
+    let carry = Carry::default();
+    carry_out(session, options, Work { plan, source, root, own_env, carry }, patience)
+}
+
+/// What a deploy has to do.
+struct Work {
+    plan: DeployPlan,
+    source: Source,
+    root: Root,
+    own_env: Vec<(OsString, OsString)>,
+    /// Out of the checkout in which the app has run so far.
+    carry: Carry,
+}
+
+fn carry_out(session: &mut Session, options: &DeployOptions, work: Work, patience: Duration) -> Result<u8, Failure> {
+    let Work { plan, source, root, own_env, mut carry } = work;
     root.prepare()?;
     let interrupts = Interrupts::take();
     let app = plan.releases.app.clone();
@@ -67,12 +98,13 @@ pub(crate) fn deploy(session: &mut Session, options: &DeployOptions) -> Result<u
     let made = match clear_up(session, options, &plan, &root) {
         Ok(()) => {
             let mut teller = Teller::new(session, &interrupts);
-            make(&mut teller, &mut lock, (&plan, &source, &root), options, whose)
+            copy_shared(&mut teller, &mut lock, (&plan, &root), &mut carry)
+                .and_then(|()| make(&mut teller, &mut lock, (&plan, &source, &root), options, whose))
         }
         Err(failure) => Err(failure.into()),
     };
     let outcome = match made {
-        Ok(made) => go_over(session, options, (&plan, &root), (made, &mut lock), &interrupts),
+        Ok(made) => go_over(session, options, (&plan, &root), (made, &mut lock, carry), &interrupts),
         Err(Unmade::Interrupted { left }) => interrupted(session, &app, &left),
         // Whoever followed it is gone, and has not seen it through.
         Err(Unmade::Failed(Failure::Output(error))) => {
@@ -94,9 +126,32 @@ fn why(outcome: &Result<u8, Failure>) -> Option<String> {
     }
 }
 
+fn copy_shared(
+    teller: &mut Teller<'_>,
+    lock: &mut Lock,
+    (plan, root): (&DeployPlan, &Root),
+    carry: &mut Carry,
+) -> Result<(), Unmade> {
+    if carry.is_empty() {
+        return Ok(());
+    }
+    lock.at(None, "copying what is shared");
+    teller.begin("copy what is shared", true)?;
+    match carry.begin(root, plan.min_free_bytes, teller) {
+        Ok(()) => {}
+        Err(NotCarried::Failed(refusal)) => return Err(refusal.into()),
+        Err(NotCarried::Interrupted) => {
+            let left = format!("what was copied stays in {}", root.dir().join("shared").display());
+            return Err(Unmade::Interrupted { left });
+        }
+    }
+    teller.end("what is shared is copied")?;
+    Ok(())
+}
+
 /// What earlier deploys have left goes, and there has to be room then.
 fn clear_up(session: &mut Session, options: &DeployOptions, plan: &DeployPlan, root: &Root) -> Result<(), Failure> {
-    for recovered in recover(root, &plan.releases)? {
+    for recovered in recover(root, &plan.releases, clock::now())? {
         tell_recovered(session, &recovered)?;
         tell_setback(session, &recovered, &plan.releases)?;
     }
@@ -135,15 +190,6 @@ fn not_deployed(before: &Releases, root: &Root, body: ErrorBody) -> Failure {
     ErrorBody { error: refusal, results }.into()
 }
 
-/// What belongs to a later version says so.
-fn refuse_later(options: &DeployOptions) -> Result<(), Failure> {
-    let later = [(options.init, "deploy --init"), (options.abort, "deploy --abort")];
-    match later.iter().find(|(asked, _)| *asked) {
-        Some((_, what)) => Err(pm2::later(what)),
-        None => Ok(()),
-    }
-}
-
 fn way(options: &DeployOptions) -> Way {
     match (options.stage, options.stop_first) {
         (true, _) => Way::Staged,
@@ -170,13 +216,7 @@ fn take_lock(
     let path = root.lock();
     let (began, mut told) = (clock::monotonic(), false);
     loop {
-        let holder = Holder {
-            pid: std::process::id(),
-            by: by.clone(),
-            since: clock::now(),
-            id: None,
-            step: "its beginning".to_owned(),
-        };
+        let holder = Holder::own(by.clone(), clock::now(), "its beginning");
         let held = match Lock::take(&path, holder) {
             Ok(lock) => return Ok(Some(lock)),
             Err(LockRefused::Held(holder)) => held(app, holder.as_ref()),
@@ -186,7 +226,7 @@ fn take_lock(
             }
         };
         if began.elapsed() >= patience {
-            let hint = format!("wait for it: infissi-ctl deploy {app} --wait 20m");
+            let hint = format!("wait for it: infissi-ctl deploy {app} --wait 20m; or end it: --abort");
             return Err(Failure::new(RefusalCode::Busy, held, hint));
         }
         if !told && !session.json {
@@ -207,20 +247,24 @@ pub(crate) fn held(app: &str, holder: Option<&Holder>) -> String {
     printable(&format!("{app} is being deployed by {}", course::goes_on(&holder.clone().into(), clock::now())))
 }
 
-fn tell_recovered(session: &mut Session, recovered: &Recovered) -> Result<(), Failure> {
+pub(crate) fn tell_recovered(session: &mut Session, recovered: &Recovered) -> Result<(), Failure> {
     if session.json {
         return Ok(());
     }
-    let line = match recovered {
+    let line = in_words(recovered);
+    writeln!(session.out, "{} {}", session.look.warning(), printable(&line))?;
+    Ok(())
+}
+
+fn in_words(recovered: &Recovered) -> String {
+    match recovered {
         Recovered::Unfinished { id, by, step } => {
             format!("the deploy of {id} by {by} was cut off at {step}: what it had made is removed")
         }
         Recovered::Failed { id } => format!("{id}, which had failed, is removed"),
         Recovered::Live { id } => format!("{id} has gone live since its deploy was left"),
-        Recovered::Kept { id, why } => format!("{id} could not be removed: {why}"),
-    };
-    writeln!(session.out, "{} {}", session.look.warning(), printable(&line))?;
-    Ok(())
+        Recovered::Kept { why, .. } => why.clone(),
+    }
 }
 
 /// Why one that was left at its activation is not live.
@@ -237,7 +281,7 @@ fn go_over(
     session: &mut Session,
     options: &DeployOptions,
     (plan, root): (&DeployPlan, &Root),
-    (made, lock): (Made, &mut Lock),
+    (made, lock, mut carry): (Made, &mut Lock, Carry),
     interrupts: &Interrupts,
 ) -> Result<u8, Failure> {
     let Made { mut record, began } = made;
@@ -251,6 +295,9 @@ fn go_over(
     if let Err(failure) = checked {
         return not_activated(session, options, (plan, root), record, failure);
     }
+    if let Err(refusal) = carry.again() {
+        return not_activated(session, options, (plan, root), record, refusal.into());
+    }
     // What is active is to be whole after a power cut, too.
     sync(&dir).map_err(|error| {
         Refusal::new(RefusalCode::Failed, format!("the disk has not taken {}: {error}", dir.display()))
@@ -260,8 +307,9 @@ fn go_over(
         remove(root, &id)?;
         return interrupted(session, app, "nothing of the release is left");
     }
-    lock.at(Some(&id), if options.stage { "staging" } else { "activation" });
+    lock.at(Some(&id), if options.stage { STAGING } else { ACTIVATION });
     record.state = State::Activating;
+    record.went_live = Some(clock::now());
     record.save(root)?;
     let asked = Activation { app, dir: &dir, id: &id, way: way(options), to_the_end: !options.no_wait };
     let activated = match activate(session, &asked, interrupts) {
@@ -273,17 +321,23 @@ fn go_over(
         return interrupted(session, app, left);
     }
     record.state = if options.stage { State::Staged } else { State::Live };
-    lock.at(Some(&id), "clearing up");
+    lock.at(Some(&id), CLEARING_UP);
     // It is live, whatever becomes of this: the next deploy sees to it.
     let mut complaints: Vec<String> = record.save(root).err().map(|refusal| refusal.message).into_iter().collect();
+    complaints.extend(carry.end().err().map(|refusal| refusal.message));
+    complaints.extend(carry.notes());
+    if options.no_wait && !carry.is_empty() {
+        complaints.push("what the old slot still writes where it runs does not come along".to_owned());
+    }
     let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
-    let (removed, more) = known.map_or_else(
-        |_| {
-            (Vec::new(), vec!["old releases are still there: the supervisor does not say which of them run".to_owned()])
-        },
-        |known| prune(root, &known),
-    );
-    complaints.extend(more);
+    let pruned = match known {
+        Ok(known) => prune(root, &known, Keep { good: known.keep, failed: true, written: false }, clock::now()),
+        Err(_) => {
+            complaints.push("old releases are still there: the supervisor does not say which of them run".to_owned());
+            Pruned::default()
+        }
+    };
+    complaints.extend(pruned.kept.into_iter().map(|(_, why)| why));
     let took = clock::now().duration_since(began).as_secs_f64();
     if session.json {
         let took_ms = clock::now().as_millisecond() - began.as_millisecond();
@@ -291,7 +345,7 @@ fn go_over(
         session.print_json(&json!({
             "app": app, "release": id, "dir": dir.display().to_string(), "commit": record.commit, "log": log,
             "backup": record.backup, "staged": options.stage, "warm": activated == Activated::Warm, "took_ms": took_ms,
-            "steps": record.steps, "removed": removed,
+            "steps": record.steps, "removed": pruned.gone, "notes": complaints,
         }))?;
         return Ok(0);
     }

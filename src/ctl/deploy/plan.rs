@@ -49,7 +49,23 @@ pub(crate) fn source_of(options: &DeployOptions, plan: &DeployPlan) -> Result<So
         let message = format!("{name:?} cannot be a branch, a tag or a commit");
         return Err(Failure::usage(message, "infissi-ctl deploy APP --ref main"));
     }
-    Ok(Source::Ref { repo: repo.clone(), name: options.reference.clone().or_else(|| plan.branch.clone()) })
+    if let Some(name) = options.reference.as_ref().filter(|name| is_relative_to_head(name)) {
+        let message = format!("{name:?} goes by a checkout, and a deploy has none");
+        return Err(Failure::usage(message, "name the branch, the tag or the commit: git rev-parse HEAD"));
+    }
+    // Whatever a mirror's own HEAD leads to, it is not what anybody means.
+    let named = options.reference.clone().filter(|name| !is_head(name));
+    Ok(Source::Ref { repo: repo.clone(), name: named.or_else(|| plan.branch.clone()) })
+}
+
+fn is_head(name: &str) -> bool {
+    name == "HEAD" || name == "@"
+}
+
+/// `HEAD~1`, `@^`: gitrevisions(7).
+fn is_relative_to_head(name: &str) -> bool {
+    let from_head = |head: &str| name.strip_prefix(head).is_some_and(|rest| rest.starts_with(['~', '^', '@', '{']));
+    from_head("HEAD") || from_head("@")
 }
 
 /// Prints it, and does nothing.

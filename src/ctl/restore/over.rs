@@ -102,13 +102,8 @@ fn refuse_anothers(root: &Root, restoring: &Restoring) -> Result<(), Failure> {
 
 fn take_lock(session: &mut Session, root: &Root, restoring: &Restoring) -> Result<Lock, Failure> {
     let app = &restoring.plan.app;
-    let holder = Holder {
-        pid: std::process::id(),
-        by: Root::owner_name(own_uid()),
-        since: clock::now(),
-        id: None,
-        step: format!("restoring {}", restoring.found.name()),
-    };
+    let step = format!("restoring {}", restoring.found.name());
+    let holder = Holder::own(Root::owner_name(own_uid()), clock::now(), &step);
     session.out.flush()?;
     Lock::take(&root.lock(), holder).map_err(|refused| match refused {
         LockRefused::Held(holder) => {
@@ -148,6 +143,7 @@ fn go_over(
     let app = restoring.plan.app.as_str();
     if let Some(record) = &mut ready.release {
         record.state = State::Activating;
+        record.went_live = Some(clock::now());
         record.save(root)?;
         let dir = root.release(&record.id);
         let asked = Activation { app, dir: &dir, id: &record.id, way: Way::Beside, to_the_end: true };

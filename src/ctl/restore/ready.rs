@@ -106,6 +106,7 @@ fn as_release(
         why: None,
         step: "restore".to_owned(),
         steps: Vec::new(),
+        went_live: None,
         bridged: Vec::new(),
     };
     record.save(root)?;

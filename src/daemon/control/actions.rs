@@ -65,6 +65,13 @@ pub(super) async fn swap((State(shared), Extension(caller), Selector(selector), 
     act(&shared, &caller, Request::Swap { apps, wait }).await
 }
 
+/// A release that is being started or is staged.
+pub(super) async fn cancel((State(shared), Extension(caller), Selector(selector), RawQuery(asked)): Of) -> Answer {
+    let ActionQuery { .. } = query(asked.as_deref())?;
+    let apps = names(&select(&shared, &caller, Need::Change, &selector)?);
+    act(&shared, &caller, Request::Cancel { apps }).await
+}
+
 pub(super) async fn activate(
     (State(shared), Extension(caller), Selector(name), RawQuery(asked)): Of,
     sent: Result<Bytes, BytesRejection>,

@@ -48,6 +48,7 @@ pub(super) async fn plan(
         warm_ms: u64::try_from(deploy.warm.as_millis()).unwrap_or(u64::MAX),
         min_free_bytes: deploy.min_free,
         backup: deploy.backup,
+        plain_dir: app.plain_dir().map(text),
         uid: user.as_ref().map(|user| user.uid),
         user: user.map(|user| user.name),
         memory,

@@ -29,6 +29,7 @@ enum Serves {
     Restart,
     Swap,
     Activate,
+    Cancel,
     Reset,
     Flush,
     Probe,
@@ -85,6 +86,7 @@ const ROUTES: &[Route] = &[
         body: &["release_dir", "release_id", "stage", "stop_first"],
         ..route("post", "/v1/apps/{app}/activate", Serves::Activate, "go over to one of its releases")
     },
+    route("post", "/v1/apps/{app}/cancel", Serves::Cancel, "end the release that is being started or is staged"),
     route("post", "/v1/apps/{app}/reset", Serves::Reset, "zero its counters and its backoff"),
     route("post", "/v1/apps/{app}/flush", Serves::Flush, "empty its logs"),
     route("post", "/v1/apps/{app}/probe", Serves::Probe, "probe it now"),
@@ -144,6 +146,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Serves::Restart => post(actions::restart),
         Serves::Swap => post(actions::swap),
         Serves::Activate => post(actions::activate),
+        Serves::Cancel => post(actions::cancel),
         Serves::Reset => post(actions::reset),
         Serves::Flush => post(actions::flush),
         Serves::Probe => post(look::probe),

@@ -1,0 +1,383 @@
+//! What an app has in common with its releases is copied out of the checkout that it runs in: never moved, never over
+//! anything, and again what the app has written meanwhile, for it goes on serving from there.
+
+use super::checkout::COMPANIONS;
+use super::root::Root;
+use super::step::Audience;
+use super::{cannot, failed};
+use crate::api::{Refusal, SharedLink};
+use crate::linux::disk::{room, sync};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::fs::{File, FileTimes, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// So many files are named where something is wrong with more.
+const MOST_NAMED: usize = 5;
+
+/// Nothing by default.
+#[derive(Debug, Default)]
+pub struct Carry {
+    items: Vec<Item>,
+    /// What stays where it is, though it is within one of them.
+    left: Vec<PathBuf>,
+    /// What was copied, and what it was like then.
+    done: HashMap<PathBuf, Stamp>,
+    /// What may not be as it should be, sentences.
+    notes: Vec<String>,
+}
+
+/// One of the shared paths, or what SQLite keeps beside it.
+#[derive(Debug, Clone)]
+struct Item {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+/// Whether a file was written to meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    bytes: u64,
+    written: Option<SystemTime>,
+}
+
+/// Why it was not done.
+#[derive(Debug)]
+pub enum NotCarried {
+    Failed(Refusal),
+    Interrupted,
+}
+
+impl From<Refusal> for NotCarried {
+    fn from(refusal: Refusal) -> NotCarried {
+        NotCarried::Failed(refusal)
+    }
+}
+
+impl Stamp {
+    fn of(there: &Metadata) -> Stamp {
+        Stamp { bytes: there.len(), written: there.modified().ok() }
+    }
+
+    fn at(path: &Path) -> Option<Stamp> {
+        path.symlink_metadata().ok().map(|there| Stamp::of(&there))
+    }
+}
+
+/// A file of an item, a link or a directory, which comes before what is in it.
+struct Found {
+    from: PathBuf,
+    to: PathBuf,
+    there: Metadata,
+}
+
+impl Carry {
+    /// From the checkout `dir`, but for what is `left` there.
+    ///
+    /// # Errors
+    /// Something is a link to elsewhere, or cannot be looked at.
+    pub fn new(dir: &Path, links: &[SharedLink], left: &[PathBuf]) -> Result<Carry, Refusal> {
+        let mut items = Vec::new();
+        for SharedLink { path, target } in links {
+            let (from, to) = (dir.join(path), PathBuf::from(target));
+            // It may be shared where it is.
+            if same(&from, &to) {
+                continue;
+            }
+            if let Ok(leads_to) = std::fs::read_link(&from) {
+                let leads_to = from.parent().unwrap_or(dir).join(leads_to);
+                let message = format!("{} is a link to {}", from.display(), leads_to.display());
+                let hint = format!(
+                    "share what it leads to: {{ path = {path:?}, target = {:?} }}",
+                    leads_to.display().to_string()
+                );
+                return Err(failed(message).hint(hint));
+            }
+            items.extend(companions(&from, &to));
+            items.push(Item { from, to });
+        }
+        let left = left.iter().map(|path| dir.join(path)).collect();
+        Ok(Carry { items, left, ..Carry::default() })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// The paths that are copied, and how many bytes that is.
+    ///
+    /// # Errors
+    /// Something cannot be looked at, or stands at its target already and is not the same.
+    pub fn plan(&self) -> Result<(Vec<PathBuf>, u64), Refusal> {
+        let (mut bytes, mut others) = (0, Vec::new());
+        for found in self.found()? {
+            match found.to.symlink_metadata() {
+                Err(_) => bytes += found.there.len(),
+                Ok(there) if there.is_dir() && found.there.is_dir() => {}
+                Ok(there) if there.is_symlink() && found.there.is_symlink() => {}
+                Ok(there) if there.is_file() && Stamp::of(&there) == Stamp::of(&found.there) => {}
+                Ok(_) => others.push(found),
+            }
+        }
+        if let Some(first) = others.first() {
+            let message = format!(
+                "{} is there already, and is not the same as {}{}",
+                first.to.display(),
+                first.from.display(),
+                and_more(others.len() - 1)
+            );
+            let hint = format!(
+                "remove the first, and it is copied anew; or keep it as it is: --leave {}",
+                shell_words::quote(&first.from.display().to_string())
+            );
+            return Err(failed(message).hint(hint));
+        }
+        let there = self.items.iter().map(|item| item.from.clone()).filter(|from| from.exists());
+        Ok((there.collect(), bytes))
+    }
+
+    /// Copies what is not there yet.
+    ///
+    /// # Errors
+    /// As [`Carry::plan`]'s; there is too little room, beyond `min_free` bytes; the disk says no.
+    pub fn begin(&mut self, root: &Root, min_free: u64, audience: &mut dyn Audience) -> Result<(), NotCarried> {
+        let (_, bytes) = self.plan()?;
+        let left = room(root.dir()).map_err(cannot("look at the disk of", root.dir()))?.bytes;
+        if bytes.saturating_add(min_free) > left {
+            let message = format!(
+                "what is shared has {} MB, and {} MB are left on the disk of {}, {} MB of them min_free",
+                bytes >> 20,
+                left >> 20,
+                root.dir().display(),
+                min_free >> 20
+            );
+            return Err(failed(message).hint("make room, or share it where it is, with target = \"…\"").into());
+        }
+        let all = self.found()?;
+        for found in &all {
+            if audience.tick().is_break() {
+                return Err(NotCarried::Interrupted);
+            }
+            self.bring(found)?;
+        }
+        self.notes.extend(all.iter().filter_map(|found| database_of(&found.from)).map(|database| {
+            format!(
+                "{} is a database in use: its copy is as good as the moment, and an exact one needs the app stopped",
+                database.display()
+            )
+        }));
+        Ok(())
+    }
+
+    /// Right before the release is started: what was written or removed since, too. Nobody else writes at the targets but
+    /// the steps.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn again(&mut self) -> Result<(), Refusal> {
+        let all = self.found()?;
+        // A journal above all: with a newer database it would do harm.
+        let still: HashSet<&Path> = all.iter().map(|found| found.to.as_path()).collect();
+        let gone: Vec<PathBuf> = self.done.keys().filter(|to| !still.contains(to.as_path())).cloned().collect();
+        for to in gone {
+            if self.done.remove(&to) == Stamp::at(&to) {
+                std::fs::remove_file(&to).map_err(cannot("remove", &to))?;
+            }
+        }
+        for found in all {
+            if found.there.is_dir() {
+                self.bring(&found)?;
+                continue;
+            }
+            let before = self.done.get(&found.to).copied();
+            if before == Some(Stamp::of(&found.there)) {
+                continue;
+            }
+            if Stamp::at(&found.to).is_some_and(|now| before != Some(now)) {
+                self.notes.push(format!(
+                    "{} was written to by the steps, and {} by the app meanwhile: the first is kept",
+                    found.to.display(),
+                    found.from.display()
+                ));
+                continue;
+            }
+            if before.is_some() {
+                std::fs::remove_file(&found.to).map_err(cannot("replace", &found.to))?;
+            }
+            self.bring(&found)?;
+        }
+        for item in self.items.iter().filter(|item| item.to.exists()) {
+            sync(&item.to).map_err(cannot("write", &item.to))?;
+        }
+        Ok(())
+    }
+
+    /// With the release live: what the app wrote into the checkout until then. New files still come along.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn end(&mut self) -> Result<(), Refusal> {
+        let mut late = Vec::new();
+        for found in self.found()? {
+            match self.done.get(&found.to) {
+                Some(before) if *before == Stamp::of(&found.there) => {}
+                None if found.there.is_dir() || Stamp::at(&found.to).is_none() => self.bring(&found)?,
+                None | Some(_) => late.push(found.from.display().to_string()),
+            }
+        }
+        if !late.is_empty() {
+            let more = and_more(late.len().saturating_sub(MOST_NAMED));
+            late.truncate(MOST_NAMED);
+            let named = late.join(", ");
+            self.notes.push(format!("written to after it was copied, and not as in the release: {named}{more}"));
+        }
+        Ok(())
+    }
+
+    /// What may not be as it should be, since the last time.
+    pub fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// All that the items hold, as far as it is there.
+    fn found(&self) -> Result<Vec<Found>, Refusal> {
+        let mut all = Vec::new();
+        for item in &self.items {
+            let mut open = vec![item.clone()];
+            while let Some(Item { from, to }) = open.pop() {
+                if self.left.contains(&from) {
+                    continue;
+                }
+                let there = match from.symlink_metadata() {
+                    Ok(there) => there,
+                    // It has been removed since.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(cannot("look at", &from)(error)),
+                };
+                if there.is_dir() {
+                    let entries = std::fs::read_dir(&from).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+                    for entry in entries.map_err(cannot("read", &from))? {
+                        open.push(Item { from: entry.path(), to: to.join(entry.file_name()) });
+                    }
+                }
+                // A socket or a pipe is made anew by whoever listens there.
+                if there.is_dir() || there.is_file() || there.is_symlink() {
+                    all.push(Found { from, to, there });
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// What is at the target stays.
+    fn bring(&mut self, found: &Found) -> Result<(), Refusal> {
+        let Found { from, to, there } = found;
+        if there.is_dir() {
+            if !to.is_dir() {
+                std::fs::create_dir_all(to).map_err(cannot("make", to))?;
+                give_group(to, there);
+                // Whatever its mode, it is to be filled.
+                let mode = Permissions::from_mode(there.mode() & 0o3777 | 0o700);
+                std::fs::set_permissions(to, mode).map_err(cannot("set the mode of", to))?;
+            }
+            return Ok(());
+        }
+        if Stamp::at(to).is_some() {
+            self.done.insert(to.clone(), Stamp::of(there));
+            return Ok(());
+        }
+        let parent = to.parent().unwrap_or(Path::new("/"));
+        std::fs::create_dir_all(parent).map_err(cannot("make", parent))?;
+        if there.is_symlink() {
+            let leads_to = std::fs::read_link(from).map_err(cannot("read", from))?;
+            symlink(leads_to, to).map_err(cannot("make the link", to))?;
+            self.done.insert(to.clone(), Stamp::of(there));
+            return Ok(());
+        }
+        let draft = beside(to);
+        let _left_by_a_crash = std::fs::remove_file(&draft);
+        let copied = copy(from, &draft).and_then(|stamp| give_name(&draft, to).map(|()| stamp));
+        let stamp = match copied.inspect_err(|_| drop(std::fs::remove_file(&draft))) {
+            Ok(stamp) => stamp,
+            // The app has removed it meanwhile.
+            Err(_) if Stamp::at(from).is_none() => return Ok(()),
+            Err(error) => return Err(cannot("copy to", to)(error)),
+        };
+        self.done.insert(to.clone(), stamp);
+        if Stamp::at(from).is_some_and(|now| now != stamp) {
+            self.notes.push(format!(
+                "{} was written to while it was copied; a database is copied exactly by its own means, with the app stopped",
+                from.display()
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Those beside a database; all of the three, where there is any, for the others may come.
+fn companions(from: &Path, to: &Path) -> Vec<Item> {
+    let with = |path: &Path, end: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(end);
+        PathBuf::from(name)
+    };
+    let all = COMPANIONS.map(|end| Item { from: with(from, end), to: with(to, end) });
+    if all.iter().any(|item| item.from.exists()) { all.into() } else { Vec::new() }
+}
+
+/// The database whose journal this is.
+fn database_of(journal: &Path) -> Option<PathBuf> {
+    let name = journal.file_name()?.to_str()?;
+    let name = name.strip_suffix("-wal").or_else(|| name.strip_suffix("-journal"))?;
+    Some(journal.with_file_name(name)).filter(|database| database.is_file())
+}
+
+/// Do both lead to one file or directory?
+fn same(one: &Path, other: &Path) -> bool {
+    let inode = |path: &Path| path.metadata().ok().map(|there| (there.dev(), there.ino()));
+    inode(one).is_some_and(|one| inode(other) == Some(one))
+}
+
+/// Hidden, and in the same directory.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".half-copied");
+    path.with_file_name(name)
+}
+
+/// With its mode, its group, and the time of its last write, by which it is compared later. What it was like when it was
+/// begun.
+fn copy(from: &Path, to: &Path) -> io::Result<Stamp> {
+    let there = from.metadata()?;
+    std::fs::copy(from, to)?;
+    give_group(to, &there);
+    File::open(to)?.set_times(FileTimes::new().set_modified(there.modified()?))?;
+    Ok(Stamp::of(&there))
+}
+
+/// A web server may read it by its group. Whoever is not in that cannot give it, and then nobody could.
+fn give_group(to: &Path, there: &Metadata) {
+    let _as_far_as_we_may = chown(to, None, Some(there.gid()));
+}
+
+/// What has the name already keeps it.
+fn give_name(draft: &Path, name: &Path) -> io::Result<()> {
+    match std::fs::hard_link(draft, name) {
+        Ok(()) => std::fs::remove_file(draft),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // There are file systems without hard links.
+        Err(_) => std::fs::rename(draft, name),
+    }
+}
+
+/// ` (and 3 more)`
+fn and_more(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(" (and {count} more)") }
+}
+
+#[cfg(test)]
+mod tests;
