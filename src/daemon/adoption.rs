@@ -144,6 +144,7 @@ impl Found {
                 shared.take_output(run.id, app, &user, output);
             }
             shared.runs.add(run.clone());
+            shared.front.knows(run.id);
             tokio::spawn(exit_watch::watch_adopted(shared.clone(), run, pidfd));
         }
         if count > 0 {

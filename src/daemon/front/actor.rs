@@ -266,6 +266,9 @@ impl Actor {
     fn wished(&mut self, wish: Wish) {
         match wish {
             Wish::Publish(publication) => self.publish(publication),
+            Wish::Known(run) => {
+                self.runs.insert(run);
+            }
             Wish::Drain(run) => self.drain(run),
             Wish::Cut(run) => self.order(&Order::Cut { target: run.0 }),
             Wish::Over(run) => {

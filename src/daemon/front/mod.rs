@@ -40,6 +40,8 @@ pub(super) struct Front {
 /// From the loop.
 enum Wish {
     Publish(Publication),
+    /// An earlier supervisor has published it.
+    Known(RunId),
     Drain(RunId),
     Cut(RunId),
     /// Its tree is empty.
@@ -57,6 +59,11 @@ enum Wish {
 impl Front {
     pub(super) fn publish(&self, publication: Publication) {
         self.wish(Wish::Publish(publication));
+    }
+
+    /// A run that goes on from an earlier supervisor: the worker may have requests in flight with it.
+    pub(super) fn knows(&self, run: RunId) {
+        self.wish(Wish::Known(run));
     }
 
     pub(super) fn drain(&self, run: RunId) {
