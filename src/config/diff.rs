@@ -4,6 +4,7 @@ use super::app::{
     AppConfig, BackupConfig, DeployConfig, DrainConfig, HealthConfig, LimitsConfig, LogsConfig, ProxyConfig,
 };
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 
 /// The changed keys of one app.
@@ -18,6 +19,20 @@ pub struct Diff {
 impl Diff {
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty()
+    }
+}
+
+impl AppConfig {
+    /// Tells, within one version of this program, whether a process was made by a configuration that needs no other one:
+    /// a number over what [`diff`] would restart it for.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.command, &self.cwd, &self.user, &self.path, &self.env, &self.inherit_env).hash(&mut hasher);
+        let env_file = self.env_file.as_ref().map(|file| (&file.path, file.optional));
+        let leader = self.release_of.as_ref().map(|of| (&of.app, &of.root));
+        let binds = self.port.filter(|_| self.proxy.is_none());
+        (env_file, leader, self.memory_max, self.proxy.is_some(), binds, self.is_job()).hash(&mut hasher);
+        hasher.finish()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::exit_watch;
 use super::launch::Launcher;
-use super::run_records::{PortRecord, RunRecord};
+use super::run_records::{Memory, PortRecord, RunRecord};
 use super::runs::{Run, RunPort};
 use super::shared::Shared;
 use crate::api::Slot;
@@ -13,8 +13,7 @@ use crate::linux::pipe;
 use crate::linux::ports::{self, Listening};
 use crate::linux::strays::Spared;
 use crate::linux::tree::Tree;
-use crate::supervisor::{Remembered, RunId, Survivor};
-use std::collections::BTreeMap;
+use crate::supervisor::{RunId, Survivor};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use tracing::{debug, warn};
 
 /// What can be gone on with.
 pub(super) struct Found {
-    pub remembered: BTreeMap<String, Remembered>,
+    pub memory: Memory,
     trees: Vec<FoundTree>,
 }
 
@@ -46,7 +45,7 @@ pub(super) fn find(launcher: &Launcher) -> Found {
         }
         tree
     });
-    Found { remembered: launcher.records.remembered(), trees: trees.collect() }
+    Found { memory: launcher.records.remembered(), trees: trees.collect() }
 }
 
 /// None: its leader is gone, or something of it cannot be taken over; what is left of it is to be ended.
@@ -62,8 +61,15 @@ fn found(launcher: &Launcher, record: RunRecord) -> Option<FoundTree> {
     let mark = format!("{}.{}", launcher.state_id, record.run);
     let tree = Tree::new(leader, mark, cgroup).with_pipes(record.pipes).with_reaper(stat.ppid);
     let pids: Vec<i32> = tree.processes().iter().map(|process| process.id.pid).collect();
-    let output = record.pipes.map(|inode| pipe::reopen(inode, &pids).or_else(nothing));
-    let [Some(out), Some(err)] = output else { return None };
+    // Somebody has to read them: an app whose output nobody takes stands still.
+    let reopened = |inode| match pipe::reopen(inode, &pids) {
+        Ok(pipe) => pipe.or_else(nothing),
+        Err(error) => {
+            debug!("the output of pid {} cannot be read on: {error}", leader.pid);
+            None
+        }
+    };
+    let [Some(out), Some(err)] = record.pipes.map(reopened) else { return None };
     let port = match record.port {
         Some(PortRecord::Private(port)) => Some(RunPort::Private(launcher.ports.reserve(port)?)),
         Some(PortRecord::Public(port)) => Some(RunPort::Public(port)),
@@ -71,6 +77,7 @@ fn found(launcher: &Launcher, record: RunRecord) -> Option<FoundTree> {
     };
     let survivor = Survivor {
         run: RunId(record.run),
+        made_by: record.made_by.filter(|_| record.version == env!("CARGO_PKG_VERSION")),
         app: record.app.clone(),
         slot: record.slot,
         index: record.index,
@@ -138,10 +145,11 @@ impl Found {
             let app = config.app(&run.app).filter(|app| app.name == run.app);
             let user = app.and_then(|app| {
                 let user = shared.launcher.users.find(app);
-                user.inspect_err(|why| warn!("the output of {} has no user: {why}", run.app)).ok()
+                user.inspect_err(|why| warn!("the output of {} is dropped: {why}", run.app)).ok()
             });
-            if let Some((app, user)) = app.zip(user) {
-                shared.take_output(run.id, app, &user, output);
+            match app.zip(user) {
+                Some((app, user)) => shared.take_output(run.id, app, &user, output),
+                None => shared.drop_output(&run, output),
             }
             shared.runs.add(run.clone());
             shared.front.knows(run.id);

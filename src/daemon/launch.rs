@@ -98,6 +98,8 @@ impl Launcher {
         let deployment = setting.env.get(OsStr::new(DEPLOYMENT_ID)).map(|id| id.to_string_lossy().into_owned());
         let spawned = super::clock::now().mono;
         let mut record = RunRecord {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            made_by: Some(order.app.fingerprint()),
             run: order.run.0,
             app: order.app.name.clone(),
             slot: order.slot,

@@ -35,6 +35,9 @@ impl Shared {
     /// Opens an app's files, or changes how they are kept. Blocks. Where a root supervisor does not know the app's user
     /// they are opened when a launch has found it: before, there is nothing to write.
     pub(super) fn open_logs(&self, app: &AppConfig) {
+        // Two that were asked for one after the other may come the other way round.
+        let config = self.config();
+        let app = config.app(&app.name).filter(|newest| newest.name == app.name).map_or(app, AsRef::as_ref);
         let user = self.launcher.users.find(app).ok();
         if user.as_ref().is_some_and(|user| user.uid == 0) && app.user.is_none() {
             tracing::warn!("{0} runs as root, the owner of its directory: set user = \"…\" in [apps.{0}]", app.name);
@@ -59,6 +62,11 @@ impl Shared {
         let newest = config.app(&app.name).filter(|newest| newest.name == app.name).map_or(app, AsRef::as_ref);
         self.open_logs_as(newest, Some(user));
         self.logs.attach(SourceId(run.0), Arc::from(app.name.as_str()), out, err);
+    }
+
+    /// It has no files to go to, and the app is not to stand still.
+    pub(super) fn drop_output(&self, run: &Run, [out, err]: [OwnedFd; 2]) {
+        self.logs.attach(SourceId(run.id.0), Arc::from(run.app.as_str()), out, err);
     }
 
     pub(super) fn close_logs(&self, app: &str) {

@@ -28,6 +28,10 @@ pub(super) struct RunRecords {
 /// One process tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RunRecord {
+    /// Of the program that wrote it.
+    pub version: String,
+    /// [`AppConfig::fingerprint`](crate::config::AppConfig::fingerprint) of what it was started by.
+    pub made_by: Option<u64>,
     pub run: u64,
     pub app: String,
     pub slot: Slot,
@@ -50,6 +54,14 @@ pub(super) enum PortRecord {
     /// On loopback, behind the proxy.
     Private(u16),
     Public(u16),
+}
+
+/// `remembered.json`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Memory {
+    /// The number of the last save of the state that was begun: a greater one than the disk's was not taken by it.
+    pub save: u64,
+    pub apps: BTreeMap<String, Remembered>,
 }
 
 /// A file of ours, of this boot.
@@ -101,11 +113,11 @@ impl RunRecords {
 
     /// # Errors
     /// The runtime directory does not take it; what was remembered before is gone then, for it is no longer so.
-    pub(super) fn remember(&self, apps: &BTreeMap<String, Remembered>) -> io::Result<()> {
-        self.write(&self.dir.join(REMEMBERED), apps).inspect_err(|_| self.clear())
+    pub(super) fn remember(&self, memory: &Memory) -> io::Result<()> {
+        self.write(&self.dir.join(REMEMBERED), memory).inspect_err(|_| self.clear())
     }
 
-    pub(super) fn remembered(&self) -> BTreeMap<String, Remembered> {
+    pub(super) fn remembered(&self) -> Memory {
         self.read(&self.dir.join(REMEMBERED)).unwrap_or_default()
     }
 
@@ -137,6 +149,8 @@ mod tests {
 
     fn record(run: u64) -> RunRecord {
         RunRecord {
+            version: "0".to_owned(),
+            made_by: Some(7),
             run,
             app: "web".to_owned(),
             slot: Slot::Green,
@@ -171,13 +185,13 @@ mod tests {
         elsewhere.note(&record(6)).unwrap();
         let before = RunRecords { boot: "another".to_owned(), ..records.clone() };
         before.note(&record(7)).unwrap();
-        before.remember(&BTreeMap::new()).unwrap();
+        before.remember(&Memory::default()).unwrap();
         std::fs::write(records.file(8), "{").unwrap();
         std::fs::write(records.dir.join("runs/.9.json.1-1.new"), "").unwrap();
         records.note(&record(9)).unwrap();
         std::fs::rename(records.file(9), records.file(10)).unwrap();
         assert_eq!(records.all(), []);
         assert_eq!(std::fs::read_dir(dir.path().join("runs")).unwrap().count(), 0);
-        assert!(records.read::<BTreeMap<String, Remembered>>(&records.dir.join(REMEMBERED)).is_none());
+        assert!(records.read::<Memory>(&records.dir.join(REMEMBERED)).is_none());
     }
 }

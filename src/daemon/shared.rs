@@ -6,19 +6,23 @@ use super::front::Front;
 use super::launch::Launcher;
 use super::notice::{Ask, Notice};
 use super::outputs::Outputs;
+use super::run_records::Memory;
 use super::runs::Runs;
 use super::state::{Saved, StateDir};
 use super::writer::Writer;
 use crate::config::{Config, Places, Sources};
 use crate::logs::Capture;
-use crate::supervisor::{Kept, Remembered, RequestId};
+use crate::supervisor::{Kept, RequestId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+
+/// A disk that hangs does not hold up the end.
+const FORGET_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Shared {
     pub places: Places,
@@ -37,9 +41,11 @@ pub(super) struct Shared {
     /// What the operator should know, beside the events: some from the start, one about the state file.
     warnings: Mutex<Warnings>,
     pub(super) outputs: Outputs,
-    state_file: Arc<Writer<BTreeMap<String, Kept>>>,
+    state_file: Arc<Writer<(u64, BTreeMap<String, Kept>)>>,
+    /// The number of the last save before this supervisor.
+    pub first_save: u64,
     /// `remembered.json`.
-    remembered_file: Arc<Writer<BTreeMap<String, Remembered>>>,
+    remembered_file: Arc<Writer<Option<Memory>>>,
     notices: mpsc::UnboundedSender<Notice>,
     asks: mpsc::Sender<Ask>,
     requests: AtomicU64,
@@ -101,8 +107,15 @@ impl Shared {
             applied: RwLock::new(begin.applied),
             warnings: Mutex::new(Warnings { lasting: begin.warnings, state: begin.unsaved }),
             outputs: Outputs::default(),
-            state_file: Writer::new(move |kept| state.save(&saved.with(kept))),
-            remembered_file: Writer::new(move |apps| records.remember(&apps)),
+            first_save: saved.save,
+            state_file: Writer::new(move |(save, kept)| state.save(&saved.with(save, kept))),
+            remembered_file: Writer::new(move |memory: Option<Memory>| match memory {
+                Some(memory) => records.remember(&memory),
+                None => {
+                    records.clear();
+                    Ok(())
+                }
+            }),
             notices,
             asks,
             requests: AtomicU64::new(1),
@@ -150,16 +163,25 @@ impl Shared {
     /// Answered by [`Notice::Saved`] with this number once it is durable, unless a later one came before its turn.
     pub(super) fn save_kept(self: &Arc<Self>, save: u64, kept: BTreeMap<String, Kept>) {
         let shared = self.clone();
-        self.state_file.put(kept, move |result| shared.notify(Notice::Saved { save, result }));
+        self.state_file.put((save, kept), move |result| shared.notify(Notice::Saved { save, result }));
     }
 
     /// For the supervisor that comes after a kill of this one. Without it, what runs is ended and started anew then.
-    pub(super) fn remember(&self, apps: BTreeMap<String, Remembered>) {
-        self.remembered_file.put(apps, |result| {
+    pub(super) fn remember(&self, memory: Memory) {
+        self.remembered_file.put(Some(memory), |result| {
             if let Err(error) = result {
                 tracing::debug!("what is to be remembered is not written: {error}");
             }
         });
+    }
+
+    /// All apps have been stopped: there is nothing to go on with. Returns when it is forgotten.
+    pub(super) async fn forget(&self) {
+        let (forgotten, done) = oneshot::channel();
+        self.remembered_file.put(None, |_| {
+            let _nobody_waits = forgotten.send(());
+        });
+        let _disk_hangs = tokio::time::timeout(FORGET_PATIENCE, done).await;
     }
 
     pub(super) fn warn_state(&self, warning: &str) {

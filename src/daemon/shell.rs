@@ -6,6 +6,7 @@ use super::front::{Publication, REPLACED_WITHIN};
 use super::launch::{Landing, Order};
 use super::live_link::LiveLinks;
 use super::notice::{AppView, Ask, Notice};
+use super::run_records::Memory;
 use super::runs::Run;
 use super::shared::Shared;
 use super::signals::{Signal, Signals};
@@ -75,6 +76,7 @@ impl Shell {
     ) -> Shell {
         // A supervisor that was killed between a swap and its link has a successor that sees to it.
         let links_follow = Some(core.kept());
+        let last_save = shared.first_save;
         let save_again_at = shared.state_is_unsaved().then(|| clock::now().mono + SAVE_RETRY);
         Shell {
             core,
@@ -84,7 +86,7 @@ impl Shell {
             signals,
             queue: VecDeque::new(),
             saving: None,
-            last_save: 0,
+            last_save,
             links_follow,
             links: Arc::default(),
             save_again_at,
@@ -109,7 +111,8 @@ impl Shell {
         loop {
             self.perform_queue();
             if std::mem::take(&mut self.changed) {
-                self.shared.remember(self.core.remembered());
+                let apps = self.core.remembered();
+                self.shared.remember(Memory { save: self.last_save, apps });
             }
             if self.done {
                 return;
@@ -368,7 +371,12 @@ impl Shell {
             }
             Effect::Announce(announcement) => self.shared.events.add(announcement, clock::now().wall),
             Effect::Reply { id, reply } => {
-                let Some(waiting) = self.replies.remove(&id) else { return };
+                let Some(waiting) = self.replies.remove(&id) else {
+                    if let Reply::Refused(refusal) = reply {
+                        warn!("nobody is told that it is refused: {refusal}");
+                    }
+                    return;
+                };
                 let shared = self.shared.clone();
                 tokio::spawn(async move {
                     // What is reported done is what the next request finds.

@@ -27,7 +27,7 @@ use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
 use crate::logs::Capture;
 use crate::supervisor::{Announcement, Kept, Supervisor, plan};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -176,10 +176,10 @@ fn before(state: &StateDir, is_root: bool) -> Option<Arc<Config>> {
     Some(Arc::new(parse_sources(&applied.sources, is_root).ok()?.config))
 }
 
-async fn serve(beginning: Beginning) -> Result<(), Stop> {
+async fn serve(mut beginning: Beginning) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
-    let kept = beginning.saved.kept();
+    let mut kept = beginning.saved.kept();
     let world = World::new(
         &beginning.places.runtime_dir,
         beginning.launcher.clone(),
@@ -192,10 +192,17 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     let mut found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
     let config = beginning.config.clone();
     let ran_by = beginning.before.clone().filter(|_| !found.is_empty()).unwrap_or_else(|| config.clone());
-    let to_apply = (!plan(&ran_by, &config).steps.is_empty()).then(|| config.clone());
+    if found.memory.save > beginning.saved.save {
+        warn!("the disk had not taken what was decided last: it is remembered");
+        beginning.unsaved.get_or_insert_with(|| "the state of before is not saved yet".to_owned());
+        kept.extend(found.memory.apps.iter().map(|(name, then)| (name.clone(), then.kept().clone())));
+    }
+    let steps = plan(&ran_by, &config).steps;
+    let changed: BTreeSet<String> = steps.into_iter().map(|step| step.app).collect();
+    let to_apply = (!changed.is_empty()).then(|| config.clone());
     let begun_by = if to_apply.is_some() { ran_by } else { config };
     let mut core = Supervisor::new(begun_by.clone(), &kept, 1, clock::now());
-    let homeless = core.adopt(found.survivors(), &found.remembered, to_apply.is_some(), clock::now());
+    let homeless = core.adopt(found.survivors(), &found.memory.apps, &changed, clock::now());
     found.leave(&beginning.launcher, &homeless);
     if met == Met::AWorker {
         hold_requests(&front, &begun_by, &kept, &found).await;
@@ -234,7 +241,7 @@ async fn serve(beginning: Beginning) -> Result<(), Stop> {
     // Only systemd listens; without it there is nothing to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals).run().await;
-    shared.launcher.records.clear();
+    shared.forget().await;
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
     shared.front.end().await;

@@ -20,6 +20,9 @@ pub(super) struct Saved {
     version: u32,
     /// See [`StateDir::id`]. Here only for whoever looks for the processes by hand.
     pub id: String,
+    /// Grows with each save.
+    #[serde(default)]
+    pub save: u64,
     /// App → should it run?
     desired: BTreeMap<String, bool>,
     /// What else is kept of an app, where it is not as with a new one.
@@ -44,7 +47,7 @@ struct SavedRelease {
 }
 
 impl Saved {
-    pub(super) fn with(&self, kept: BTreeMap<String, Kept>) -> Saved {
+    pub(super) fn with(&self, save: u64, kept: BTreeMap<String, Kept>) -> Saved {
         let desired = kept.iter().map(|(app, kept)| (app.clone(), kept.desired)).collect();
         let saved = |kept: Kept| SavedApp {
             slot: kept.slot,
@@ -55,7 +58,7 @@ impl Saved {
         let is_as_new = |kept: &Kept| kept.release.is_none() && kept.bad.is_empty() && kept.setback.is_none();
         let told = |kept: &Kept| kept.slot != Slot::Blue || !is_as_new(kept);
         let apps = kept.into_iter().filter(|(_, kept)| told(kept)).map(|(app, kept)| (app, saved(kept))).collect();
-        Saved { version: VERSION, id: self.id.clone(), desired, apps }
+        Saved { version: VERSION, id: self.id.clone(), save, desired, apps }
     }
 
     /// What an earlier supervisor kept of each app.
@@ -111,8 +114,8 @@ impl StateDir {
             Ok(saved) => (saved, Vec::new()),
             Err(unusable) => (None, vec![unusable.set_aside()]),
         };
-        let (desired, apps) = saved.map(|saved| (saved.desired, saved.apps)).unwrap_or_default();
-        (Saved { version: VERSION, id: self.id(), desired, apps }, warnings)
+        let (save, desired, apps) = saved.map(|saved| (saved.save, saved.desired, saved.apps)).unwrap_or_default();
+        (Saved { version: VERSION, id: self.id(), save, desired, apps }, warnings)
     }
 
     /// The configuration that was applied last, if there is one. Changes nothing.

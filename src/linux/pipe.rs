@@ -6,7 +6,7 @@ use nix::unistd::{Gid, Uid};
 use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Room for a burst of output while the supervisor is busy: Linux' default of `/proc/sys/fs/pipe-max-size`.
@@ -53,22 +53,48 @@ impl OutputPipe {
 
 /// The read end of a pipe whose first reader is gone, by its inode: opened anew from whichever of these processes has it
 /// among its descriptors. What is in the pipe is still there (pipe(7)), and what comes is read from here on. None: none
-/// of them has it any more, or we may not look.
-pub fn reopen(inode: u64, pids: &[i32]) -> Option<OwnedFd> {
+/// of them has it any more.
+///
+/// # Errors
+/// `PermissionDenied` where it was not found and some of them may not be looked into.
+pub fn reopen(inode: u64, pids: &[i32]) -> io::Result<Option<OwnedFd>> {
     let name = format!("pipe:[{inode}]");
-    let open = |path: &Path| -> Option<OwnedFd> {
-        let file = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).ok()?;
-        // The descriptor may be another one by now.
-        (file.metadata().ok()?.ino() == inode).then(|| file.into())
-    };
-    pids.iter().find_map(|pid| {
-        let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
-        let mut paths = descriptors.flatten().map(|entry| entry.path());
-        paths.find_map(|path| {
+    let mut hidden = None;
+    for pid in pids {
+        let descriptors = match std::fs::read_dir(format!("/proc/{pid}/fd")) {
+            Ok(descriptors) => descriptors,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                hidden = Some(error);
+                continue;
+            }
+            // It has ended.
+            Err(_) => continue,
+        };
+        for path in descriptors.flatten().map(|entry| entry.path()) {
             let is_it = std::fs::read_link(&path).is_ok_and(|target| target.as_os_str() == name.as_str());
-            is_it.then(|| open(&path)).flatten()
-        })
-    })
+            if is_it && let Ok(Some(pipe)) = reopen_at(&path, inode) {
+                return Ok(Some(pipe));
+            }
+        }
+    }
+    hidden.map_or(Ok(None), Err)
+}
+
+/// Whatever the process has put there meanwhile is looked at before it is opened: the opening of some things does something.
+fn reopen_at(path: &Path, inode: u64) -> io::Result<Option<OwnedFd>> {
+    let looked_at = OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(path)?;
+    let found = looked_at.metadata()?;
+    if !found.file_type().is_fifo() || found.ino() != inode || found.dev() != device_of_pipes()? {
+        return Ok(None);
+    }
+    let same = format!("/proc/self/fd/{}", looked_at.as_raw_fd());
+    Ok(Some(OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(same)?.into()))
+}
+
+/// All pipes that have no name are of one file system.
+fn device_of_pipes() -> io::Result<u64> {
+    let (read, _write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    Ok(std::fs::File::from(read).metadata()?.dev())
 }
 
 /// A refusal is no error: a smaller pipe only makes a bursting app wait sooner.
@@ -170,8 +196,8 @@ mod tests {
         writer.write_all(b"before, ").unwrap();
         drop(read);
         writer.write_all(b"between, ").unwrap();
-        assert!(reopen(inode + 1_000_000_000, &own).is_none());
-        let read = reopen(inode, &own).unwrap();
+        assert!(reopen(inode + 1_000_000_000, &own).unwrap().is_none());
+        let read = reopen(inode, &own).unwrap().unwrap();
         assert!(flags(&read).contains(OFlag::O_NONBLOCK) && !flags(&read).contains(OFlag::O_RDWR));
         writer.write_all(b"after").unwrap();
         drop(writer);

@@ -4,14 +4,14 @@ use super::Now;
 use super::app::{App, Cast};
 use super::core::{Place, Supervisor};
 use super::drain::Patience;
-use super::effect::Release;
+use super::effect::{Effect, Release};
 use super::event::{LeaderExit, RunId};
 use super::health::Watch;
-use super::instance::{Cause, Due, Live, State};
+use super::instance::{Cause, Due, Ending, Live, State};
 use super::remembered::{OtherThen, Remembered, StateThen};
 use super::rollover::{Other, Retreat, Rollover, opposite};
 use crate::api::{EventKind, ExitReason, Slot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A process tree that was found, and is whole.
@@ -28,17 +28,19 @@ pub struct Survivor {
     pub proxied: bool,
     /// What it runs from.
     pub release: Option<Release>,
+    /// The fingerprint of the configuration that it was started by, where that says anything.
+    pub made_by: Option<u64>,
 }
 
 impl Supervisor {
     /// To be called once, before `Event::Began`. Returns those that have no place here: they are to be ended before
-    /// anything is started. `changes`: a configuration that changes apps is going to be applied at once; what had not
-    /// had its swap by now is of the one before.
+    /// anything is started. `changed`: a configuration that changes these apps is going to be applied at once; what had
+    /// not had its swap by now is of the one before.
     pub fn adopt(
         &mut self,
         survivors: Vec<Survivor>,
         remembered: &BTreeMap<String, Remembered>,
-        changes: bool,
+        changed: &BTreeSet<String>,
         now: Now,
     ) -> Vec<RunId> {
         let mut homeless = Vec::new();
@@ -50,9 +52,11 @@ impl Supervisor {
             let name = self.apps[i].config.name.clone();
             let then = remembered.get(&name);
             let found = by_app.remove(&name).unwrap_or_default();
+            let is_changed = changed.contains(&name);
             if let Some(then) = then {
-                self.apps[i].recall(then, &found, changes, now);
+                self.apps[i].recall(then, &found, is_changed, now);
             }
+            let outdated = !is_changed && self.apps[i].is_outdated(&found);
             for survivor in found {
                 let run = survivor.run;
                 if !self.take_in(i, survivor, then, now) {
@@ -61,6 +65,11 @@ impl Supervisor {
             }
             if let Some(then) = then {
                 self.settle_in(i, then, now);
+            }
+            let app = &self.apps[i];
+            if outdated && app.desired && app.rising().is_none() && !app.is_at_rest() {
+                // Applied, and the supervisor was killed before it had come to that.
+                self.restart_one(i, "supervisor", ExitReason::Restart, now);
             }
         }
         homeless.extend(by_app.into_values().flatten().map(|survivor| survivor.run));
@@ -81,16 +90,37 @@ impl Supervisor {
         }
         let app = &self.apps[i];
         let cast = app.cast(slot).clone();
-        let live = Live { run, pid, generation: cast.generation, spawned, proxied, release };
+        let mut live = Live { run, pid, generation: cast.generation, spawned, proxied, release };
         let watch = Watch::starting(&cast.config, now);
         let state = then.and_then(|then| then.instance(slot, index)).map(|instance| &instance.state);
         let is_retiring = app.retreat().is_some() && slot != app.slot;
+        if let Some(StateThen::Online { run: of, outdated: true, .. } | StateThen::Starting { run: of, outdated: true }) =
+            state
+            && *of == run.0
+        {
+            live.generation = cast.generation.saturating_sub(1);
+        }
         let (state, leaves) = match state {
             Some(StateThen::Online { run: of, since, .. }) if *of == run.0 => {
                 (State::Online { live, watch: watch.online(&cast.config, true, now), since: *since }, false)
             }
-            Some(StateThen::Leaving { run: of }) if *of == run.0 => {
+            Some(StateThen::Draining { run: of }) if *of == run.0 => {
                 (State::Online { live, watch: watch.online(&cast.config, false, now), since: now.mono }, true)
+            }
+            Some(StateThen::Ending { run: of, kill_at }) if *of == run.0 => {
+                let reason = if app.desired { cast.replaced_for } else { ExitReason::Stop };
+                let ending = Ending {
+                    cause: Cause::Asked(reason),
+                    since: now.mono,
+                    kill_at: *kill_at,
+                    killed: false,
+                    leader: None,
+                    online_for: Duration::ZERO,
+                    start_after: false,
+                };
+                // It was asked already, and is only watched.
+                self.push(Effect::Stop { run, signal: 0 });
+                (State::Ending { live, ending }, false)
             }
             // What was not ready in a slot that leaves never served.
             _ if is_retiring => return false,
@@ -114,7 +144,9 @@ impl Supervisor {
                 continue;
             }
             match before.state.clone() {
-                StateThen::Online { run, pid, spawned, since } => self.lost((i, k), (run, pid), (spawned, since), now),
+                StateThen::Online { run, pid, spawned, since, .. } => {
+                    self.lost((i, k), (run, pid), (spawned, since), now);
+                }
                 StateThen::Backoff { until, reason } => {
                     self.instance_mut((i, k)).state = State::Backoff { until, reason };
                 }
@@ -122,12 +154,8 @@ impl Supervisor {
                     self.instance_mut((i, k)).state = State::Errored { reason, retry_at };
                 }
                 StateThen::Resting { done } => self.instance_mut((i, k)).state = State::Resting { done },
-                StateThen::Starting { .. } | StateThen::Leaving { .. } => {}
+                StateThen::Starting { .. } | StateThen::Draining { .. } | StateThen::Ending { .. } => {}
             }
-        }
-        let app = &self.apps[i];
-        if then.outdated && app.desired && app.rising().is_none() && !app.is_at_rest() {
-            self.restart_one(i, "supervisor", ExitReason::Restart, now);
         }
     }
 
@@ -208,6 +236,12 @@ impl App {
     fn was_trying(&self, then: &Remembered) -> bool {
         let release = &self.cast(self.slot).release;
         self.config.deploy.is_some() && then.slot == self.slot && then.release(self.slot) != *release
+    }
+
+    /// Was what runs in its active slot started by another configuration?
+    fn is_outdated(&self, found: &[Survivor]) -> bool {
+        let now = self.cast(self.slot).config.fingerprint();
+        found.iter().any(|survivor| survivor.slot == self.slot && survivor.made_by.is_some_and(|made| made != now))
     }
 
     fn is_staffed_or_retiring(&self, slot: Slot) -> bool {

@@ -100,8 +100,8 @@ impl Cast {
 impl App {
     pub(super) fn new(config: Arc<AppConfig>, kept: Option<&Kept>, now: Now) -> App {
         let desired = kept.map_or(config.autostart, |kept| kept.desired);
-        // An app without a proxy has one slot.
-        let slot = kept.filter(|_| config.rolls_over()).map_or(Slot::Blue, |kept| kept.slot);
+        // Also where it has only one: what runs is in that.
+        let slot = kept.map_or(Slot::Blue, |kept| kept.slot);
         let release = kept.and_then(|kept| kept.release.clone()).filter(|_| config.deploy.is_some());
         let cast = Cast { generation: 1, config: config.clone(), release, replaced_for: ExitReason::Restart };
         let mut app = App {

@@ -40,8 +40,13 @@ impl Burst {
         Burst { old, seen: VecDeque::from([(now.mono, new)]) }
     }
 
-    /// What the new slot has answered by now; says why it is a burst, going on after “it ”.
-    pub(super) fn count(&mut self, new: Tally, now: Now) -> Option<String> {
+    /// What the new slot has answered by now, and the old one in all; says why it is a burst, going on after “it ”.
+    pub(super) fn count(&mut self, new: Tally, old: Tally, now: Now) -> Option<String> {
+        if self.seen.is_empty() {
+            // An earlier supervisor has begun to count.
+            *self = Burst::after(old, new, now);
+            return None;
+        }
         while self.seen.len() > 1 && self.seen[1].0 + WINDOW <= now.mono {
             self.seen.pop_front();
         }

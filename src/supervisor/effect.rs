@@ -39,7 +39,8 @@ pub enum Effect {
     Cut {
         run: RunId,
     },
-    /// Ask every process of the tree to end, each once; answered by `TreeEmpty`, now or later.
+    /// Ask every process of the tree to end, each once, or with signal 0 only wait for that; answered by `TreeEmpty`, now
+    /// or later.
     Stop {
         run: RunId,
         signal: i32,
@@ -77,7 +78,7 @@ pub enum Effect {
 }
 
 /// What outlives a power cut of one app.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     pub desired: bool,
     /// The active slot.

@@ -4,11 +4,10 @@
 use super::app::App;
 use super::backoff::Streak;
 use super::core::Supervisor;
-use super::effect::Release;
+use super::effect::{Kept, Release};
 use super::instance::{Instance, State};
 use super::rollover::{Other, opposite};
 use crate::api::{ExitReason, LastExit, Slot};
-use crate::config::diff;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -23,8 +22,8 @@ pub struct Remembered {
     pub(super) releases: [Option<Release>; 2],
     pub(super) other: OtherThen,
     pub(super) instances: Vec<InstanceThen>,
-    /// The active slot is not what was applied last.
-    pub(super) outdated: bool,
+    /// What was to be on the disk.
+    pub(super) kept: Kept,
     pub(super) restarts: u64,
     pub(super) swaps: u64,
     pub(super) exits: Vec<LastExit>,
@@ -54,17 +53,24 @@ pub(super) enum StateThen {
     /// Its process is, or is about to be, and is not ready.
     Starting {
         run: u64,
-        since: Option<Duration>,
+        outdated: bool,
     },
     Online {
         run: u64,
         pid: i32,
         spawned: Duration,
         since: Duration,
+        /// It is to be replaced, and waits for its dependents to end.
+        outdated: bool,
     },
-    /// It is to end.
-    Leaving {
+    /// It gets no more requests and finishes those that it has.
+    Draining {
         run: u64,
+    },
+    /// It was asked to end.
+    Ending {
+        run: u64,
+        kill_at: Duration,
     },
     Backoff {
         until: Duration,
@@ -86,13 +92,12 @@ impl Supervisor {
 
 impl App {
     fn remembered(&self) -> Remembered {
-        let active = &self.cast(self.slot).config;
         Remembered {
             slot: self.slot,
             releases: [Slot::Blue, Slot::Green].map(|slot| self.cast(slot).release.clone()),
             other: OtherThen::of(&self.other),
-            instances: self.instances.iter().map(InstanceThen::of).collect(),
-            outdated: !self.is_at_rest() && diff(active, &self.config).needs_restart,
+            instances: self.instances.iter().map(|instance| self.instance_then(instance)).collect(),
+            kept: self.kept(),
             restarts: self.restarts,
             swaps: self.swaps,
             exits: self.exits.iter().cloned().collect(),
@@ -119,24 +124,32 @@ impl OtherThen {
     }
 }
 
-impl InstanceThen {
-    fn of(instance: &Instance) -> InstanceThen {
+impl App {
+    fn instance_then(&self, instance: &Instance) -> InstanceThen {
         let Instance { slot, index, streak, .. } = instance;
-        InstanceThen { slot: *slot, index: *index, streak: *streak, state: StateThen::of(&instance.state) }
+        let state = StateThen::of(&instance.state, self.cast(*slot).generation);
+        InstanceThen { slot: *slot, index: *index, streak: *streak, state }
     }
 }
 
 impl StateThen {
-    fn of(state: &State) -> StateThen {
+    fn of(state: &State, newest: u64) -> StateThen {
         match state {
             State::Resting { done } => StateThen::Resting { done: *done },
             State::Waiting { .. } => StateThen::Resting { done: false },
-            State::Spawning { run, .. } => StateThen::Starting { run: run.0, since: None },
-            State::Starting { live, .. } => StateThen::Starting { run: live.run.0, since: Some(live.spawned) },
-            State::Online { live, since, .. } => {
-                StateThen::Online { run: live.run.0, pid: live.pid, spawned: live.spawned, since: *since }
+            State::Spawning { run, generation, .. } => {
+                StateThen::Starting { run: run.0, outdated: *generation < newest }
             }
-            State::Draining { live, .. } | State::Ending { live, .. } => StateThen::Leaving { run: live.run.0 },
+            State::Starting { live, .. } => StateThen::Starting { run: live.run.0, outdated: live.generation < newest },
+            State::Online { live, since, .. } => StateThen::Online {
+                run: live.run.0,
+                pid: live.pid,
+                spawned: live.spawned,
+                since: *since,
+                outdated: live.generation < newest,
+            },
+            State::Draining { live, .. } => StateThen::Draining { run: live.run.0 },
+            State::Ending { live, ending } => StateThen::Ending { run: live.run.0, kill_at: ending.kill_at },
             State::Backoff { until, reason } => StateThen::Backoff { until: *until, reason: reason.clone() },
             State::Errored { reason, retry_at } => StateThen::Errored { reason: reason.clone(), retry_at: *retry_at },
         }
@@ -144,6 +157,11 @@ impl StateThen {
 }
 
 impl Remembered {
+    /// What was to be on the disk: it is newer where the disk has not taken it.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
+    }
+
     pub(super) fn release(&self, slot: Slot) -> Option<Release> {
         self.releases[usize::from(slot == Slot::Green)].clone()
     }

@@ -131,9 +131,9 @@ impl Supervisor {
         if app.instances[k].slot != app.slot || !app.is_warm() {
             return false;
         }
-        let sum = app.tally(app.slot);
+        let (sum, old) = (app.tally(app.slot), app.tally(opposite(app.slot)));
         let Other::Retiring(retreat) = &mut app.other else { return false };
-        let Some(why) = retreat.burst.count(sum, now) else { return false };
+        let Some(why) = retreat.burst.count(sum, old, now) else { return false };
         self.flip_back(i, &why, now);
         true
     }

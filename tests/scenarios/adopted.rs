@@ -141,3 +141,49 @@ fn a_stop_under_way_is_finished_and_a_hard_restart_too() {
     assert_eq!((world.living("one"), world.living("two"), world.kills.len()), (0, 1, 0));
     assert_eq!(world.said("two", EventKind::Adopted).len(), 1);
 }
+
+#[test]
+fn a_restart_that_waits_for_dependents_is_not_forgotten() {
+    let mut world = World::up([worker("db"), worker("api").with(|app| app.depends_on = vec!["db".to_owned()])]);
+    let (db, api) = (world.run("db"), world.run("api"));
+    world.rescript(api, |script| script.obeys = Some(secs(3)));
+    let anew = |name: &str| worker(name).with(|app| app.command = vec!["anew".to_owned()]);
+    world.apply([anew("db"), anew("api").with(|app| app.depends_on = vec!["db".to_owned()])]);
+    world.advance(secs(1));
+    assert_eq!((world.status("db"), world.status("api")), (Status::Online, Status::Stopping));
+    world.kill_supervisor();
+    assert_eq!((world.run("db"), world.run("api")), (db, api));
+    world.advance(secs(20));
+    assert_eq!((world.status("db"), world.status("api")), (Status::Online, Status::Online));
+    assert!(world.run("db") != db && world.spawns.iter().skip(2).all(|spawn| spawn.command == ["anew"]));
+    assert_eq!(world.kills, []);
+}
+
+#[test]
+fn what_runs_by_another_configuration_than_what_was_applied_goes_over_to_it() {
+    let mut world = World::up([proxied("web", 3000)]);
+    let old = world.run("web");
+    world.made_by_another(old);
+    world.kill_supervisor();
+    assert_eq!(world.active("web"), [old]);
+    world.advance(secs(200));
+    assert_ne!(world.active("web"), [old]);
+    assert_eq!((world.living("web"), world.app("web").swaps, world.gaps.len()), (1, 1, 0));
+}
+
+#[test]
+fn errors_that_were_there_before_flip_nothing_back() {
+    let mut world = World::up([released("web", 3000)]);
+    let old = world.run("web");
+    world.answers(old, 400, 100);
+    world.activate("web", release("2"));
+    world.until("the swap", |world| world.app("web").slot == Slot::Green);
+    let new = world.run("web");
+    world.answers(new, 400, 100);
+    world.kill_supervisor();
+    world.answers(old, 400, 100);
+    world.answers(new, 440, 110);
+    world.advance(secs(1));
+    world.answers(new, 480, 120);
+    assert_eq!((world.active("web"), world.app("web").slot), (vec![new], Slot::Green));
+}

@@ -88,6 +88,8 @@ pub(crate) struct Tree {
     pub(crate) slot: Slot,
     pub(crate) index: u16,
     pub(crate) release: Option<String>,
+    /// The fingerprint of its configuration.
+    pub(crate) made_by: u64,
     pub(crate) script: Script,
     /// It listens on a private port.
     pub(crate) proxied: bool,

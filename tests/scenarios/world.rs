@@ -414,6 +414,11 @@ impl World {
         self.happens(Happening::LeaderEnds(run, exit));
     }
 
+    /// It was started by another configuration than the one it is now.
+    pub(crate) fn made_by_another(&mut self, run: RunId) {
+        self.trees.get_mut(&run).unwrap().made_by += 1;
+    }
+
     /// It ends, and nobody sees it.
     pub(crate) fn vanish(&mut self, run: RunId) {
         let tree = self.trees.get_mut(&run).unwrap();

@@ -159,7 +159,7 @@ impl World {
         assert!(!published, "{run} is asked to end while it is published\n{}", self.story());
         let tree = &self.trees[&run];
         let through = tree.in_flight == Some((0, 0));
-        let gentle = !tree.served || !tree.leader || through || tree.cut || tree.endangers;
+        let gentle = tree.asked || !tree.served || !tree.leader || through || tree.cut || tree.endangers;
         assert!(gentle, "{run} is asked to end with what it has claimed\n{}", self.story());
     }
 

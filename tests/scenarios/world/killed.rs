@@ -3,6 +3,7 @@
 use super::{Happening, World};
 use crate::configs::release;
 use infissi::supervisor::{Event, RunId, Supervisor, Survivor};
+use std::collections::BTreeSet;
 
 impl World {
     /// `kill -9` of the supervisor and the start of another one, at once.
@@ -24,10 +25,11 @@ impl World {
                 spawned: tree.since.unwrap_or_default(),
                 proxied: tree.proxied,
                 release: tree.release.as_deref().map(release),
+                made_by: Some(tree.made_by),
             });
         let survivors: Vec<Survivor> = survivors.collect();
         let goes_on: Vec<RunId> = survivors.iter().map(|survivor| survivor.run).collect();
-        let homeless = self.core.adopt(survivors, &remembered, false, self.now());
+        let homeless = self.core.adopt(survivors, &remembered, &BTreeSet::new(), self.now());
         for (run, tree) in &mut self.trees {
             if !goes_on.contains(run) || homeless.contains(run) {
                 // Ended before anything is started.

@@ -70,6 +70,7 @@ impl World {
             slot,
             index,
             release,
+            made_by: app.fingerprint(),
             script,
             proxied: app.proxy.is_some(),
             port: app.port.filter(|_| app.proxy.is_none()),
