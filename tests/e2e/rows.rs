@@ -224,8 +224,14 @@ fn row_14_a_full_disk_empties_no_state_and_keeps_no_app_from_starting() {
     signal(pid, Signal::SIGKILL);
     server.wait_for_another("web", pid);
 
+    // What the disk has not taken is remembered beside it.
+    let pid = server.pid("web");
+    server.kill_supervisor();
+    server.run();
+    assert_eq!((server.pid("web"), server.status("other").as_str()), (pid, "stopped"));
     // A power cut now: the state of before counts.
     server.kill_supervisor();
+    fs::remove_file(server.path("run/remembered.json")).unwrap();
     server.run();
     server.wait_status("web", "online");
     server.wait_status("other", "online");

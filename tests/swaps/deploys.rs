@@ -401,7 +401,7 @@ fn a_worker_follows_the_release_that_is_live_and_none_that_a_job_still_runs_from
     site.story.server.kill_supervisor();
     site.story.server.run();
     site.wait_said(&["one", "two", "one"]);
-    assert_eq!((site.story.server.status("queue").as_str(), site.story.server.pid("queue")), ("online", pid));
+    assert_eq!(site.story.server.pid("queue"), pid);
     site.story.server.ctl(&["stop", "queue"]).ok();
     let stopped = site.story.server.ctl(&["exec", "queue", "--", "sh", "-c", "echo $INFISSI_RELEASE"]).ok();
     assert_eq!(stopped.stdout.trim(), "one", "also while nothing of it runs");
