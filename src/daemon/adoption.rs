@@ -17,7 +17,7 @@ use crate::supervisor::{RunId, Survivor};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 /// What can be gone on with.
 pub(super) struct Found {
@@ -155,8 +155,10 @@ impl Found {
             shared.front.knows(run.id);
             tokio::spawn(exit_watch::watch_adopted(shared.clone(), run, pidfd));
         }
-        if count > 0 {
-            tracing::info!("{count} processes of an earlier supervisor go on");
+        match count {
+            0 => {}
+            1 => info!("1 process tree of an earlier supervisor goes on"),
+            _ => info!("{count} process trees of an earlier supervisor go on"),
         }
     }
 }

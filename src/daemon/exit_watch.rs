@@ -28,7 +28,7 @@ pub(super) async fn watch(shared: Arc<Shared>, run: Arc<Run>, pidfd: OwnedFd) {
 /// The same of a leader that an earlier supervisor started: whose child it is now takes its status, and the kernel may
 /// tell us.
 pub(super) async fn watch_adopted(shared: Arc<Shared>, run: Arc<Run>, pidfd: OwnedFd) {
-    let exit = ended_elsewhere(&pidfd).await.unwrap_or_else(|error| {
+    let exit = ended_elsewhere(&pidfd, run.tree.leader()).await.unwrap_or_else(|error| {
         warn!("the end of pid {} cannot be waited for: {error}", run.pid);
         None
     });

@@ -1,7 +1,7 @@
 //! How a process ended, learnt without ever taking another's exit away.
 #![expect(unsafe_code, reason = "nix knows no real-time signal in a wait status, and no PIDFD_GET_INFO")]
 
-use super::proc::{ProcTable, number};
+use super::proc::{ProcTable, ProcessId, number, status_of_zombie};
 use super::signal::signal_name;
 use std::fmt;
 use std::io;
@@ -70,15 +70,19 @@ pub async fn ended(pidfd: &OwnedFd) -> io::Result<Exit> {
     }
 }
 
-/// Waits for the end of a process that is not our child. None: nobody can tell how it ended, as before Linux 6.15.
+/// Waits for the end of a process that is not our child. None: nobody can tell how it ended, which happens before Linux
+/// 6.15 where its parent was quicker than we.
 ///
 /// # Errors
 /// The descriptor cannot be watched.
-pub async fn ended_elsewhere(pidfd: &OwnedFd) -> io::Result<Option<Exit>> {
+pub async fn ended_elsewhere(pidfd: &OwnedFd, process: ProcessId) -> io::Result<Option<Exit>> {
     // SAFETY: the descriptor is borrowed for as long as it is registered, so it stays open and the same.
     let watched = unsafe { AsyncFd::register_with_interest(pidfd.as_fd(), Interest::READABLE) }?;
     let _ended = watched.readable().await?;
     for _ in 0..REAPED_LOOKS {
+        if let Some(status) = status_of_zombie(process) {
+            return Ok(Some(exit_of(status)));
+        }
         match exit_told(pidfd.as_fd()) {
             Ok(Some(exit)) => return Ok(Some(exit)),
             Ok(None) => tokio::time::sleep(REAPED_LOOK).await,
@@ -222,10 +226,11 @@ mod tests {
         let mut parent = parent.spawn().unwrap();
         let mut told = String::new();
         io::BufRead::read_line(&mut io::BufReader::new(parent.stdout.take().unwrap()), &mut told).unwrap();
-        let pidfd = super::super::pidfd::pidfd_open(told.trim().parse().unwrap()).unwrap();
+        let process = ProcessId::of(told.trim().parse().unwrap()).unwrap();
+        let pidfd = super::super::pidfd::pidfd_open(process.pid).unwrap();
         assert_eq!(wait_status(pidfd.as_fd()).unwrap_err().raw_os_error(), Some(libc::ECHILD));
         drop(writer);
-        let exit = ended_elsewhere(&pidfd).await.unwrap();
+        let exit = ended_elsewhere(&pidfd, process).await.unwrap();
         assert!([None, Some(Exit { code: Some(7), signal: None, core: false })].contains(&exit), "{exit:?}");
         parent.wait().unwrap();
     }

@@ -122,6 +122,22 @@ impl Statm {
     }
 }
 
+/// The wait status (wait(2)) of a process that has ended and was not waited for yet, as its stat line has it: field 52 of
+/// proc_pid_stat(5). None when it lives or is gone, or when we may not know.
+pub fn status_of_zombie(process: ProcessId) -> Option<i32> {
+    let mut buffer = [0; 1024];
+    let line = read_start(process.pid, "stat", &mut buffer)?;
+    let stat = parse_stat(process.pid, line)?;
+    if stat.id != process || stat.is_alive() {
+        return None;
+    }
+    let close = memchr::memrchr(b')', line)?;
+    let status = number(line.get(close + 2..)?.split(u8::is_ascii_whitespace).nth(49)?)?;
+    // Whom we may not ask shows zero, too.
+    let is_own = || uid(process.pid) == Some(nix::unistd::geteuid().as_raw());
+    (status != 0 || is_own()).then_some(status)
+}
+
 /// Reads /proc/PID/stat; none when there is no such process.
 pub fn stat(pid: i32) -> Option<ProcStat> {
     let mut buffer = [0; 1024];
