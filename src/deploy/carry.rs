@@ -8,13 +8,16 @@ use super::{cannot, failed};
 use crate::api::{Refusal, SharedLink};
 use crate::linux::disk::{room, sync};
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+/// Those of them that are read when the database is opened.
+const JOURNALS: [&str; 2] = ["-wal", "-journal"];
 /// So many files are named where something is wrong with more.
 const MOST_NAMED: usize = 5;
 
@@ -24,8 +27,8 @@ pub struct Carry {
     items: Vec<Item>,
     /// What stays where it is, though it is within one of them.
     left: Vec<PathBuf>,
-    /// What was copied, and what it was like then.
-    done: HashMap<PathBuf, Stamp>,
+    /// What was copied, by its target.
+    done: HashMap<PathBuf, Done>,
     /// What may not be as it should be, sentences.
     notes: Vec<String>,
 }
@@ -42,6 +45,13 @@ struct Item {
 struct Stamp {
     bytes: u64,
     written: Option<SystemTime>,
+}
+
+/// What both sides were like once it was copied.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    source: Stamp,
+    target: Option<Stamp>,
 }
 
 /// Why it was not done.
@@ -135,8 +145,28 @@ impl Carry {
             );
             return Err(failed(message).hint(hint));
         }
+        self.refuse_old_journals()?;
         let there = self.items.iter().map(|item| item.from.clone()).filter(|from| from.exists());
         Ok((there.collect(), bytes))
+    }
+
+    /// What an earlier attempt has left beside a database: it would be taken for a part of that.
+    fn refuse_old_journals(&self) -> Result<(), Refusal> {
+        for found in self.found()?.iter().filter(|found| found.there.is_file()) {
+            for end in JOURNALS {
+                let (own, old) = (with(&found.from, end), with(&found.to, end));
+                if Stamp::at(&own).is_none() && Stamp::at(&old).is_some() {
+                    let message = format!(
+                        "{} is there already, and {} has no such journal: it would do harm to its copy",
+                        old.display(),
+                        found.from.display()
+                    );
+                    let hint = format!("remove it: rm {}", shell_words::quote(&old.display().to_string()));
+                    return Err(failed(message).hint(hint));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Copies what is not there yet.
@@ -163,12 +193,7 @@ impl Carry {
             }
             self.bring(found)?;
         }
-        self.notes.extend(all.iter().filter_map(|found| database_of(&found.from)).map(|database| {
-            format!(
-                "{} is a database in use: its copy is as good as the moment, and an exact one needs the app stopped",
-                database.display()
-            )
-        }));
+        self.notes.extend(all.iter().filter_map(|found| in_use(&found.from)));
         Ok(())
     }
 
@@ -176,43 +201,59 @@ impl Carry {
     /// the steps.
     ///
     /// # Errors
-    /// The disk says no.
+    /// The steps have written to what the app has written to as well; the disk says no.
     pub fn again(&mut self) -> Result<(), Refusal> {
         let all = self.found()?;
+        let news = |found: &&Found| self.done.get(&found.to).map(|done| done.source) != Some(Stamp::of(&found.there));
+        let changed: Vec<&Found> = all.iter().filter(|found| !found.there.is_dir()).filter(news).collect();
+        self.refuse_torn(&changed)?;
         // A journal above all: with a newer database it would do harm.
         let still: HashSet<&Path> = all.iter().map(|found| found.to.as_path()).collect();
         let gone: Vec<PathBuf> = self.done.keys().filter(|to| !still.contains(to.as_path())).cloned().collect();
         for to in gone {
-            if self.done.remove(&to) == Stamp::at(&to) {
+            if !self.is_of_the_steps(&to) && Stamp::at(&to).is_some() {
                 std::fs::remove_file(&to).map_err(cannot("remove", &to))?;
             }
+            self.done.remove(&to);
         }
-        for found in all {
-            if found.there.is_dir() {
-                self.bring(&found)?;
-                continue;
+        for found in all.iter().filter(|found| found.there.is_dir()) {
+            self.bring(found)?;
+        }
+        for found in changed {
+            match self.done.contains_key(&found.to) {
+                true => std::fs::remove_file(&found.to).map_err(cannot("replace", &found.to))?,
+                false => self.notes.extend(in_use(&found.from)),
             }
-            let before = self.done.get(&found.to).copied();
-            if before == Some(Stamp::of(&found.there)) {
-                continue;
-            }
-            if Stamp::at(&found.to).is_some_and(|now| before != Some(now)) {
-                self.notes.push(format!(
-                    "{} was written to by the steps, and {} by the app meanwhile: the first is kept",
-                    found.to.display(),
-                    found.from.display()
-                ));
-                continue;
-            }
-            if before.is_some() {
-                std::fs::remove_file(&found.to).map_err(cannot("replace", &found.to))?;
-            }
-            self.bring(&found)?;
+            self.bring(found)?;
         }
         for item in self.items.iter().filter(|item| item.to.exists()) {
             sync(&item.to).map_err(cannot("write", &item.to))?;
         }
         Ok(())
+    }
+
+    /// Neither of the two may be lost, and a journal of the one would do harm to the database of the other.
+    fn refuse_torn(&self, changed: &[&Found]) -> Result<(), Refusal> {
+        let torn = |found: &Found| together(&found.to).into_iter().find(|to| self.is_of_the_steps(to));
+        let mut torn = changed.iter().filter_map(|found| Some((found, torn(found)?)));
+        let Some((Found { from, .. }, to)) = torn.next() else { return Ok(()) };
+        let from = beside_database(from, &JOURNALS).unwrap_or_else(|| from.clone());
+        let message = format!(
+            "{} was written to by the steps, and {} by the app meanwhile{}",
+            to.display(),
+            from.display(),
+            and_more(torn.count())
+        );
+        let hint = format!(
+            "stop the app, remove the first, and deploy again: it is copied anew; or keep the first as it is: --leave {}",
+            shell_words::quote(&from.display().to_string())
+        );
+        Err(failed(message).hint(hint))
+    }
+
+    /// Written there, removed or changed since it was copied.
+    fn is_of_the_steps(&self, to: &Path) -> bool {
+        Stamp::at(to) != self.done.get(to).and_then(|done| done.target)
     }
 
     /// With the release live: what the app wrote into the checkout until then. New files still come along.
@@ -223,8 +264,10 @@ impl Carry {
         let mut late = Vec::new();
         for found in self.found()? {
             match self.done.get(&found.to) {
-                Some(before) if *before == Stamp::of(&found.there) => {}
-                None if found.there.is_dir() || Stamp::at(&found.to).is_none() => self.bring(&found)?,
+                Some(done) if done.source == Stamp::of(&found.there) => {}
+                None if found.there.is_dir() => self.bring(&found)?,
+                // Beside the database of the release it would do harm.
+                None if Stamp::at(&found.to).is_none() && !is_journal(&found.from) => self.bring(&found)?,
                 None | Some(_) => late.push(found.from.display().to_string()),
             }
         }
@@ -242,13 +285,18 @@ impl Carry {
         std::mem::take(&mut self.notes)
     }
 
+    fn is_left(&self, from: &Path) -> bool {
+        let database = without(from, &COMPANIONS);
+        self.left.iter().any(|left| left == from || Some(left) == database.as_ref())
+    }
+
     /// All that the items hold, as far as it is there.
     fn found(&self) -> Result<Vec<Found>, Refusal> {
         let mut all = Vec::new();
         for item in &self.items {
             let mut open = vec![item.clone()];
             while let Some(Item { from, to }) = open.pop() {
-                if self.left.contains(&from) {
+                if self.is_left(&from) {
                     continue;
                 }
                 let there = match from.symlink_metadata() {
@@ -262,6 +310,10 @@ impl Carry {
                     for entry in entries.map_err(cannot("read", &from))? {
                         open.push(Item { from: entry.path(), to: to.join(entry.file_name()) });
                     }
+                }
+                // SQLite makes that anew.
+                if there.is_file() && beside_database(&from, &["-shm"]).is_some() {
+                    continue;
                 }
                 // A socket or a pipe is made anew by whoever listens there.
                 if there.is_dir() || there.is_file() || there.is_symlink() {
@@ -285,8 +337,8 @@ impl Carry {
             }
             return Ok(());
         }
-        if Stamp::at(to).is_some() {
-            self.done.insert(to.clone(), Stamp::of(there));
+        if let target @ Some(_) = Stamp::at(to) {
+            self.done.insert(to.clone(), Done { source: Stamp::of(there), target });
             return Ok(());
         }
         let parent = to.parent().unwrap_or(Path::new("/"));
@@ -294,7 +346,7 @@ impl Carry {
         if there.is_symlink() {
             let leads_to = std::fs::read_link(from).map_err(cannot("read", from))?;
             symlink(leads_to, to).map_err(cannot("make the link", to))?;
-            self.done.insert(to.clone(), Stamp::of(there));
+            self.done.insert(to.clone(), Done { source: Stamp::of(there), target: Stamp::at(to) });
             return Ok(());
         }
         let draft = beside(to);
@@ -306,7 +358,8 @@ impl Carry {
             Err(_) if Stamp::at(from).is_none() => return Ok(()),
             Err(error) => return Err(cannot("copy to", to)(error)),
         };
-        self.done.insert(to.clone(), stamp);
+        // It may have grown while it was copied.
+        self.done.insert(to.clone(), Done { source: stamp, target: Stamp::at(to) });
         if Stamp::at(from).is_some_and(|now| now != stamp) {
             self.notes.push(format!(
                 "{} was written to while it was copied; a database is copied exactly by its own means, with the app stopped",
@@ -317,22 +370,50 @@ impl Carry {
     }
 }
 
-/// Those beside a database; all of the three, where there is any, for the others may come.
+/// Those beside a database, which any file may be, and which come and go with each transaction.
 fn companions(from: &Path, to: &Path) -> Vec<Item> {
-    let with = |path: &Path, end: &str| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(end);
-        PathBuf::from(name)
-    };
-    let all = COMPANIONS.map(|end| Item { from: with(from, end), to: with(to, end) });
-    if all.iter().any(|item| item.from.exists()) { all.into() } else { Vec::new() }
+    if from.is_dir() {
+        return Vec::new();
+    }
+    JOURNALS.map(|end| Item { from: with(from, end), to: with(to, end) }).into()
 }
 
-/// The database whose journal this is.
-fn database_of(journal: &Path) -> Option<PathBuf> {
-    let name = journal.file_name()?.to_str()?;
-    let name = name.strip_suffix("-wal").or_else(|| name.strip_suffix("-journal"))?;
-    Some(journal.with_file_name(name)).filter(|database| database.is_file())
+fn with(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    PathBuf::from(name)
+}
+
+/// What it is named after, if its name has one of these ends.
+fn without(path: &Path, ends: &[&str]) -> Option<PathBuf> {
+    let name = path.file_name()?.as_bytes();
+    let name = ends.iter().find_map(|end| name.strip_suffix(end.as_bytes())).filter(|name| !name.is_empty())?;
+    Some(path.with_file_name(OsStr::from_bytes(name)))
+}
+
+fn is_journal(path: &Path) -> bool {
+    without(path, &COMPANIONS).is_some()
+}
+
+/// The database that this is kept beside.
+fn beside_database(path: &Path, ends: &[&str]) -> Option<PathBuf> {
+    without(path, ends).filter(|database| database.is_file())
+}
+
+/// A database and its journals, whichever of them this is.
+fn together(path: &Path) -> Vec<PathBuf> {
+    let database = without(path, &JOURNALS).unwrap_or_else(|| path.to_owned());
+    let journals = JOURNALS.map(|end| with(&database, end));
+    [database].into_iter().chain(journals).collect()
+}
+
+/// A sentence, where this is the journal of a database.
+fn in_use(journal: &Path) -> Option<String> {
+    let database = beside_database(journal, &JOURNALS)?;
+    Some(format!(
+        "{} is a database in use: its copy is as good as the moment, and an exact one needs the app stopped",
+        database.display()
+    ))
 }
 
 /// Do both lead to one file or directory?

@@ -85,14 +85,86 @@ fn what_the_app_writes_meanwhile_comes_along_too() {
 }
 
 #[test]
-fn what_the_steps_have_written_is_not_copied_over() {
+fn what_the_steps_and_the_app_have_written_is_refused_and_stays() {
     let story = Story::new();
     let mut carry = story.begin();
     story.put("shared/dev.db", "migrated");
-    story.put("live/dev.db", "not migrated");
     carry.again().unwrap();
+    story.put("live/dev.db", "not migrated");
+    story.put("live/up/b.png", "b");
+    let refused = carry.again().unwrap_err();
+    assert!(refused.message.contains("shared/dev.db was written to by the steps"), "{}", refused.message);
+    assert!(refused.hint.unwrap().contains("live/dev.db"));
     assert_eq!(story.text("shared/dev.db"), "migrated");
-    assert!(carry.notes()[0].contains("was written to by the steps"));
+}
+
+#[test]
+fn a_journal_of_the_app_does_not_get_beside_a_database_that_the_steps_have_written() {
+    for (written, by_steps) in [("live/dev.db-wal", "shared/dev.db"), ("live/dev.db", "shared/dev.db-journal")] {
+        let story = Story::new();
+        let mut carry = story.begin();
+        story.put(by_steps, "migrated");
+        story.put(written, "of the app");
+        let refused = carry.again().unwrap_err();
+        assert!(refused.message.contains(by_steps) && refused.message.contains("live/dev.db by"), "{refused:?}");
+        assert!(!story.path("shared/dev.db-wal").exists());
+    }
+}
+
+#[test]
+fn a_link_that_the_app_sets_anew_is_no_work_of_the_steps() {
+    let story = Story::new();
+    symlink("a.png", story.path("live/up/newest")).unwrap();
+    let mut carry = story.begin();
+    std::fs::remove_file(story.path("live/up/newest")).unwrap();
+    symlink("later.png", story.path("live/up/newest")).unwrap();
+    carry.again().unwrap();
+    assert_eq!(std::fs::read_link(story.path("shared/up/newest")).unwrap(), Path::new("later.png"));
+}
+
+#[test]
+fn a_journal_of_the_old_process_does_not_get_beside_the_database_of_the_release() {
+    let story = Story::new();
+    let mut carry = story.begin();
+    carry.again().unwrap();
+    let late = ["live/dev.db-wal", "live/dev.db-journal", "live/up/x.db-journal"];
+    for path in late {
+        story.put(path, "of the old one");
+    }
+    carry.end().unwrap();
+    let notes = carry.notes();
+    for path in late {
+        assert!(!story.path(&path.replace("live", "shared")).exists(), "{path}");
+        assert!(notes.iter().any(|note| note.contains(path)), "{path}: {notes:?}");
+    }
+}
+
+#[test]
+fn a_database_in_the_middle_of_a_transaction_is_told() {
+    let story = Story::new();
+    let mut carry = story.begin();
+    assert_eq!(carry.notes(), Vec::<String>::new());
+    story.put("live/dev.db-journal", "before it");
+    story.put("live/dev.db-shm", "never copied");
+    carry.again().unwrap();
+    assert_eq!(story.text("shared/dev.db-journal"), "before it");
+    assert!(!story.path("shared/dev.db-shm").exists());
+    let notes = carry.notes();
+    assert!(notes.len() == 1 && notes[0].contains("live/dev.db is a database in use"), "{notes:?}");
+}
+
+#[test]
+fn a_journal_that_an_earlier_attempt_has_left_is_refused() {
+    let story = Story::new();
+    story.put("shared/dev.db-wal", "of an earlier attempt");
+    let refused = story.carry(&[]).unwrap().plan().unwrap_err();
+    assert!(refused.message.contains("shared/dev.db-wal is there already"), "{}", refused.message);
+    assert!(refused.hint.unwrap().contains("rm "));
+    // Whoever keeps the database there keeps its journal, and gets no other.
+    story.put("live/dev.db-journal", "of the app");
+    let mut carry = story.carry(&[PathBuf::from("dev.db")]).unwrap();
+    carry.begin(&Root::new(story.path("shared")), 0, &mut Patient).unwrap();
+    assert!(!story.path("shared/dev.db-journal").exists());
 }
 
 #[test]
