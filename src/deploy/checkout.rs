@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// Files of one directory that are told one by one; more are told as the directory.
 const ONE_BY_ONE: usize = 3;
+/// So many files are hashed at once.
+const MOST_HASHED: usize = 100;
 /// So many files are weighed of one entry.
 const MOST_WEIGHED: u64 = 200_000;
 /// What SQLite keeps beside a database, and what goes wherever that goes.
@@ -105,7 +107,8 @@ impl Checkout {
         if dir.join(".gitmodules").exists() {
             return Err(has_submodules().into());
         }
-        let status = git.status(workshop)?;
+        let mut status = git.status(workshop)?;
+        status.extend(git.hidden(workshop)?.into_iter().map(|path| (path, Kind::Changed)));
         let entries = entries(&dir, status, said)?;
         Ok(Checkout { dir, commit: Some(commit), entries })
     }
@@ -149,6 +152,33 @@ impl Git<'_> {
         Ok(found)
     }
 
+    /// What has changed of the files that git was told not to look at.
+    fn hidden(&self, workshop: &mut Workshop<'_>) -> Result<Vec<PathBuf>, Sourced> {
+        let mut said = |words: &[&str]| {
+            let said = self.run(words, true, workshop);
+            said.map_err(|error| git_failed("cannot read the checkout", error))
+        };
+        let listed = said(&["ls-files", "-v", "-s", "-z"])?;
+        let hidden: Vec<Hidden<'_>> = listed.split('\0').filter_map(unlooked_at).collect();
+        let is_there = |hidden: &&Hidden<'_>| self.dir.join(hidden.path).symlink_metadata().is_ok();
+        // A sparse checkout lacks them on purpose, and the release has them.
+        let (there, gone): (Vec<_>, Vec<_>) = hidden.iter().partition(is_there);
+        let mut changed: Vec<&str> = gone.iter().filter(|gone| !gone.is_sparse).map(|gone| gone.path).collect();
+        let is_plain = |hidden: &&Hidden<'_>| {
+            hidden.is_file && self.dir.join(hidden.path).symlink_metadata().is_ok_and(|there| there.is_file())
+        };
+        let (plain, other): (Vec<_>, Vec<_>) = there.into_iter().partition(is_plain);
+        // Links, above all: rather one too many than one too few.
+        changed.extend(other.iter().map(|other| other.path));
+        for some in plain.chunks(MOST_HASHED) {
+            let paths: Vec<&str> = ["hash-object", "--"].into_iter().chain(some.iter().map(|one| one.path)).collect();
+            let hashes = said(&paths)?;
+            let is_other = some.iter().zip(hashes.lines()).filter(|(one, hash)| one.hash != *hash);
+            changed.extend(is_other.map(|(one, _)| one.path));
+        }
+        Ok(changed.into_iter().map(PathBuf::from).collect())
+    }
+
     /// None where git says no.
     fn ask(&self, words: &[&str], workshop: &mut Workshop<'_>) -> Result<Option<String>, Sourced> {
         match self.run(words, true, workshop) {
@@ -167,6 +197,27 @@ impl Git<'_> {
         set(&mut env, "GIT_OPTIONAL_LOCKS", "0");
         workshop.run(Step { command: &command, called: None, cwd: self.dir, env, is_asked })
     }
+}
+
+/// A file that git was told to take for unchanged.
+#[derive(Debug, PartialEq, Eq)]
+struct Hidden<'h> {
+    path: &'h str,
+    /// What its content is in the index.
+    hash: &'h str,
+    /// And no link.
+    is_file: bool,
+    /// It need not be there.
+    is_sparse: bool,
+}
+
+/// `h 100644 HASH 0\tpath`: git-ls-files(1), with `-v` and `-s`. None where git looks at it.
+fn unlooked_at(record: &str) -> Option<Hidden<'_>> {
+    let (about, path) = record.split_once('\t')?;
+    let mut words = about.split(' ');
+    let (tag, mode, hash) = (words.next()?, words.next()?, words.next()?);
+    let is_hidden = tag == "S" || tag.bytes().all(|byte| byte.is_ascii_lowercase());
+    is_hidden.then(|| Hidden { path, hash, is_file: mode.starts_with("100"), is_sparse: tag.eq_ignore_ascii_case("s") })
 }
 
 /// `?? path`, `!! path`, ` M path`: git-status(1), porcelain format version 1.
@@ -293,6 +344,9 @@ fn is_directory(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::root::Root;
+    use crate::deploy::step::tests::Ear;
+    use std::fs::File;
 
     fn found(dir: &Path, paths: &[(&str, Kind)], shared: &[&str], left: &[&str]) -> Vec<(String, Lot)> {
         for (path, _) in paths {
@@ -357,6 +411,47 @@ mod tests {
         let said = found(dir.path(), &paths, &[], &[]);
         assert_eq!(said.iter().filter(|(path, _)| path.starts_with("src/")).count(), 5);
         assert_eq!(said.last().unwrap(), &("up".to_owned(), Lot::Open));
+    }
+
+    /// What has changed of a checkout some files of which are hidden in this manner.
+    fn looked_at(dir: &Path, hide: &[(&str, &str)]) -> Vec<(String, Kind)> {
+        let (root, mut ear) = (Root::new(dir.join("root")), Ear::patient());
+        let log = File::create(dir.join("log")).unwrap();
+        let live = dir.join("live");
+        std::fs::create_dir_all(&live).unwrap();
+        for name in ["a plain", "gone", "same", "sparse", "unhidden"] {
+            std::fs::write(live.join(name), "x").unwrap();
+        }
+        let mut workshop = Workshop::without_lock(&root, log, std::env::vars_os().collect(), &mut ear);
+        let git = Git { dir: &live };
+        let mut run = |words: &[&str]| drop(git.run(words, true, &mut workshop).unwrap());
+        run(&["init", "--quiet"]);
+        run(&["add", "--all"]);
+        run(&["-c", "user.name=ann", "-c", "user.email=ann@example.org", "commit", "--quiet", "-m", "1"]);
+        for (name, how) in hide {
+            run(&["update-index", how, name]);
+        }
+        for name in ["a plain", "unhidden"] {
+            std::fs::write(live.join(name), "changed").unwrap();
+        }
+        for name in ["gone", "sparse"] {
+            std::fs::remove_file(live.join(name)).unwrap();
+        }
+        let checkout = Checkout::look(&live, Said { shared: &[], left: &[] }, &mut workshop).unwrap();
+        checkout.entries.into_iter().map(|entry| (entry.path, entry.kind)).collect()
+    }
+
+    #[test]
+    fn what_git_was_told_not_to_look_at_is_looked_at() {
+        let hide = [
+            ("a plain", "--skip-worktree"),
+            ("gone", "--assume-unchanged"),
+            ("same", "--assume-unchanged"),
+            ("sparse", "--skip-worktree"),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let changed = ["a plain", "gone", "unhidden"].map(|name| (name.to_owned(), Kind::Changed));
+        assert_eq!(looked_at(dir.path(), &hide), changed);
     }
 
     #[test]

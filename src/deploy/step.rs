@@ -87,6 +87,16 @@ impl<'a> Workshop<'a> {
         Workshop { log, audience, own_env, mark: mark(root, id), count: 0 }
     }
 
+    /// For whoever only looks, and has not locked the root: what they run is told from what a deploy runs meanwhile.
+    pub fn without_lock(
+        root: &Root,
+        log: File,
+        own_env: Vec<(OsString, OsString)>,
+        audience: &'a mut dyn Audience,
+    ) -> Workshop<'a> {
+        Workshop::new((root, &format!("look-{}", std::process::id())), log, own_env, audience)
+    }
+
     /// Runs it to its end; what it said, where it was asked.
     ///
     /// # Errors
@@ -359,6 +369,29 @@ pub(super) mod tests {
         assert!(matches!(ran, Err(StepError::Interrupted)), "{ran:?}");
         let pid: i32 = heard[0].parse().unwrap();
         assert!(crate::linux::proc::stat(pid).is_none_or(|stat| !stat.is_alive()));
+    }
+
+    #[test]
+    fn whoever_only_looks_ends_nothing_of_a_deploy() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let (mut deploying, mut looking) = (Ear::patient(), Ear::patient());
+        let log = || File::create(dir.path().join("log")).unwrap();
+        let mut deploy = Workshop::new((&root, FETCH), log(), Vec::new(), &mut deploying);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let fetch = deploy.launch(&words(&["/bin/sleep", "1000"]), dir.path(), Vec::new()).unwrap();
+        Workshop::without_lock(&root, log(), Vec::new(), &mut looking)
+            .run(Step {
+                command: &words(&["/bin/true"]),
+                called: None,
+                cwd: dir.path(),
+                env: Vec::new(),
+                is_asked: true,
+            })
+            .unwrap();
+        let there = wait_status(fetch.0.as_fd()).unwrap();
+        Workshop::end_leftovers(&root, FETCH);
+        assert!(there.is_none(), "{there:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::ctl::clock;
 use crate::ctl::failure::Failure;
 use crate::ctl::session::Session;
 use crate::ctl::units::{distance, printable, size};
-use crate::deploy::{Carry, Checkout, Entry, FETCH, Kind, Lot, Root, Said, Source, Sourced, Workshop, spelled};
+use crate::deploy::{Carry, Checkout, Entry, Kind, Lot, Root, Said, Source, Sourced, Workshop, spelled};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
@@ -124,7 +124,7 @@ fn look(
     let log = OpenOptions::new().write(true).open("/dev/null").map_err(Sourced::Output)?;
     let interrupts = Interrupts::take();
     let mut teller = Teller::new(session, &interrupts);
-    let mut workshop = Workshop::new((root, FETCH), log, own_env.to_vec(), &mut teller);
+    let mut workshop = Workshop::without_lock(root, log, own_env.to_vec(), &mut teller);
     Checkout::look(dir, said, &mut workshop)
 }
 
