@@ -1,23 +1,23 @@
 //! What an app has in common with its releases is copied out of the checkout that it runs in: never moved, never over
 //! anything, and again what the app has written meanwhile, for it goes on serving from there.
 
+mod journal;
+
 use super::checkout::COMPANIONS;
 use super::root::Root;
 use super::step::Audience;
 use super::{cannot, failed};
 use crate::api::{Refusal, SharedLink};
 use crate::linux::disk::{room, sync};
+use journal::{JOURNALS, beside_database, in_use, is_journal, together, with, without};
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fs::{File, FileTimes, Metadata, Permissions};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
-/// Those of them that are read when the database is opened.
-const JOURNALS: [&str; 2] = ["-wal", "-journal"];
 /// So many files are named where something is wrong with more.
 const MOST_NAMED: usize = 5;
 
@@ -146,6 +146,7 @@ impl Carry {
             return Err(failed(message).hint(hint));
         }
         self.refuse_old_journals()?;
+        self.refuse_astray()?;
         let there = self.items.iter().map(|item| item.from.clone()).filter(|from| from.exists());
         Ok((there.collect(), bytes))
     }
@@ -167,6 +168,35 @@ impl Carry {
             }
         }
         Ok(())
+    }
+
+    fn refuse_astray(&self) -> Result<(), Refusal> {
+        let all = self.found()?;
+        let mut astray = all.iter().filter_map(|found| Some((found, self.astray(found)?)));
+        let Some((Found { from, .. }, leads_to)) = astray.next() else { return Ok(()) };
+        let message = format!(
+            "{} is a link to {}, and its copy would not lead there{}",
+            from.display(),
+            leads_to.display(),
+            and_more(astray.count())
+        );
+        let from = shell_words::quote(&from.display().to_string()).into_owned();
+        let hint = format!("share what it leads to as well, make the link absolute, or leave it: --leave {from}");
+        Err(failed(message).hint(hint))
+    }
+
+    /// Where a link leads that is relative, and would lead elsewhere as a copy. One that leads nowhere loses nothing.
+    fn astray(&self, Found { from, to, there }: &Found) -> Option<PathBuf> {
+        let link = std::fs::read_link(from).ok().filter(|link| there.is_symlink() && link.is_relative())?;
+        let end = |path: &Path| folded(&path.parent().unwrap_or(path).join(&link));
+        let (leads_to, copy_leads_to) = (end(from), end(to));
+        let within = |path: &Path, dir: &Path| path.strip_prefix(dir).ok().map(Path::to_owned);
+        let comes_along = self.items.iter().any(|item| {
+            let place = within(&leads_to, &item.from);
+            place.is_some() && place == within(&copy_leads_to, &item.to)
+        });
+        let is_well = comes_along || from.metadata().is_err() || same(&leads_to, &copy_leads_to);
+        (!is_well).then_some(leads_to)
     }
 
     /// Copies what is not there yet.
@@ -344,6 +374,10 @@ impl Carry {
         let parent = to.parent().unwrap_or(Path::new("/"));
         std::fs::create_dir_all(parent).map_err(cannot("make", parent))?;
         if there.is_symlink() {
+            if let Some(leads_to) = self.astray(found) {
+                let (from, leads_to) = (from.display(), leads_to.display());
+                self.notes.push(format!("{from} is a link to {leads_to}, and its copy does not lead there"));
+            }
             let leads_to = std::fs::read_link(from).map_err(cannot("read", from))?;
             symlink(leads_to, to).map_err(cannot("make the link", to))?;
             self.done.insert(to.clone(), Done { source: Stamp::of(there), target: Stamp::at(to) });
@@ -378,42 +412,17 @@ fn companions(from: &Path, to: &Path) -> Vec<Item> {
     JOURNALS.map(|end| Item { from: with(from, end), to: with(to, end) }).into()
 }
 
-fn with(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    PathBuf::from(name)
-}
-
-/// What it is named after, if its name has one of these ends.
-fn without(path: &Path, ends: &[&str]) -> Option<PathBuf> {
-    let name = path.file_name()?.as_bytes();
-    let name = ends.iter().find_map(|end| name.strip_suffix(end.as_bytes())).filter(|name| !name.is_empty())?;
-    Some(path.with_file_name(OsStr::from_bytes(name)))
-}
-
-fn is_journal(path: &Path) -> bool {
-    without(path, &COMPANIONS).is_some()
-}
-
-/// The database that this is kept beside.
-fn beside_database(path: &Path, ends: &[&str]) -> Option<PathBuf> {
-    without(path, ends).filter(|database| database.is_file())
-}
-
-/// A database and its journals, whichever of them this is.
-fn together(path: &Path) -> Vec<PathBuf> {
-    let database = without(path, &JOURNALS).unwrap_or_else(|| path.to_owned());
-    let journals = JOURNALS.map(|end| with(&database, end));
-    [database].into_iter().chain(journals).collect()
-}
-
-/// A sentence, where this is the journal of a database.
-fn in_use(journal: &Path) -> Option<String> {
-    let database = beside_database(journal, &JOURNALS)?;
-    Some(format!(
-        "{} is a database in use: its copy is as good as the moment, and an exact one needs the app stopped",
-        database.display()
-    ))
+/// Without `.` and `..`.
+fn folded(path: &Path) -> PathBuf {
+    let mut folded = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(folded.pop()),
+            Component::CurDir => {}
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => folded.push(part),
+        }
+    }
+    folded
 }
 
 /// Do both lead to one file or directory?

@@ -1,8 +1,9 @@
 //! The first release of an app that runs in a plain checkout: whatever the app has written there comes along, or is
 //! left behind on purpose, and the checkout stays as it is.
 
-use crate::machine::{Output, Program, command, free_port, get};
+use crate::machine::{Output, Program, command, free_port, get, signal};
 use crate::server::{Server, Setup};
+use nix::sys::signal::Signal;
 use std::fs;
 use std::path::Path;
 
@@ -141,7 +142,7 @@ fn a_plain_checkout_becomes_the_first_release_and_nothing_is_forgotten() {
 fn what_stands_at_the_target_already_is_not_gone_over() {
     let checkout = Checkout::running();
     let server = &checkout.server;
-    checkout.apply("shared = [\".env\", \"data\", \"uploads\"], warm = \"0s\"");
+    checkout.apply("shared = [\".env\", \"data\", \"uploads\"], warm = \"60s\"");
     fs::create_dir_all(checkout.path("site/shared/data")).unwrap();
     server.write("site/shared/data/site.db", "other rows");
     let words = ["deploy", "web", "--init", "--leave", "notes.txt", "--id", "one"];
@@ -149,6 +150,14 @@ fn what_stands_at_the_target_already_is_not_gone_over() {
     assert!(refused.code == 1 && refused.stderr.contains("shared/data/site.db is there already"), "{refused:#?}");
     assert_eq!(fs::read_to_string(checkout.path("site/shared/data/site.db")).unwrap(), "other rows");
     fs::remove_file(checkout.path("site/shared/data/site.db")).unwrap();
-    server.ctl(&words).ok();
+    server.write("live/data/site.db-wal", "of a transaction");
+    let deploy = server.follow(&words);
+    server.wait_until("the swap", || server.app("web")["release"] == "one");
+    signal(deploy.pid(), Signal::SIGINT);
+    let ended = deploy.end();
+    assert_eq!(ended.code, 130, "{ended:#?}");
+    for say in ["site.db is a database in use", "what the old slot still writes where it runs does not come along"] {
+        assert!(ended.stderr.contains(say), "what it would have said in the end: {say}: {ended:#?}");
+    }
     assert_eq!(fs::read_to_string(checkout.path("site/shared/data/site.db")).unwrap(), "rows");
 }

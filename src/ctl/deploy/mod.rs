@@ -46,6 +46,8 @@ const FULL: u64 = 4 << 20;
 const ACTIVATION: &str = "activation";
 const STAGING: &str = "staging";
 const CLEARING_UP: &str = "clearing up";
+/// Where the deploy does not see the end of the slot before.
+const NOT_BROUGHT: &str = "what the old slot still writes where it runs does not come along";
 /// How often a lock that somebody holds is tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -318,7 +320,11 @@ fn go_over(
     };
     if activated == Activated::Interrupted {
         let left = "the supervisor goes on with the release by itself: see `infissi-ctl show`";
-        return interrupted(session, app, left);
+        // Nobody is there at its end to be told.
+        let mut told = vec![left.to_owned()];
+        told.extend(carry.notes());
+        told.extend((!carry.is_empty()).then(|| NOT_BROUGHT.to_owned()));
+        return interrupted(session, app, &told.join("; "));
     }
     record.state = if options.stage { State::Staged } else { State::Live };
     lock.at(Some(&id), CLEARING_UP);
@@ -327,7 +333,7 @@ fn go_over(
     complaints.extend(carry.end().err().map(|refusal| refusal.message));
     complaints.extend(carry.notes());
     if options.no_wait && !carry.is_empty() {
-        complaints.push("what the old slot still writes where it runs does not come along".to_owned());
+        complaints.push(NOT_BROUGHT.to_owned());
     }
     let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
     let pruned = match known {

@@ -207,3 +207,24 @@ fn what_is_shared_where_it_is_is_not_copied_and_a_link_elsewhere_is_refused() {
     let refused = Carry::new(&story.path("live"), &[link], &[]).unwrap_err();
     assert!(refused.hint.unwrap().contains("target = "));
 }
+
+#[test]
+fn a_relative_link_that_would_lead_elsewhere_is_refused_before_and_told_later() {
+    let story = Story::new();
+    story.put("live/public/x.png", "x");
+    for (leads_to, link) in [("a.png", "same"), ("../dev.db", "shared"), ("../nothing", "nowhere"), ("/", "absolute")] {
+        symlink(leads_to, story.path("live/up").join(link)).unwrap();
+    }
+    let mut carry = story.begin();
+    symlink("../public/x.png", story.path("live/up/astray")).unwrap();
+    carry.again().unwrap();
+    let notes = carry.notes();
+    assert!(notes.len() == 1 && notes[0].contains("up/astray is a link to "), "{notes:?}");
+    let refused = story.carry(&[]).unwrap().plan().unwrap_err();
+    assert!(refused.message.contains("up/astray is a link to "), "{}", refused.message);
+    assert!(refused.message.contains("live/public/x.png") && !refused.message.contains("more"), "{}", refused.message);
+    story.carry(&[PathBuf::from("up/astray")]).unwrap().plan().unwrap();
+    // Where the copy finds the same, it is well.
+    symlink(story.path("live/public"), story.path("shared/public")).unwrap();
+    story.carry(&[]).unwrap().plan().unwrap();
+}
