@@ -2,7 +2,10 @@
 # Deploys an app from the machine at which one works, without GitHub Actions; from cron or a git hook, too.
 #
 #   deploy.sh USER@SERVER APP [REF]         the server fetches REF (the branch of its deploy table unless given) and builds it
-#   deploy.sh --here USER@SERVER APP        what is built in this directory is sent there as it is
+#   deploy.sh --here USER@SERVER APP        the files of this directory are sent there, and built there
+#   deploy.sh --built USER@SERVER APP       the same with node_modules and .next, for an app with `steps = []`
+#
+# What belongs to this machine is never sent: .git, .env, .env.local, .env.*.local.
 #
 # PORT=2222 deploy.sh …                     another port than 22 for ssh
 # HEALTH=https://example.com/api/health     is asked afterwards, as the world sees it
@@ -16,14 +19,16 @@ usage() {
     exit 2
 }
 
-here=no
-if [ "${1-}" = --here ]; then
-    here=yes
-    shift
-fi
+sent=
+case ${1-} in
+    --here | --built)
+        sent=$1
+        shift
+        ;;
+esac
 case $# in 2 | 3) ;; *) usage ;; esac
 server=$1 app=$2 ref=${3-}
-[ "$here" = no ] || [ -z "$ref" ] || usage
+[ -z "$sent" ] || [ -z "$ref" ] || usage
 
 on_server() {
     ssh -p "${PORT:-22}" -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20 \
@@ -40,11 +45,13 @@ for word in "$app" "$ref"; do
     esac
 done
 
-if [ "$here" = yes ]; then
+if [ -n "$sent" ]; then
     # Whole before any of it is sent: a pipe would hide that tar failed.
     archive=$(mktemp)
     trap 'rm -f "$archive"' EXIT
-    tar -czf "$archive" --exclude=./.git --exclude=./.env .
+    set -- --exclude=./.git --exclude=./.env --exclude=./.env.local --exclude='./.env.*.local'
+    [ "$sent" = --built ] || set -- "$@" --exclude=./node_modules --exclude=./.next
+    tar -czf "$archive" "$@" .
     on_server deploy "$app" --from - --wait 20m < "$archive"
 elif [ -n "$ref" ]; then
     on_server deploy "$app" --ref "$ref" --wait 20m

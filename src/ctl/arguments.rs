@@ -219,7 +219,7 @@ pub struct DeployOptions {
     /// A branch, a tag or a commit [the branch of its deploy table]
     #[arg(long = "ref", value_name = "REF", conflicts_with = "from")]
     pub reference: Option<String>,
-    /// A directory instead of the repository, or - for a tar archive on standard input
+    /// A directory instead of the repository, or - for a tar archive on standard input; built by the steps, too
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub from: Option<PathBuf>,
     /// The release's name [the time and the short commit]
@@ -420,7 +420,7 @@ Examples:
   infissi-ctl deploy staging                     the branch that its deploy table names
   infissi-ctl deploy current --ref v1.4.2
   infissi-ctl deploy current --from ./build      a directory, built here or by CI
-  tar czf - . | ssh HOST infissi-ctl deploy current --from -
+  git archive HEAD | ssh HOST infissi-ctl deploy current --from -
   infissi-ctl deploy current --stage && infissi-ctl swap current
   infissi-ctl deploy current --init --dry-run    out of the checkout it runs in: what is not in git?
   infissi-ctl deploy current --dry-run";

@@ -24,7 +24,7 @@ pub(crate) fn source_of(options: &DeployOptions, plan: &DeployPlan) -> Result<So
                 let message = "--from - reads an archive from standard input, which is a terminal here";
                 return Err(Failure::usage(
                     message,
-                    format!("tar czf - . | ssh HOST infissi-ctl deploy {app} --from -"),
+                    format!("git archive HEAD | ssh HOST infissi-ctl deploy {app} --from -"),
                 ));
             }
             return Ok(Source::Stream);
