@@ -106,9 +106,6 @@ impl Walk<'_> {
                 continue;
             }
             let (here, new) = (look(&self.base.join(&path))?, look(&self.files.join(&path))?);
-            if here.as_ref().is_some_and(|here| here.dev() != self.disk) {
-                return Err(another_disk(&self.base.join(&path)));
-            }
             let within = match self.choice.judge(standing, &name) {
                 Verdict::Leave => {
                     is_whole = false;
@@ -119,6 +116,10 @@ impl Walk<'_> {
                 }
                 Verdict::Way(within) | Verdict::Take(within) => within,
             };
+            // What is left alone may be a mount.
+            if here.as_ref().is_some_and(|here| here.dev() != self.disk) {
+                return Err(another_disk(&self.base.join(&path)));
+            }
             let is_dir = |there: &Option<Metadata>| there.as_ref().is_some_and(Metadata::is_dir);
             let part = Part { path, is_in_backup: new.is_some(), is_there: here.is_some() };
             if is_dir(&here) && is_dir(&new) {

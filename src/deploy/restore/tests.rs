@@ -386,6 +386,17 @@ fn what_a_killed_one_has_left_is_cleared_away_or_told() {
 }
 
 #[test]
+fn a_mount_is_in_the_way_only_of_what_would_replace_it() {
+    let mut stage = Stage::new(&["no-such-thing"], &[], &[]);
+    stage.plan.base = "/".to_owned();
+    let parts = |plan: &BackupPlan| Parts::of(plan, Path::new("/"), &stage.path("backups"));
+    assert_eq!(parts(&stage.plan).unwrap(), Parts::default());
+    let plan = BackupPlan { include: vec!["proc".to_owned()], ..stage.plan.clone() };
+    let refusal = parts(&plan).unwrap_err();
+    assert!(refusal.message.contains("/proc is on a disk of its own"), "{refusal:?}");
+}
+
+#[test]
 fn no_name_is_given_twice() {
     let stage = Stage::new(&["shared"], &[], &[("shared/a", "1")]);
     let id = || new_id(&stage.root(), "2026-11-26T18:00:00Z".parse().unwrap());
