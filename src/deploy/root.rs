@@ -2,7 +2,7 @@
 
 use super::{cannot, failed};
 use crate::api::Refusal;
-use crate::linux::disk::room;
+use crate::linux::disk::{Room, room};
 use crate::linux::identity::Identity;
 use crate::linux::user::own_uid;
 use std::os::unix::fs::MetadataExt;
@@ -92,6 +92,20 @@ impl Root {
     /// # Errors
     /// The disk has less room than `min_free`, bytes, or too few inodes for another release.
     pub fn check_room(&self, min_free: u64, app: &str) -> Result<(), Refusal> {
+        let (room, there) = self.check_bytes(min_free, app)?;
+        let inodes = room.inodes.filter(|left| *left < LEAST_INODES);
+        if let Some(left) = inodes {
+            let message = format!("only {left} more files can be made on the disk of {}", there.display());
+            return Err(failed(message).hint(format!("a release needs up to {LEAST_INODES}: remove files there")));
+        }
+        Ok(())
+    }
+
+    /// What is left, and where.
+    ///
+    /// # Errors
+    /// The disk has less room than `min_free`, bytes.
+    pub fn check_bytes(&self, min_free: u64, app: &str) -> Result<(Room, &Path), Refusal> {
         // Before the first deploy only what is above it is there.
         let there = self.dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
         let room = room(there).map_err(cannot("look at the disk of", there))?;
@@ -101,12 +115,7 @@ impl Root {
             let hint = format!("make room, or set a lower min_free in [apps.{app}.deploy] and run infissi-ctl apply");
             return Err(failed(message).hint(hint));
         }
-        let inodes = room.inodes.filter(|left| *left < LEAST_INODES);
-        if let Some(left) = inodes {
-            let message = format!("only {left} more files can be made on the disk of {}", there.display());
-            return Err(failed(message).hint(format!("a release needs up to {LEAST_INODES}: remove files there")));
-        }
-        Ok(())
+        Ok((room, there))
     }
 }
 

@@ -3,13 +3,19 @@
 
 use super::copy::copy_tree;
 use super::git::{environment, git, is_commit, set};
+use super::restore::needed;
 use super::root::Root;
 use super::step::{Step, StepError, Workshop, spelled};
 use super::unpack::{UnpackError, unpack};
 use crate::api::Refusal;
 use crate::linux::stdin::Patient;
 use std::ffi::OsString;
+use std::io::Read;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+
+/// So much may come before it is looked at again how much room is left, bytes.
+const STRIDE: u64 = 8 << 20;
 
 /// What is to be deployed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +81,8 @@ pub fn fetch(source: &Source, root: &Root, workshop: &mut Workshop<'_>) -> Resul
 }
 
 impl Source {
-    /// Puts the files into the release's directory, which is not there yet.
+    /// Puts the files into the release's directory, which is not there yet. What is sent is nobody's to know the size of:
+    /// it may go on only while `is_room`, which is asked every few MB.
     ///
     /// # Errors
     /// The disk is against it, or git.
@@ -83,12 +90,17 @@ impl Source {
         &self,
         commit: Option<&str>,
         (root, id): (&Root, &str),
+        is_room: &dyn Fn() -> Result<(), Refusal>,
         workshop: &mut Workshop<'_>,
     ) -> Result<(), Sourced> {
         let release = root.release(id);
         match (self, commit) {
             (Source::Directory(dir), _) => drop(copy_tree(dir, &release, &[".git"], workshop.audience())?),
-            (Source::Stream, _) => receive(&release, workshop)?,
+            (Source::Stream, _) => {
+                let stdin = Patient::stdin().map_err(super::cannot("read", Path::new("/dev/stdin")))?;
+                let audience = workshop.audience();
+                receive(stdin, &release, is_room, &mut || audience.tick())?;
+            }
             (Source::Ref { repo, .. }, commit) => {
                 std::fs::create_dir(&release).map_err(super::cannot("make", &release))?;
                 let mirror = Mirror::open(root, repo, workshop)?;
@@ -109,14 +121,27 @@ fn said(workshop: &Workshop<'_>) -> Option<String> {
     commit.to_str().filter(|commit| is_commit(commit)).map(str::to_owned)
 }
 
-fn receive(release: &Path, workshop: &mut Workshop<'_>) -> Result<(), Sourced> {
-    let stdin = Patient::stdin().map_err(super::cannot("read", Path::new("/dev/stdin")))?;
+fn receive(
+    stream: impl Read,
+    release: &Path,
+    is_room: &dyn Fn() -> Result<(), Refusal>,
+    tick: &mut dyn FnMut() -> ControlFlow<()>,
+) -> Result<(), Sourced> {
     std::fs::create_dir(release).map_err(super::cannot("make", release))?;
-    let audience = workshop.audience();
-    match unpack(stdin, release, &mut |_| audience.tick()) {
-        Ok(_) => Ok(()),
-        Err(UnpackError::Stopped) => Err(Sourced::Interrupted),
-        Err(error) => Err(error.refusal().into()),
+    let (mut short, mut looked_at) = (None, 0);
+    let unpacked = unpack(stream, release, &mut |figures| {
+        let taken = needed(figures);
+        if taken >= looked_at + STRIDE {
+            looked_at = taken;
+            short = is_room().err();
+        }
+        if short.is_some() { ControlFlow::Break(()) } else { tick() }
+    });
+    match (unpacked, short) {
+        (Ok(_), _) => Ok(()),
+        (Err(_), Some(refusal)) => Err(refusal.into()),
+        (Err(UnpackError::Stopped), None) => Err(Sourced::Interrupted),
+        (Err(error), None) => Err(error.refusal().into()),
     }
 }
 
@@ -250,6 +275,30 @@ fn without_password(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_sent_stops_when_the_room_goes_and_not_before() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut archive = tar::Builder::new(Vec::new());
+        for name in ["a", "b", "c"] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(STRIDE);
+            header.set_mode(0o644);
+            header.set_mtime(0);
+            archive.append_data(&mut header, name, std::io::repeat(b'x').take(STRIDE)).unwrap();
+        }
+        let archive = archive.into_inner().unwrap();
+        let to = |dir: &str, is_room: &dyn Fn() -> Result<(), Refusal>| {
+            let dir = temp.path().join(dir);
+            let received = receive(archive.as_slice(), &dir, is_room, &mut || ControlFlow::Continue(()));
+            (received, std::fs::read_dir(dir).unwrap().count())
+        };
+        let (received, count) = to("all", &|| Ok(()));
+        assert!(received.is_ok() && count == 3, "{received:?}, {count}");
+        let (received, count) = to("half", &|| Err(super::super::failed("no room")));
+        assert!(matches!(received, Err(Sourced::Failed(refusal)) if refusal.message == "no room"));
+        assert!(count < 3);
+    }
 
     #[test]
     fn a_password_in_an_address_is_told_to_nobody() {

@@ -159,7 +159,8 @@ impl Making<'_> {
         {
             let log = self.log()?;
             let mut workshop = Workshop::new((self.root, &id), log, self.own_env.clone(), teller);
-            self.source.export(record.commit.as_deref(), (self.root, &id), &mut workshop)?;
+            let is_room = || self.root.check_bytes(self.plan.min_free_bytes, self.app()).map(drop);
+            self.source.export(record.commit.as_deref(), (self.root, &id), &is_room, &mut workshop)?;
         }
         let release = self.root.release(&id);
         link_shared(&self.plan.shared, &release, teller)?;
