@@ -72,12 +72,12 @@ struct FrontApp {
     publication: Publication,
     /// What the loop was told last.
     told: Option<Told>,
-    /// Not all its addresses are ours, or it has some to give up: when to see to it. None while it is looked who has one.
+    /// Not all its addresses are ours, or it has some to give up: when to see to it.
     retry_at: Option<Duration>,
     /// How often in a row nobody was seen to have an address that is held.
     unseen: u32,
-    /// When to ask again who has an address that is held.
-    ask_from: Duration,
+    /// When to ask again who has an address that is held. None while that is being looked for.
+    ask_from: Option<Duration>,
 }
 
 impl FrontApp {
@@ -331,7 +331,7 @@ impl Actor {
         let before = self.apps.remove(&name);
         let same_place = |before: &FrontApp| publication.open && before.publication.listen == publication.listen;
         let told = before.filter(same_place).and_then(|before| before.told);
-        self.apps.insert(name, FrontApp { publication, told, retry_at: Some(now), unseen: 0, ask_from: now });
+        self.apps.insert(name, FrontApp { publication, told, retry_at: Some(now), unseen: 0, ask_from: Some(now) });
     }
 
     fn drain(&mut self, run: RunId) {

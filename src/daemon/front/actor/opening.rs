@@ -57,8 +57,13 @@ impl Actor {
                     self.tell(name, Told::Held(format!("port {} is still that of {other}", address.port())));
                     self.retry(name, now + RETRY);
                 }
-                None if now < ask_from => self.retry(name, now + TRY),
-                None => self.ask_who_holds(name, address),
+                None => {
+                    if ask_from.is_some_and(|from| from <= now) {
+                        self.ask_who_holds(name, address);
+                    }
+                    // Also while it is asked, which takes long on a busy machine.
+                    self.retry(name, now + TRY);
+                }
             },
         }
     }
@@ -98,7 +103,10 @@ impl Actor {
     }
 
     fn is_open(&mut self, app: &str, address: SocketAddr) -> bool {
-        self.doors.is_open(app, address) || is_without_ipv6() && self.doors.is_open_as_ipv4(app, address)
+        let is_there_as_ipv4 = || as_ipv4(address).is_some_and(|address| self.doors.is_open(app, address));
+        // Last what a socket is opened for.
+        self.doors.is_open(app, address)
+            || is_there_as_ipv4() && is_without_ipv6() && self.doors.is_open_as_ipv4(app, address)
     }
 
     /// By the app that has it. One of an app that was not published is an earlier supervisor's.
@@ -159,7 +167,10 @@ impl Actor {
     }
 
     /// Every process is looked at for that: on another thread.
-    pub(super) fn ask_who_holds(&self, app: &str, address: SocketAddr) {
+    pub(super) fn ask_who_holds(&mut self, app: &str, address: SocketAddr) {
+        if let Some(app) = self.apps.get_mut(app) {
+            app.ask_from = None;
+        }
         let (found, app) = (self.finds_to.clone(), app.to_owned());
         let ours: Vec<SocketAddr> = self.doors.all().iter().map(|door| door.address).collect();
         tokio::task::spawn_blocking(move || {
@@ -190,17 +201,22 @@ impl Actor {
     /// Unless something else was published meanwhile.
     pub(super) fn holder_is(&mut self, name: &str, address: SocketAddr, holder: Option<String>) {
         let Some(app) = self.apps.get_mut(name) else { return };
-        if !app.wants(address) || app.retry_at.is_some() || self.doors.is_open(name, address) {
+        if app.ask_from.is_some() {
             return;
         }
         let now = clock::now().mono;
+        app.ask_from = Some(now);
+        if !app.wants(address) || self.doors.is_open(name, address) {
+            return;
+        }
         // It was closed while we looked; or it is bound by somebody who does not listen.
         app.unseen = if holder.is_some() { 0 } else { app.unseen.saturating_add(1) };
         if holder.is_none() && app.unseen < MOST_UNSEEN {
+            app.ask_from = Some(now + SOON);
             return self.retry(name, now + SOON);
         }
         let unseen = || format!("port {} is held by somebody who cannot be seen from here", address.port());
-        app.ask_from = now + RETRY;
+        app.ask_from = Some(now + RETRY);
         self.tell(name, Told::Held(holder.unwrap_or_else(unseen)));
         self.retry(name, now + TRY);
     }

@@ -30,6 +30,29 @@ async fn a_held_address_is_told_and_taken_when_it_is_free() {
     assert!(matches!(worker.order().await.0, Order::Listen { .. }));
 }
 
+#[test]
+fn a_held_address_is_taken_when_it_is_free_though_it_is_still_looked_who_has_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    let (look, may_end) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        let mut stage = Stage::new();
+        let (front, _) = stage.front().await;
+        let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = holder.local_addr().unwrap();
+        // Who looks for the holder has to wait for this one.
+        let busy = tokio::task::spawn_blocking(move || may_end.recv());
+        front.publish(open("web", &[address], &[2]));
+        // Its first try is over then: all of it is on this thread.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        drop(holder);
+        assert_eq!(stage.notice().await, "web is open");
+        drop(look);
+        assert!(busy.await.unwrap().is_err());
+    });
+}
+
 #[tokio::test]
 async fn another_address_is_open_before_the_old_one_is_closed() {
     let mut stage = Stage::new();
