@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! ROOT/restores/ID.unpacking   until all of it is there: what is cut off is removed by the next restore
-//! ROOT/restores/ID.placing     while paths change places
+//! ROOT/restores/ID.placing     while paths change places: of what is cut off then the next restore or deploy puts all back
 //! ROOT/restores/ID             before/ what was there, backup-out/ the dumps, left/ what was not put back
 //! ```
 
 mod contents;
 mod find;
+mod note;
 mod parts;
 mod staging;
 #[cfg(test)]
@@ -17,7 +18,7 @@ mod tests;
 pub use contents::{Code, Contents};
 pub use find::{Found, Whose, find};
 pub use parts::{Part, Parts, Paths};
-pub use staging::{Staging, Swept, kept};
+pub use staging::{Staging, Swept, kept, sweep};
 
 use super::backup::Figures;
 use super::unpack::{UnpackError, unpack};

@@ -23,6 +23,7 @@ use super::units::{printable, size};
 use super::{act, clock, course, list};
 use crate::api::{DeployPlan, ErrorBody, OtherPhase, Refusal, RefusalCode, Releases, Way, routes};
 use crate::config::units;
+use crate::deploy::restore::sweep;
 use crate::deploy::{
     Carry, Holder, Keep, Lock, LockRefused, NotCarried, Pruned, Record, Recovered, Root, Source, State, begin_last,
     clear_kept, end_last, is_id, kept_bytes, prune, recover, remove,
@@ -153,6 +154,9 @@ fn copy_shared(
 
 /// What earlier deploys have left goes, and there has to be room then.
 fn clear_up(session: &mut Session, options: &DeployOptions, plan: &DeployPlan, root: &Root) -> Result<(), Failure> {
+    for swept in sweep(root)?.iter().filter(|_| !session.json) {
+        writeln!(session.out, "{} {}", session.look.warning(), printable(&swept.in_words()))?;
+    }
     for recovered in recover(root, &plan.releases, clock::now())? {
         tell_recovered(session, &recovered)?;
         tell_setback(session, &recovered, &plan.releases)?;

@@ -119,16 +119,7 @@ fn take_lock(session: &mut Session, root: &Root, restoring: &Restoring) -> Resul
 
 fn tell_swept(session: &mut Session, swept: &[Swept]) -> Result<(), Failure> {
     for swept in swept.iter().filter(|_| !session.json) {
-        let line = match swept {
-            Swept::Unpacking(_) => {
-                "a restore was cut off before it touched anything: what it had unpacked is removed".to_owned()
-            }
-            Swept::Placing(dir) => {
-                let dir = dir.display();
-                format!("a restore was cut off while it put files into place; what it had replaced is in {dir}/before")
-            }
-        };
-        writeln!(session.out, "{} {}", session.look.warning(), printable(&line))?;
+        writeln!(session.out, "{} {}", session.look.warning(), printable(&swept.in_words()))?;
     }
     Ok(())
 }

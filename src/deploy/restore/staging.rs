@@ -1,12 +1,13 @@
 //! Where a backup is unpacked, and where what it replaces is kept: `ROOT/restores/ID`. The name of the directory tells
 //! how far it has come.
 
+use super::note::{Note, Places};
 use super::parts::{Part, Parts};
 use super::{Found, GoOn, Unrestored, unpacked};
 use crate::api::Refusal;
 use crate::deploy::backup::{Figures, OUT};
 use crate::deploy::root::Root;
-use crate::deploy::{cannot, failed, why};
+use crate::deploy::{cannot, failed};
 use crate::linux::atomic::{exchange, move_to};
 use crate::linux::disk::sync;
 use std::fs::{self, DirBuilder};
@@ -25,8 +26,8 @@ pub struct Staging {
     finished: PathBuf,
     /// What it is called now.
     dir: PathBuf,
-    /// What has changed places.
-    placed: Vec<Part>,
+    /// What changes places, once it does.
+    note: Note,
 }
 
 /// What earlier restores left.
@@ -34,8 +35,30 @@ pub struct Staging {
 pub enum Swept {
     /// It was cut off before anything was touched, and is removed.
     Unpacking(PathBuf),
-    /// It was cut off while paths changed places: what it had replaced is kept there.
+    /// It was cut off while paths changed places: all of them are again as before, and what had come is kept there.
     Placing(PathBuf),
+    /// It was cut off when everything was in its place, which stays: what it had replaced is kept there.
+    Placed(PathBuf),
+}
+
+impl Swept {
+    pub fn in_words(&self) -> String {
+        match self {
+            Swept::Unpacking(_) => {
+                "a restore was cut off before it touched anything: what it had unpacked is removed".to_owned()
+            }
+            Swept::Placing(dir) => format!(
+                "a restore was cut off while it put files into place: what was there before is there again, and what it \
+                 had put there is in {}/{LEFT}",
+                dir.display()
+            ),
+            Swept::Placed(dir) => format!(
+                "a restore was cut off after it had put all files into place, where they stay; what it had replaced is \
+                 in {}/before",
+                dir.display()
+            ),
+        }
+    }
 }
 
 /// What earlier restores have kept, the oldest first.
@@ -44,6 +67,33 @@ pub fn kept(root: &Root) -> Vec<PathBuf> {
     let mut kept: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     kept.sort();
     kept
+}
+
+/// What others before have left is brought to its end, with the deploy's lock held.
+///
+/// # Errors
+/// The disk or its rights are against it: what is where, and the next step.
+pub fn sweep(root: &Root) -> Result<Vec<Swept>, Refusal> {
+    let mut swept = Vec::new();
+    for dir in kept(root) {
+        let name = dir.to_string_lossy().into_owned();
+        if name.ends_with(UNPACKING) {
+            fs::remove_dir_all(&dir).map_err(cannot("remove", &dir))?;
+            swept.push(Swept::Unpacking(dir));
+        } else if let Some(finished) = name.strip_suffix(PLACING) {
+            let finished = PathBuf::from(finished);
+            let base = root.dir().to_owned();
+            let note = Note::read(&dir);
+            let is_half_way = note.is_some();
+            let mut staging = Staging { base, finished: finished.clone(), dir, note: note.unwrap_or_default() };
+            if is_half_way {
+                staging.put_back()?;
+            }
+            staging.finish()?;
+            swept.push(if is_half_way { Swept::Placing(finished) } else { Swept::Placed(finished) });
+        }
+    }
+    Ok(swept)
 }
 
 impl Staging {
@@ -55,21 +105,11 @@ impl Staging {
         let restores = root.restores();
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&restores);
         made.map_err(cannot("make", &restores))?;
-        let mut swept = Vec::new();
-        for dir in kept(root) {
-            let name = dir.to_string_lossy().into_owned();
-            if name.ends_with(UNPACKING) {
-                fs::remove_dir_all(&dir).map_err(cannot("remove", &dir))?;
-                swept.push(Swept::Unpacking(dir));
-            } else if let Some(finished) = name.strip_suffix(PLACING) {
-                move_to(&dir, Path::new(finished)).map_err(cannot("rename", &dir))?;
-                swept.push(Swept::Placing(PathBuf::from(finished)));
-            }
-        }
+        let swept = sweep(root)?;
         let finished = restores.join(id);
         let dir = restores.join(format!("{id}{UNPACKING}"));
         DirBuilder::new().mode(0o700).create(&dir).map_err(cannot("make", &dir))?;
-        let staging = Staging { base: root.dir().to_owned(), finished, dir, placed: Vec::new() };
+        let staging = Staging { base: root.dir().to_owned(), finished, dir, note: Note::default() };
         let files = staging.files();
         DirBuilder::new().mode(0o700).create(&files).map_err(cannot("make", &files))?;
         Ok((staging, swept))
@@ -118,19 +158,17 @@ impl Staging {
     /// # Errors
     /// One cannot.
     pub fn place(&mut self, parts: &Parts) -> Result<(), Refusal> {
+        self.note = Note::of(&parts.parts, &self.base)?;
+        self.note.write(&self.dir)?;
         self.rename(PLACING)?;
-        for part in &parts.parts {
-            if let Err(refusal) = self.place_one(part) {
-                let refusal = match self.put_back().and_then(|()| self.rename(UNPACKING)) {
-                    Ok(()) => refusal.hint("what was there before is there again; unpack it by hand: --into DIRECTORY"),
-                    Err(worse) => failed(format!("{}, and then {}", refusal.message, worse.message))
-                        .hint(worse.hint.unwrap_or_default()),
-                };
-                return Err(refusal);
+        let placed = parts.parts.iter().try_for_each(|part| self.place_one(part));
+        placed.and_then(|()| self.end_note()).map_err(|refusal| {
+            match self.put_back().and_then(|()| self.rename(UNPACKING)) {
+                Ok(()) => refusal.hint("what was there before is there again; unpack it by hand: --into DIRECTORY"),
+                Err(worse) => failed(format!("{}, and then {}", refusal.message, worse.message))
+                    .hint(worse.hint.unwrap_or_default()),
             }
-            self.placed.push(part.clone());
-        }
-        sync(&self.dir).map_err(cannot("write", &self.dir))
+        })
     }
 
     fn place_one(&self, part: &Part) -> Result<(), Refusal> {
@@ -139,14 +177,7 @@ impl Staging {
         let failed = cannot("replace", &live);
         parents(&before)?;
         match (part.is_in_backup, part.is_there) {
-            (true, true) => {
-                exchange(&live, &new).map_err(&failed)?;
-                move_to(&new, &before).map_err(|error| {
-                    // As it was, before it is told.
-                    let _back = exchange(&live, &new);
-                    failed(error)
-                })
-            }
+            (true, true) => exchange(&live, &new).and_then(|()| move_to(&new, &before)).map_err(&failed),
             (true, false) => move_to(&new, &live).map_err(&failed),
             (false, _) => move_to(&live, &before).map_err(&failed),
         }
@@ -157,20 +188,16 @@ impl Staging {
     /// # Errors
     /// Something is not: what, and where it is instead.
     pub fn put_back(&mut self) -> Result<(), Refusal> {
-        while let Some(part) = self.placed.pop() {
-            let (live, new) = (self.base.join(&part.path), self.files().join(&part.path));
-            let before = self.before().join(&part.path);
-            let back = match (part.is_in_backup, part.is_there) {
-                (true, true) => exchange(&live, &before).and_then(|()| move_to(&before, &new)),
-                (true, false) => move_to(&live, &new),
-                (false, _) => move_to(&before, &live),
-            };
-            back.map_err(|error| {
-                let message = format!("{} could not be put back: {}", live.display(), why(&error));
-                failed(message).hint(format!("it is in {}: move it by hand", before.display()))
-            })?;
-        }
-        sync(&self.dir).map_err(cannot("write", &self.dir))
+        // Of what has been all in place: cut off now, it is half way again. Where that cannot be written, so be it.
+        let _unwritten = self.note.write(&self.dir);
+        self.note.put_back(&Places { base: &self.base, before: &self.before(), files: &self.files() })?;
+        self.end_note()
+    }
+
+    /// What is as it is now stays so.
+    fn end_note(&self) -> Result<(), Refusal> {
+        sync(&self.dir).map_err(cannot("write", &self.dir))?;
+        Note::remove(&self.dir)
     }
 
     /// What was there before, if anything is kept of it.
