@@ -77,17 +77,19 @@ fn an_archive_on_standard_input_becomes_a_release_and_half_of_one_does_not() {
     let left = releases(&server);
     let whole = fs::read(&archive).unwrap();
     fs::write(&archive, &whole[..whole.len() / 2]).unwrap();
+    // The first one was perhaps made in this same second, of the same commit.
+    let id = ["--id", "broken"];
     let serves = "release plain serves on";
-    failed(&deploy_from(&server, &archive, &[]), 1, &["the archive ends in the middle", serves, "send it again"]);
-    failed(&deploy_from(&server, Path::new("/dev/null"), &[]), 1, &["nothing came", serves, "tar czf -"]);
+    failed(&deploy_from(&server, &archive, &id), 1, &["the archive ends in the middle", serves, "send it again"]);
+    failed(&deploy_from(&server, Path::new("/dev/null"), &id), 1, &["nothing came", serves, "tar czf -"]);
     fs::create_dir(server.path("odd")).unwrap();
     nix::unistd::mkfifo(&server.path("odd/pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     tar(&["-cf"], &server.path("odd"), &archive);
-    failed(&deploy_from(&server, &archive, &[]), 1, &["pipe in the archive is a pipe", serves]);
+    failed(&deploy_from(&server, &archive, &id), 1, &["pipe in the archive is a pipe", serves]);
     fs::remove_file(server.path("odd/pipe")).unwrap();
     fs::write(server.path("odd/x"), "").unwrap();
     tar(&["--transform", "s,^./x,../../x,", "-cPf"], &server.path("odd"), &archive);
-    failed(&deploy_from(&server, &archive, &[]), 1, &["../../x in the archive leads out with ..", serves]);
+    failed(&deploy_from(&server, &archive, &id), 1, &["../../x in the archive leads out with ..", serves]);
     assert_eq!(releases(&server), left, "nothing of them is left");
 
     // Half of it comes, and then nothing any more.
