@@ -106,6 +106,9 @@ fn state(known: &Releases, id: &str, state: Option<State>) -> &'static str {
     if known.active.as_deref() == Some(id) {
         return "active";
     }
+    if known.trying.as_deref() == Some(id) {
+        return "starting";
+    }
     if let Some(other) = known.other.as_ref().filter(|other| other.release.as_deref() == Some(id)) {
         return match other.phase {
             OtherPhase::Starting => "starting",
@@ -167,7 +170,8 @@ fn target(known: &Releases, root: &Root, to: Option<&str>) -> Result<String, Fai
     let app = &known.app;
     let hint = format!("infissi-ctl releases {app} shows what there is");
     if let Some(id) = to {
-        if known.active.as_deref() == Some(id) {
+        // While another one is started in its place, the supervisor says what is to be done.
+        if known.active.as_deref() == Some(id) && known.trying.is_none() {
             return Err(Failure::new(RefusalCode::Usage, format!("{id} is the active release of {app} already"), hint));
         }
         if !crate::deploy::is_id(id) || !root.release(id).is_dir() {

@@ -280,6 +280,7 @@ mod tests {
             keep,
             slot: Slot::Blue,
             active: Some(active.to_owned()),
+            trying: None,
             other,
             bad: Vec::new(),
             in_use: Vec::new(),

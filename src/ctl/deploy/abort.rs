@@ -4,7 +4,7 @@
 use super::{
     ACTIVATION, CLEARING_UP, INTERRUPTED, Interrupts, LOOK_AGAIN, STAGING, held, in_words, settle, tell_recovered,
 };
-use crate::api::{ActionReply, DeployPlan, OtherPhase, Refusal, RefusalCode, Releases, routes};
+use crate::api::{ActionReply, DeployPlan, Refusal, RefusalCode, Releases, routes};
 use crate::ctl::clock;
 use crate::ctl::failure::Failure;
 use crate::ctl::progress::Line;
@@ -57,8 +57,8 @@ pub(super) fn abort(session: &mut Session, plan: &DeployPlan, root: &Root) -> Re
     };
     let mut known = known(session, app)?;
     // It may have come to that in the instant in which it was asked to end.
-    if let Some(id) = rising(&known) {
-        aborted.called_off = Some(id);
+    if let Some(id) = known.rising() {
+        aborted.called_off = Some(id.to_owned());
         call_off(session, app)?;
         known = self::known(session, app)?;
     }
@@ -115,23 +115,16 @@ impl Aborted {
 fn call_off_asked(session: &mut Session, app: &str, id: Option<&str>) -> Result<String, Failure> {
     for _ in 0..LOOKS {
         let known = known(session, app)?;
+        if let Some(rising) = known.rising() {
+            call_off(session, app)?;
+            return Ok(rising.to_owned());
+        }
         if known.active.as_deref() == id {
             break;
-        }
-        if let Some(rising) = rising(&known) {
-            call_off(session, app)?;
-            return Ok(rising);
         }
         std::thread::sleep(LOOK_AGAIN);
     }
     Err(it_is_live(app))
-}
-
-/// The release that is being started or is staged; a restart of the active one is none.
-fn rising(known: &Releases) -> Option<String> {
-    let other = known.other.as_ref()?;
-    let rises = matches!(other.phase, OtherPhase::Starting | OtherPhase::Staged);
-    other.release.clone().filter(|release| rises && known.active.as_ref() != Some(release))
 }
 
 /// The supervisor starts no more: what serves goes on.

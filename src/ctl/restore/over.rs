@@ -170,7 +170,7 @@ fn go_over(
 /// Does the supervisor say that the app runs something else?
 fn is_elsewhere(session: &mut Session, app: &str, id: &str) -> bool {
     let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
-    known.is_ok_and(|known| known.active.as_deref() != Some(id))
+    known.is_ok_and(|known| known.active.as_deref() != Some(id) && known.rising() != Some(id))
 }
 
 /// The same release anew: beside the old slot where there is a proxy.
