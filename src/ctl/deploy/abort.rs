@@ -62,7 +62,8 @@ pub(super) fn abort(session: &mut Session, plan: &DeployPlan, root: &Root) -> Re
         call_off(session, app)?;
         known = self::known(session, app)?;
     }
-    aborted.cleared = clear_unfinished(root, &known, clock::now())?;
+    let mut ask = || session.client().ok()?.get(&routes::releases(app)).ok();
+    aborted.cleared = clear_unfinished(root, (&known, &mut ask), clock::now())?;
     aborted.active = known.active;
     drop(lock);
     tell(session, app, &aborted)

@@ -153,7 +153,11 @@ fn copy_shared(
 
 /// What earlier deploys have left goes, and there has to be room then.
 fn clear_up(session: &mut Session, options: &DeployOptions, plan: &DeployPlan, root: &Root) -> Result<(), Failure> {
-    for recovered in recover(root, &plan.releases, clock::now())? {
+    let recovered = {
+        let mut ask = || session.client().ok()?.get(&routes::releases(&plan.releases.app)).ok();
+        recover(root, (&plan.releases, &mut ask), clock::now())?
+    };
+    for recovered in recovered {
         tell_recovered(session, &recovered)?;
         tell_setback(session, &recovered, &plan.releases)?;
     }
@@ -337,7 +341,11 @@ fn go_over(
     }
     let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
     let pruned = match known {
-        Ok(known) => prune(root, &known, Keep { good: known.keep, failed: true, written: false }, clock::now()),
+        Ok(known) => {
+            let mut ask = || session.client().ok()?.get(&routes::releases(app)).ok();
+            let keep = Keep { good: known.keep, failed: true, written: false };
+            prune(root, (&known, &mut ask), keep, clock::now())
+        }
         Err(_) => {
             complaints.push("old releases are still there: the supervisor does not say which of them run".to_owned());
             Pruned::default()
