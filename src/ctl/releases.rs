@@ -9,6 +9,7 @@ use super::units::{distance, local_time, printable};
 use super::{act, clock, list};
 use crate::api::{ActionReply, OtherPhase, RefusalCode, Releases, Way, routes};
 use crate::deploy::{Lock, Record, Root, State, previous};
+use crate::linux::user::own_uid;
 use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -143,6 +144,7 @@ pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>, stop_
         if let Some(failed) = reply.results.into_iter().find_map(|result| result.error) {
             return Err(failed.into());
         }
+        went_live(&root, &target);
         return done(session, &known, &target, "at once", began.elapsed().as_secs_f64());
     }
     let dir = root.release(&target);
@@ -151,10 +153,17 @@ pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>, stop_
     let asked = Activation { app: &known.app, dir: &dir, id: &target, way, to_the_end: false };
     match activate(session, &asked, &interrupts) {
         Ok(Activated::Done | Activated::Warm) => {
+            went_live(&root, &target);
             done(session, &known, &target, "started anew", began.elapsed().as_secs_f64())
         }
         Ok(Activated::Interrupted) => {
-            writeln!(session.err, "Not waiting any longer. The supervisor goes on with it: see `infissi-ctl list`.")?;
+            const LEFT: &str = "The supervisor goes on with it: see `infissi-ctl list`.";
+            if session.json {
+                let message = format!("not waiting any longer. {LEFT}");
+                session.print_json(&json!({ "error": { "code": "failed", "message": message, "hint": null } }))?;
+            } else {
+                writeln!(session.err, "Not waiting any longer. {LEFT}")?;
+            }
             Ok(INTERRUPTED)
         }
         Err(Failure::Answered(body)) if !session.json && !body.results.is_empty() => {
@@ -162,6 +171,19 @@ pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>, stop_
             Ok(body.error.code.exit_code())
         }
         Err(failure) => Err(failure),
+    }
+}
+
+/// What had failed or was left is good now. The next deploy sees to what cannot be written here; root writes nothing, for
+/// in the directory of somebody else a link would choose where.
+fn went_live(root: &Root, id: &str) {
+    if root.owner().ok() != Some(own_uid()) {
+        return;
+    }
+    let record = Record::all(root).into_iter().find(|record| record.id == id && record.state != State::Live);
+    if let Some(record) = record {
+        let went_live = record.went_live.or_else(|| Some(clock::now()));
+        let _next_time = Record { state: State::Live, why: None, went_live, ..record }.save(root);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes: releases that were not finished or failed, before a deploy; old good ones, after it. Never one that runs.
 
+use super::dependencies::clear_half;
 use super::last::ACTIVATION;
 use super::record::{Record, State};
 use super::root::Root;
@@ -66,6 +67,7 @@ pub fn clear_unfinished(
     Workshop::end_leftovers(root, FETCH);
     unlock_mirror(root);
     clear_half_removed(root);
+    clear_half(root);
     for mut record in Record::all(root) {
         let id = record.id.clone();
         match record.state {
@@ -421,10 +423,12 @@ mod tests {
         std::fs::remove_dir(root.release("half")).unwrap();
         std::fs::write(root.log("half"), "said").unwrap();
         std::fs::remove_file(Record::file(&root.deploy("half"))).unwrap();
+        std::fs::create_dir_all(root.kept().join(".half/node_modules")).unwrap();
         let known = known(&root, "whole", None, 3);
         clear_unfinished(&root, (&known, &mut || Some(known.clone())), Timestamp::UNIX_EPOCH).unwrap();
         let left: Vec<_> = std::fs::read_dir(root.deploys()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["whole"]);
+        assert_eq!(std::fs::read_dir(root.kept()).unwrap().count(), 0);
     }
 
     /// Failed, written into by the app, and gone back from.

@@ -27,8 +27,9 @@ fn site(deploy: &str, owner: Option<u32>) -> Server {
 }
 
 fn of(server: &Server, dir: &str) -> Vec<String> {
-    let entries = fs::read_dir(server.path(dir)).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let entries = fs::read_dir(server.path(dir)).unwrap().map(Result::unwrap);
+    let dirs = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = dirs.map(|entry| entry.file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

@@ -2,7 +2,8 @@
 //! has left goes.
 
 use super::{
-    ACTIVATION, CLEARING_UP, INTERRUPTED, Interrupts, LOOK_AGAIN, STAGING, held, in_words, settle, tell_recovered,
+    ABORTING, ACTIVATION, CLEARING_UP, INTERRUPTED, Interrupts, LOOK_AGAIN, RESTORED, STAGING, held, in_words, settle,
+    tell_recovered,
 };
 use crate::api::{ActionReply, DeployPlan, Refusal, RefusalCode, Releases, routes};
 use crate::ctl::clock;
@@ -37,7 +38,13 @@ pub(super) fn abort(session: &mut Session, plan: &DeployPlan, root: &Root) -> Re
         while let Some(Some(now)) = look()?.filter(|now| aborted.is_of(now.as_ref())) {
             if interrupts.asked() {
                 drop(line);
-                writeln!(session.err, "Not waiting any longer: {}.", printable(&held(app, Some(&now))))?;
+                let left = held(app, Some(&now));
+                if session.json {
+                    let message = format!("not waiting any longer: {left}");
+                    session.print_json(&json!({ "error": { "code": "failed", "message": message, "hint": null } }))?;
+                } else {
+                    writeln!(session.err, "Not waiting any longer: {}.", printable(&left))?;
+                }
                 return Ok(INTERRUPTED);
             }
             if let Some(line) = &mut line {
@@ -46,7 +53,7 @@ pub(super) fn abort(session: &mut Session, plan: &DeployPlan, root: &Root) -> Re
             std::thread::sleep(LOOK_AGAIN);
         }
     }
-    let lock = match Lock::take(&root.lock(), Holder::own(Root::owner_name(own_uid()), clock::now(), "clearing up")) {
+    let lock = match Lock::take(&root.lock(), Holder::own(Root::owner_name(own_uid()), clock::now(), ABORTING)) {
         Ok(lock) => lock,
         Err(LockRefused::Held(holder)) => {
             // The next in the line has it, and clears up by itself.
@@ -83,16 +90,16 @@ struct Aborted {
 
 impl Aborted {
     fn end(&mut self, session: &mut Session, app: &str, holder: Holder) -> Result<(), Failure> {
+        refuse(app, &holder)?;
         if !session.json {
             writeln!(session.out, "{}: it is asked to end", printable(&held(app, Some(&holder))))?;
             session.out.flush()?;
         }
         match holder.step.as_str() {
-            // The process only waits for what the supervisor does.
-            ACTIVATION | STAGING => {
+            // The process only waits for what the supervisor does; a restore puts back what was there once that has failed.
+            ACTIVATION | STAGING | RESTORED => {
                 self.called_off = Some(call_off_asked(session, app, holder.id.as_deref())?);
             }
-            CLEARING_UP => return Err(it_is_live(app)),
             _ => match holder.interrupt() {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
@@ -109,6 +116,22 @@ impl Aborted {
     fn is_of(&self, now: Option<&Holder>) -> bool {
         let same = |one: &Holder, other: &Holder| (one.pid, one.started) == (other.pid, other.started);
         self.ended.as_ref().zip(now).is_some_and(|(ended, now)| same(ended, now))
+    }
+}
+
+/// What is not to be ended in the middle, or has nothing to be ended.
+fn refuse(app: &str, holder: &Holder) -> Result<(), Failure> {
+    match holder.step.as_str() {
+        CLEARING_UP => Err(it_is_live(app)),
+        ABORTING => {
+            let hint = format!("wait for it: infissi-ctl releases {app} shows how far it is");
+            Err(Failure::new(RefusalCode::Busy, held(app, Some(holder)), hint))
+        }
+        RESTORED if holder.id.is_none() => {
+            let message = format!("{app} is being restarted with what is restored, and that cannot be called off");
+            Err(Failure::new(RefusalCode::Busy, message, format!("wait for it: infissi-ctl show {app}")))
+        }
+        _ => Ok(()),
     }
 }
 
