@@ -151,6 +151,9 @@ pub struct MemoryPlan {
     pub used: u64,
     /// What another slot is reckoned to need.
     pub needed: u64,
+    /// Does `max_memory_restart` say how much it may use at all?
+    #[serde(default)]
+    pub is_limited: bool,
 }
 
 /// A path within a release and what it leads to.

@@ -108,6 +108,40 @@ fn a_release_that_is_being_started_is_called_off_and_one_that_serves_is_gone_bac
 }
 
 #[test]
+fn one_that_is_tried_in_the_place_of_what_serves_is_called_off_and_one_that_is_gone_over_to_by_hand_is_good() {
+    let server = site("steps = [], migrate = [\"true\"], warm = \"0s\"", None);
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "one"]).ok();
+    let text = fs::read_to_string(server.path("demo/server.js")).unwrap();
+    let state = |id: &str| {
+        let rows = server.json(&["releases", "web"]);
+        let row = rows.as_array().unwrap().iter().find(|row| row["release"] == id).cloned();
+        row.map_or_else(String::new, |row| row["state"].as_str().unwrap().to_owned())
+    };
+    server.write("demo/server.js", "setInterval(() => {}, 1000);");
+    let deploy = server.follow(&["deploy", "web", "--from", "demo", "--id", "two", "--stop-first"]);
+    server.wait_until("it to be tried", || state("two") == "starting");
+    assert_eq!(state("one"), "active");
+    let restart = server.ctl(&["restart", "web"]);
+    assert!(restart.code == 5 && restart.stderr.contains("infissi-ctl deploy web --abort"), "{restart:#?}");
+    let aborted = server.ctl(&["deploy", "web", "--abort"]).ok();
+    let called_off = "release two is called off before it had the traffic; release one serves on";
+    assert!(aborted.stdout.contains(called_off), "{aborted:#?}");
+    let failed = deploy.end();
+    for say in ["was called off by ", "release one has its place again; migrations have run and are not undone"] {
+        assert!(failed.code == 1 && failed.stderr.contains(say), "{say}: {failed:#?}");
+    }
+    server.wait_status("web", "online");
+    assert_eq!((server.app("web")["release"].as_str(), state("two").as_str()), (Some("one"), "failed"));
+
+    server.write("demo/server.js", &text);
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "three", "--stage"]).ok();
+    server.ctl(&["deploy", "web", "--abort"]).ok();
+    server.ctl(&["rollback", "web", "--to", "three"]).ok();
+    let journal = fs::read_to_string(server.path("site/deploys/three/release.json")).unwrap();
+    assert!(journal.contains("\"state\": \"live\""), "{journal}");
+}
+
+#[test]
 fn old_releases_go_on_request_but_for_those_that_the_app_has_written_into() {
     let server = site("steps = [], warm = \"0s\", keep = 5", None);
     for id in ["one", "two", "three", "four"] {
