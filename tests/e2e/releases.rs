@@ -69,6 +69,20 @@ fn a_deploy_is_called_off_by_whoever_may_and_leaves_nothing() {
     assert_eq!((of(&server, "site/releases"), of(&server, "site/deploys").len()), (vec!["one".to_owned()], 1));
 
     let deploy = begin("three");
+    signal(deploy.pid(), Signal::SIGSTOP);
+    let aborting = server.follow(&["--json", "deploy", "web", "--abort"]);
+    server.wait_until("it to be asked to end", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", deploy.pid())).unwrap();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+        u64::from_str_radix(pending.trim(), 16).unwrap() & (1 << (libc::SIGINT - 1)) != 0
+    });
+    signal(aborting.pid(), Signal::SIGINT);
+    let left = aborting.end();
+    assert_eq!(left.code, 130, "{left:#?}");
+    assert!(
+        left.json()["error"]["message"].as_str().unwrap().starts_with("not waiting any longer: web is "),
+        "{left:#?}"
+    );
     signal(deploy.pid(), Signal::SIGKILL);
     assert_eq!(deploy.end().code, 137);
     let json = server.json(&["deploy", "web", "--abort"]);
@@ -132,6 +146,14 @@ fn one_that_is_tried_in_the_place_of_what_serves_is_called_off_and_one_that_is_g
     }
     server.wait_status("web", "online");
     assert_eq!((server.app("web")["release"].as_str(), state("two").as_str()), (Some("one"), "failed"));
+
+    let rollback = server.follow(&["--json", "rollback", "web", "--to", "two", "--stop-first"]);
+    server.wait_until("it to be tried", || state("two") == "starting");
+    signal(rollback.pid(), Signal::SIGINT);
+    let left = rollback.end();
+    assert_eq!((left.code, &left.json()["error"]["code"]), (130, &"failed".into()), "{left:#?}");
+    server.ctl(&["deploy", "web", "--abort"]).ok();
+    server.wait_status("web", "online");
 
     server.write("demo/server.js", &text);
     server.ctl(&["deploy", "web", "--from", "demo", "--id", "three", "--stage"]).ok();

@@ -196,3 +196,27 @@ fn tell(session: &mut Session, app: &str, aborted: &Aborted) -> Result<u8, Failu
     }
     Ok(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_ended_is_refused_in_words_of_its_own() {
+        let refused = |step: &str, id: Option<&str>| {
+            let mut holder = Holder::own("ann".to_owned(), clock::now(), step);
+            holder.id = id.map(str::to_owned);
+            match refuse("web", &holder) {
+                Ok(()) => String::new(),
+                Err(Failure::Answered(body)) => body.error.message,
+                Err(Failure::Output(error)) => panic!("{error}"),
+            }
+        };
+        assert!(refused(CLEARING_UP, Some("two")).ends_with("is active already"));
+        assert!(refused(ABORTING, None).contains("clearing up after a deploy"));
+        assert!(refused(RESTORED, None).ends_with("that cannot be called off"));
+        for (step, id) in [(RESTORED, Some("two")), (ACTIVATION, Some("two")), ("npm ci", Some("two"))] {
+            assert_eq!(refused(step, id), "");
+        }
+    }
+}

@@ -334,7 +334,7 @@ fn go_over(
         // The connection is gone, and not the activation: its journal says so, as for one that nobody waited for.
         Err(Failure::Answered(mut body)) if body.results.is_empty() && !is_elsewhere(session, app, &id) => {
             let message = format!("{}; whether release {id} of {app} goes live is not known", body.error.message);
-            body.error.message = message;
+            body.error.message = with_migrated(plan, message);
             return Err(Failure::Answered(body));
         }
         Err(failure) => return not_activated(session, options, (plan, root), record, failure),
@@ -433,7 +433,8 @@ fn not_activated(
         act::print_results(session, &body.results)?;
     }
     let (dir, id) = (root.release(&record.id), &record.id);
-    let has_stopped = options.stop_first && body.error.code != RefusalCode::Busy;
+    // Without a result the supervisor was never asked, and it stops nothing for what it refuses.
+    let has_stopped = options.stop_first && !body.results.is_empty() && body.error.code != RefusalCode::Busy;
     let serves = serves_on(&plan.releases, has_stopped, session);
     writeln!(session.err, "  {}", with_migrated(plan, serves))?;
     writeln!(session.err, "  release {id} stays in {} for a look until the next deploy", dir.display())?;
