@@ -15,8 +15,11 @@ pub struct Releases {
     /// How many good ones are kept.
     pub keep: u32,
     pub slot: Slot,
-    /// The id of the one in the active slot.
+    /// The id of the one in the active slot; while another one is started in its place, still of that one.
     pub active: Option<String>,
+    /// The one that is started in the place of the active one, and is not up yet.
+    #[serde(default)]
+    pub trying: Option<String>,
     /// What goes on in the other slot.
     pub other: Option<OtherSlot>,
     /// Those that failed after they had the traffic.
@@ -116,8 +119,11 @@ impl LastDeploy {
     #[must_use]
     pub fn told_by(self, known: &Releases) -> LastDeploy {
         let is = |release: Option<&String>| self.release.is_some() && release == self.release.as_ref();
-        let setback = known.setback.as_ref().filter(|setback| is(Some(&setback.release)));
         let was_left = matches!(self.end, DeployEnd::Left | DeployEnd::CutOff);
+        if is(known.trying.as_ref()) && was_left {
+            return LastDeploy { end: DeployEnd::Left, ..self };
+        }
+        let setback = known.setback.as_ref().filter(|setback| is(Some(&setback.release)));
         if let Some(setback) = setback.filter(|_| !is(known.active.as_ref())) {
             let had_traffic = known.bad.contains(&setback.release);
             let end = if had_traffic { DeployEnd::FlippedBack } else { DeployEnd::Failed };
@@ -145,6 +151,9 @@ pub struct MemoryPlan {
     pub used: u64,
     /// What another slot is reckoned to need.
     pub needed: u64,
+    /// Does `max_memory_restart` say how much it may use at all?
+    #[serde(default)]
+    pub is_limited: bool,
 }
 
 /// A path within a release and what it leads to.
@@ -159,6 +168,15 @@ impl Releases {
     /// Is it in one of the slots, or does anything run from it?
     pub fn runs(&self, id: &str) -> bool {
         let other = self.other.as_ref().and_then(|other| other.release.as_deref());
-        self.active.as_deref() == Some(id) || other == Some(id) || self.in_use.iter().any(|used| used == id)
+        [self.active.as_deref(), self.trying.as_deref(), other].contains(&Some(id))
+            || self.in_use.iter().any(|used| used == id)
+    }
+
+    /// The release that is being started or is staged; a restart of the active one is none.
+    pub fn rising(&self) -> Option<&str> {
+        let other = self.other.as_ref();
+        let other = other.filter(|other| matches!(other.phase, OtherPhase::Starting | OtherPhase::Staged));
+        let beside = other.and_then(|other| other.release.as_deref()).filter(|id| self.active.as_deref() != Some(id));
+        self.trying.as_deref().or(beside)
     }
 }

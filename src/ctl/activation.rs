@@ -5,7 +5,7 @@ use super::failure::Failure;
 use super::progress::{Progress, TICK};
 use super::session::Session;
 use super::units::printable;
-use crate::api::{ActionReply, ActivateBody, AppDetail, AppStatus, Client, OtherPhase, Way, routes};
+use crate::api::{ActionReply, ActivateBody, AppDetail, AppStatus, Client, OtherPhase, Releases, Way, routes};
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -86,6 +86,12 @@ pub(crate) fn activate(
     let reply = client.post_and_wait::<ActionReply>(&path, &body, TICK, &mut tick)?;
     drop(progress);
     Ok(if reply.is_some() { Activated::Done } else { ended })
+}
+
+/// Does the supervisor say that the app runs something else, and is not on its way to this release?
+pub(crate) fn is_elsewhere(session: &mut Session, app: &str, id: &str) -> bool {
+    let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
+    known.is_ok_and(|known| known.active.as_deref() != Some(id) && known.rising() != Some(id))
 }
 
 /// What the slot before does, once the release has the traffic.

@@ -31,7 +31,11 @@ pub(crate) fn prune(session: &mut Session, app: &str, keep: Keep) -> Result<u8, 
     // With the lock held: until then another may have gone live.
     let known: Releases = session.client()?.get(&routes::releases(&app))?;
     let known = Releases { keep: keep.good, ..known };
-    tell(session, &app, remove_old(&root, &known, keep, clock::now()))
+    let pruned = {
+        let mut ask = || session.client().ok()?.get(&routes::releases(&app)).ok();
+        remove_old(&root, (&known, &mut ask), keep, clock::now())
+    };
+    tell(session, &app, pruned)
 }
 
 fn tell(session: &mut Session, app: &str, pruned: Pruned) -> Result<u8, Failure> {

@@ -9,6 +9,7 @@ use super::units::{distance, local_time, printable};
 use super::{act, clock, list};
 use crate::api::{ActionReply, OtherPhase, RefusalCode, Releases, Way, routes};
 use crate::deploy::{Lock, Record, Root, State, previous};
+use crate::linux::user::own_uid;
 use anstyle::Style;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -106,6 +107,9 @@ fn state(known: &Releases, id: &str, state: Option<State>) -> &'static str {
     if known.active.as_deref() == Some(id) {
         return "active";
     }
+    if known.trying.as_deref() == Some(id) {
+        return "starting";
+    }
     if let Some(other) = known.other.as_ref().filter(|other| other.release.as_deref() == Some(id)) {
         return match other.phase {
             OtherPhase::Starting => "starting",
@@ -140,6 +144,7 @@ pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>, stop_
         if let Some(failed) = reply.results.into_iter().find_map(|result| result.error) {
             return Err(failed.into());
         }
+        went_live(&root, &target);
         return done(session, &known, &target, "at once", began.elapsed().as_secs_f64());
     }
     let dir = root.release(&target);
@@ -148,10 +153,17 @@ pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>, stop_
     let asked = Activation { app: &known.app, dir: &dir, id: &target, way, to_the_end: false };
     match activate(session, &asked, &interrupts) {
         Ok(Activated::Done | Activated::Warm) => {
+            went_live(&root, &target);
             done(session, &known, &target, "started anew", began.elapsed().as_secs_f64())
         }
         Ok(Activated::Interrupted) => {
-            writeln!(session.err, "Not waiting any longer. The supervisor goes on with it: see `infissi-ctl list`.")?;
+            const LEFT: &str = "The supervisor goes on with it: see `infissi-ctl list`.";
+            if session.json {
+                let message = format!("not waiting any longer. {LEFT}");
+                session.print_json(&json!({ "error": { "code": "failed", "message": message, "hint": null } }))?;
+            } else {
+                writeln!(session.err, "Not waiting any longer. {LEFT}")?;
+            }
             Ok(INTERRUPTED)
         }
         Err(Failure::Answered(body)) if !session.json && !body.results.is_empty() => {
@@ -162,12 +174,26 @@ pub(crate) fn rollback(session: &mut Session, app: &str, to: Option<&str>, stop_
     }
 }
 
+/// What had failed or was left is good now. The next deploy sees to what cannot be written here; root writes nothing, for
+/// in the directory of somebody else a link would choose where.
+fn went_live(root: &Root, id: &str) {
+    if root.owner().ok() != Some(own_uid()) {
+        return;
+    }
+    let record = Record::all(root).into_iter().find(|record| record.id == id && record.state != State::Live);
+    if let Some(record) = record {
+        let went_live = record.went_live.or_else(|| Some(clock::now()));
+        let _next_time = Record { state: State::Live, why: None, went_live, ..record }.save(root);
+    }
+}
+
 /// The release that was named, or the good one before.
 fn target(known: &Releases, root: &Root, to: Option<&str>) -> Result<String, Failure> {
     let app = &known.app;
     let hint = format!("infissi-ctl releases {app} shows what there is");
     if let Some(id) = to {
-        if known.active.as_deref() == Some(id) {
+        // While another one is started in its place, the supervisor says what is to be done.
+        if known.active.as_deref() == Some(id) && known.trying.is_none() {
             return Err(Failure::new(RefusalCode::Usage, format!("{id} is the active release of {app} already"), hint));
         }
         if !crate::deploy::is_id(id) || !root.release(id).is_dir() {

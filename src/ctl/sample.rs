@@ -102,6 +102,7 @@ pub(crate) fn releases() -> Releases {
         keep: 3,
         slot: Slot::Blue,
         active: None,
+        trying: None,
         other: None,
         bad: Vec::new(),
         in_use: Vec::new(),

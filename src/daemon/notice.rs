@@ -99,6 +99,8 @@ pub(super) struct AppView {
     pub probe_failure: Option<String>,
     /// The releases that failed after they went live: ids.
     pub bad: Vec<String>,
+    /// The one that is started in the place of the one behind it, and is not up yet: ids.
+    pub trying: Option<(String, Option<String>)>,
     /// What its active slot is made from.
     pub release: Option<Release>,
     /// Those of its own releases that any process runs from: ids.

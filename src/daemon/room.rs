@@ -29,5 +29,6 @@ pub(super) fn for_second_slot(shared: &Shared, app: &AppConfig, slot: Slot) -> O
         available: available(shared).saturating_add(other.iter().map(uses).sum()),
         used: used.iter().sum(),
         needed: used.iter().map(|used| second_copy(*used, app.max_memory_restart)).sum(),
+        is_limited: app.max_memory_restart.is_some(),
     })
 }

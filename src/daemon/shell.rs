@@ -216,7 +216,8 @@ impl Shell {
         let in_use = deploy.map(|deploy| self.core.releases_in_use(&deploy.releases())).unwrap_or_default();
         let (bad, setback) = (self.core.bad_releases(name), self.core.setback(name));
         let release = self.core.release(name).cloned();
-        Some(AppView { status, exits, probe_failure, bad, setback, release, in_use })
+        let trying = self.core.trying(name);
+        Some(AppView { status, exits, probe_failure, bad, trying, setback, release, in_use })
     }
 
     fn request(&mut self, id: RequestId, by: String, request: Request) {

@@ -112,7 +112,7 @@ impl Installation {
             Ok(()) => Ok(Ok(())),
             Err(Sourced::Failed(refusal)) => {
                 // What is left of it goes with the next that is kept.
-                let _tried = remove(&root.kept().join(HALF));
+                clear_half(root);
                 Ok(Err(refusal.message))
             }
             Err(error @ (Sourced::Interrupted | Sourced::Output(_))) => Err(error),
@@ -160,6 +160,11 @@ fn prune(root: &Root) {
     for (_, place) in places.iter().rev().skip(MOST) {
         let _next_time = remove(place);
     }
+}
+
+/// What a kill in the middle of it has left. A courtesy: the next one that is kept says what is against it.
+pub(super) fn clear_half(root: &Root) {
+    let _tried = remove(&root.kept().join(HALF));
 }
 
 /// What the kept ones hold, bytes.

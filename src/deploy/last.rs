@@ -139,6 +139,7 @@ mod tests {
             keep: 3,
             slot: Slot::Blue,
             active: Some(active.to_owned()),
+            trying: None,
             other: other.map(|phase| OtherSlot {
                 slot: Slot::Green,
                 phase,

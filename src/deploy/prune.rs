@@ -1,5 +1,6 @@
 //! What goes: releases that were not finished or failed, before a deploy; old good ones, after it. Never one that runs.
 
+use super::dependencies::clear_half;
 use super::last::ACTIVATION;
 use super::record::{Record, State};
 use super::root::Root;
@@ -29,21 +30,23 @@ pub enum Recovered {
     Kept { id: String, why: String },
 }
 
+/// What the supervisor says at this moment, asked right before a release goes: the deploy's lock keeps nobody from going
+/// back to it. None: it does not answer.
+type Ask<'a> = &'a mut dyn FnMut() -> Option<Releases>;
+
 /// Clears up what earlier deploys have left; to be called with the lock held.
 ///
 /// # Errors
 /// A journal that cannot be written.
-pub fn recover(root: &Root, known: &Releases, now: Timestamp) -> Result<Vec<Recovered>, Refusal> {
-    let mut recovered = clear_unfinished(root, known, now)?;
+pub fn recover(root: &Root, (known, ask): (&Releases, Ask<'_>), now: Timestamp) -> Result<Vec<Recovered>, Refusal> {
+    let mut recovered = clear_unfinished(root, (known, &mut *ask), now)?;
     for record in Record::all(root) {
         let id = record.id.clone();
         if record.state != State::Failed || known.runs(&id) {
             continue;
         }
-        // It failed, but not before it had the traffic; or somebody has gone over to it by hand.
-        let was_live = known.bad.contains(&id) || record.went_live.is_none();
-        let kept = was_live.then(|| has_writes(root, known, &record, now)).flatten();
-        recovered.push(match kept {
+        // Whatever its journal says: somebody may have gone over to it by hand, and back.
+        recovered.push(match has_writes(root, known, &record, now).or_else(|| is_taken(&id, ask)) {
             Some(why) => Recovered::Kept { id, why },
             None => removed(root, &id, Recovered::Failed { id: id.clone() }),
         });
@@ -55,11 +58,16 @@ pub fn recover(root: &Root, known: &Releases, now: Timestamp) -> Result<Vec<Reco
 ///
 /// # Errors
 /// A journal that cannot be written.
-pub fn clear_unfinished(root: &Root, known: &Releases, now: Timestamp) -> Result<Vec<Recovered>, Refusal> {
+pub fn clear_unfinished(
+    root: &Root,
+    (known, ask): (&Releases, Ask<'_>),
+    now: Timestamp,
+) -> Result<Vec<Recovered>, Refusal> {
     let mut recovered = Vec::new();
     Workshop::end_leftovers(root, FETCH);
     unlock_mirror(root);
     clear_half_removed(root);
+    clear_half(root);
     for mut record in Record::all(root) {
         let id = record.id.clone();
         match record.state {
@@ -79,7 +87,8 @@ pub fn clear_unfinished(root: &Root, known: &Releases, now: Timestamp) -> Result
                 Workshop::end_leftovers(root, &id);
                 // Nobody has seen what became of it: it may have had the traffic until somebody went back.
                 let asked = record.went_live.is_some();
-                if let Some(why) = asked.then(|| has_writes(root, known, &record, now)).flatten() {
+                let kept = || has_writes(root, known, &record, now).or_else(|| is_taken(&id, ask));
+                if let Some(why) = asked.then(kept).flatten() {
                     recovered.push(Recovered::Kept { id, why });
                     continue;
                 }
@@ -120,6 +129,15 @@ fn unlock_mirror(root: &Root) {
     }
 }
 
+/// Why it is not to go, at the last moment.
+fn is_taken(id: &str, ask: Ask<'_>) -> Option<String> {
+    match ask() {
+        Some(known) if !known.runs(id) => None,
+        Some(_) => Some(format!("release {id} is kept: it has been gone over to")),
+        None => Some(format!("release {id} is kept: the supervisor does not say whether it runs")),
+    }
+}
+
 fn removed(root: &Root, id: &str, done: Recovered) -> Recovered {
     match remove(root, id) {
         Ok(()) => done,
@@ -152,7 +170,7 @@ pub struct Pruned {
 
 /// Keeps the newest good releases and what runs; bad ones have been there for a look, and staged ones for a swap. What
 /// the app has written into one, or somebody works in, is kept, too.
-pub fn prune(root: &Root, known: &Releases, keep: Keep, now: Timestamp) -> Pruned {
+pub fn prune(root: &Root, (known, ask): (&Releases, Ask<'_>), keep: Keep, now: Timestamp) -> Pruned {
     let is_over = |record: &Record| match record.state {
         State::Live | State::Staged => true,
         // No deploy is under way: it is what one that was cut off has left.
@@ -169,15 +187,13 @@ pub fn prune(root: &Root, known: &Releases, keep: Keep, now: Timestamp) -> Prune
     for record in old {
         let id = record.id.clone();
         let dir = root.release(&id);
-        let needed = someone_in(&dir).or_else(|| {
-            let looks = !keep.written;
-            looks.then(|| has_writes(root, known, record, now)).flatten()
-        });
-        if let Some(why) = needed {
+        let written = (!keep.written).then(|| has_writes(root, known, record, now)).flatten();
+        let bytes = weight(&dir);
+        // Last: what takes its time comes before it.
+        if let Some(why) = written.or_else(|| is_taken(&id, ask)).or_else(|| someone_in(&dir)) {
             pruned.kept.push((id, why));
             continue;
         }
-        let bytes = weight(&dir);
         match remove(root, &id) {
             Ok(()) => {
                 pruned.gone.push(id);
@@ -280,6 +296,7 @@ mod tests {
             keep,
             slot: Slot::Blue,
             active: Some(active.to_owned()),
+            trying: None,
             other,
             bad: Vec::new(),
             in_use: Vec::new(),
@@ -306,7 +323,12 @@ mod tests {
         std::fs::create_dir(root.release("by-hand")).unwrap();
         // Gone back to an old one, and another still drains.
         let known = Releases { bad: vec!["6".to_owned()], ..known(&root, "1", Some("2"), 3) };
-        let pruned = prune(&root, &known, Keep { good: 3, failed: true, written: false }, Timestamp::UNIX_EPOCH);
+        let pruned = prune(
+            &root,
+            (&known, &mut || Some(known.clone())),
+            Keep { good: 3, failed: true, written: false },
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!((pruned.gone.join(" "), pruned.kept), ("4 3 6".to_owned(), Vec::new()));
         assert_eq!(left(&root), ["1", "2", "5", "by-hand"]);
         assert!(!root.deploy("4").exists());
@@ -321,8 +343,12 @@ mod tests {
         }
         let of = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect();
         let known = Releases { bad: of(&["2"]), in_use: of(&["1", "2", "5"]), ..known(&root, "5", None, 1) };
-        let pruned =
-            prune(&root, &known, Keep { good: known.keep, failed: true, written: false }, Timestamp::UNIX_EPOCH);
+        let pruned = prune(
+            &root,
+            (&known, &mut || Some(known.clone())),
+            Keep { good: known.keep, failed: true, written: false },
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!((pruned.gone.join(" "), pruned.kept), ("4 3".to_owned(), Vec::new()));
         assert_eq!(left(&root), ["1", "2", "5"]);
     }
@@ -341,7 +367,10 @@ mod tests {
         ] {
             made(&root, id, minute, state);
         }
-        let recovered = recover(&root, &known(&root, "live", Some("rising"), 3), Timestamp::UNIX_EPOCH).unwrap();
+        let recovered = {
+            let known = known(&root, "live", Some("rising"), 3);
+            recover(&root, (&known, &mut || Some(known.clone())), Timestamp::UNIX_EPOCH).unwrap()
+        };
         let cut_off = |id: &str, step: &str| Recovered::Unfinished {
             id: id.to_owned(),
             by: "ann".to_owned(),
@@ -372,11 +401,13 @@ mod tests {
         std::fs::write(root.release("2").join("dev.db"), "data").unwrap();
         let now = std::fs::metadata(root.release("2").join("dev.db")).unwrap().modified().unwrap();
         let (now, known) = (Timestamp::try_from(now).unwrap(), known(&root, "4", None, 1));
-        let pruned = prune(&root, &known, Keep { good: 1, failed: true, written: false }, now);
+        let pruned =
+            prune(&root, (&known, &mut || Some(known.clone())), Keep { good: 1, failed: true, written: false }, now);
         assert_eq!(pruned.gone, ["3", "1"]);
         let (id, why) = &pruned.kept[0];
         assert!(id == "2" && why.contains("(dev.db)") && why.contains("--prune 1 --written"), "{why}");
-        let pruned = prune(&root, &known, Keep { good: 0, failed: false, written: true }, now);
+        let pruned =
+            prune(&root, (&known, &mut || Some(known.clone())), Keep { good: 0, failed: false, written: true }, now);
         assert!(pruned.gone == ["2"] && pruned.freed >= 4096, "{pruned:?}");
         assert_eq!(left(&root), ["4"], "what runs is never removed");
     }
@@ -392,8 +423,52 @@ mod tests {
         std::fs::remove_dir(root.release("half")).unwrap();
         std::fs::write(root.log("half"), "said").unwrap();
         std::fs::remove_file(Record::file(&root.deploy("half"))).unwrap();
-        clear_unfinished(&root, &known(&root, "whole", None, 3), Timestamp::UNIX_EPOCH).unwrap();
+        std::fs::create_dir_all(root.kept().join(".half/node_modules")).unwrap();
+        let known = known(&root, "whole", None, 3);
+        clear_unfinished(&root, (&known, &mut || Some(known.clone())), Timestamp::UNIX_EPOCH).unwrap();
         let left: Vec<_> = std::fs::read_dir(root.deploys()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["whole"]);
+        assert_eq!(std::fs::read_dir(root.kept()).unwrap().count(), 0);
+    }
+
+    /// Failed, written into by the app, and gone back from.
+    #[test]
+    fn one_that_was_gone_over_to_by_hand_is_kept_with_what_the_app_has_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        made(&root, "good", 1, State::Live);
+        let mut record = made(&root, "busy", 2, State::Failed);
+        record.went_live = Some(Timestamp::from_second(120).unwrap());
+        record.save(&root).unwrap();
+        std::fs::write(root.release("busy").join("dev.db"), "data").unwrap();
+        let now = std::fs::metadata(root.release("busy").join("dev.db")).unwrap().modified().unwrap();
+        let known = known(&root, "good", None, 3);
+        let now = Timestamp::try_from(now).unwrap();
+        let recovered = recover(&root, (&known, &mut || Some(known.clone())), now).unwrap();
+        assert!(matches!(&recovered[..], [Recovered::Kept { why, .. }] if why.contains("(dev.db)")), "{recovered:?}");
+        assert_eq!(left(&root), ["busy", "good"]);
+    }
+
+    #[test]
+    fn one_that_is_gone_back_to_at_the_last_moment_stays_and_so_does_every_one_when_nobody_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        for (id, minute, state) in
+            [("old", 1, State::Live), ("new", 2, State::Live), ("cut", 3, State::Activating), ("bad", 4, State::Failed)]
+        {
+            let mut record = made(&root, id, minute, state);
+            record.went_live = Some(Timestamp::UNIX_EPOCH);
+            record.save(&root).unwrap();
+        }
+        let (before, keep) = (known(&root, "new", None, 1), Keep { good: 1, failed: true, written: false });
+        for then in [Some(["old", "cut", "bad"]), None] {
+            let then = then.map(|ids| Releases { in_use: ids.map(str::to_owned).into(), ..before.clone() });
+            let mut ask = || then.clone();
+            let recovered = recover(&root, (&before, &mut ask), Timestamp::UNIX_EPOCH).unwrap();
+            assert!(recovered.iter().all(|one| matches!(one, Recovered::Kept { .. })), "{recovered:?}");
+            let pruned = prune(&root, (&before, &mut ask), keep, Timestamp::UNIX_EPOCH);
+            assert!(pruned.gone.is_empty() && pruned.kept[0].0 == "old", "{pruned:?}");
+            assert_eq!(left(&root), ["bad", "cut", "new", "old"]);
+        }
     }
 }

@@ -297,6 +297,12 @@ impl App {
         format!(", release {id} is marked bad")
     }
 
+    /// It gets another chance, and what is told of it is told anew.
+    pub(super) fn forgive(&mut self, release: &Release) {
+        self.bad.retain(|bad| *bad != release.id);
+        self.setback.take_if(|setback| setback.release == release.id);
+    }
+
     /// It is not active, or no longer; `why` goes on after “it ”.
     pub(super) fn set_back(&mut self, release: Option<&Release>, why: &str) {
         let Some(Release { id, .. }) = release else { return };

@@ -47,6 +47,9 @@ impl Supervisor {
     pub(super) fn restart(&mut self, id: RequestId, by: &str, apps: &[String], (wait, hard): (bool, bool), now: Now) {
         let items = self.for_each(apps, |core, i| {
             let name = core.apps[i].config.name.clone();
+            if let Some(refusal) = core.trial_under_way(i, now) {
+                return Item::failed(&name, refusal);
+            }
             if core.rolls_over_now(i) && !hard {
                 return core.restart_by_rollover(i, by, now);
             }
@@ -166,6 +169,12 @@ impl Supervisor {
     pub(super) fn cancel(&mut self, id: RequestId, by: &str, apps: &[String], now: Now) {
         let items = self.for_each(apps, |core, i| {
             let name = core.apps[i].config.name.clone();
+            if core.apps[i].trial.is_some() {
+                let what = "end of the activation requested".to_owned();
+                core.announce(Some((i, 0)), EventKind::Requested, Some(by), what);
+                core.call_off_trial(i, by);
+                return Item::done(&name, "what ran before comes back".to_owned());
+            }
             if core.apps[i].rising().is_none_or(|rollover| rollover.reason != ExitReason::Deploy) {
                 let refusal =
                     Refusal::new(RefusalCode::Busy, format!("{name} goes over to no release that is not active yet"));
@@ -213,9 +222,11 @@ impl Supervisor {
     pub(super) fn renew(&mut self, i: usize, reason: ExitReason) {
         self.drop_rising(i, "was overtaken by a restart");
         let app = &mut self.apps[i];
-        app.trial = None;
         app.run_now = app.config.is_job();
         let (slot, config) = (app.slot, app.config.clone());
+        if let Some(trial) = &mut app.trial {
+            trial.before.take_on(&config);
+        }
         let newest = (!app.is_at_rest()).then(|| app.next_generation());
         let cast = app.cast_mut(slot);
         cast.replaced_for = reason;

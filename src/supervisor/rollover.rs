@@ -196,6 +196,9 @@ impl Supervisor {
         let slot = opposite(app.slot);
         app.rollovers += 1;
         let number = app.rollovers;
+        if let Some(release) = plan.release.as_ref().filter(|_| plan.reason == ExitReason::Deploy) {
+            app.forgive(release);
+        }
         let generation = app.next_generation();
         let config = app.config.clone();
         *app.cast_mut(slot) = Cast { generation, config, release: plan.release, replaced_for: plan.reason };

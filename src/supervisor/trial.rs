@@ -29,12 +29,17 @@ impl Supervisor {
         if alone {
             self.retire(i);
         }
-        let app = &self.apps[i];
-        let (slot, desired, failures) = (app.slot, app.desired, app.failures);
-        let before = app.cast(slot).clone();
+        let app = &mut self.apps[i];
+        let (slot, failures) = (app.slot, app.failures);
+        // What is still tried itself is nothing to come back to.
+        let (before, desired) = match app.trial.take() {
+            Some(trial) => (trial.before, trial.desired),
+            None => (app.cast(slot).clone(), app.desired),
+        };
         self.want(i, true, by);
         self.renew(i, ExitReason::Deploy);
         self.apps[i].cast_mut(slot).release = Some(release.clone());
+        self.apps[i].forgive(release);
         self.desired_changed();
         self.apps[i].retry_streak = 0;
         let is_new = before.release.as_ref() != Some(release);
@@ -49,7 +54,10 @@ impl Supervisor {
         let release = app.cast(app.slot).release.as_ref().map(|release| release.id.as_str()).unwrap_or_default();
         let (name, since) = (&app.config.name, seconds(now.mono.saturating_sub(*since)));
         let message = format!("{name} is being started with release {release} by {by}, since {since}");
-        Some(Refusal::new(RefusalCode::Busy, message).hint(format!("wait for it: infissi-ctl show {name}")))
+        Some(
+            Refusal::new(RefusalCode::Busy, message)
+                .hint(format!("wait for it: infissi-ctl show {name}; or go back: infissi-ctl deploy {name} --abort")),
+        )
     }
 
     /// Is it through, one way or the other? Then something moved.
@@ -58,8 +66,7 @@ impl Supervisor {
         let app = &mut self.apps[i];
         let Some(trial) = &app.trial else { return false };
         if wanted && app.failures > trial.failures {
-            let Trial { before, desired, .. } = trial.clone();
-            self.go_back(i, before, desired);
+            self.go_back(i, true);
             return true;
         }
         let generation = app.cast(app.slot).generation;
@@ -90,8 +97,17 @@ impl Supervisor {
         app.desired &= desired;
     }
 
-    fn go_back(&mut self, i: usize, before: Cast, desired: bool) {
+    /// Whoever asked for the release has thought better of it.
+    pub(super) fn call_off_trial(&mut self, i: usize, by: &str) {
         let app = &mut self.apps[i];
+        app.failures += 1;
+        app.last_failure = format!("was called off by {by}");
+        self.go_back(i, false);
+    }
+
+    fn go_back(&mut self, i: usize, is_bad: bool) {
+        let app = &mut self.apps[i];
+        let Some(Trial { before, desired, .. }) = app.trial.take() else { return };
         let (slot, failed) = (app.slot, app.cast(app.slot).release.clone());
         let then = match before.release.as_ref().map(|release| &release.id) {
             _ if !desired => "it is stopped again".to_owned(),
@@ -99,10 +115,10 @@ impl Supervisor {
             None => "what ran before is started again".to_owned(),
         };
         let why = format!("{}; {then}", app.last_failure);
-        let marked = app.mark_bad(failed.as_ref());
+        let marked = if is_bad { app.mark_bad(failed.as_ref()) } else { String::new() };
         app.set_back(failed.as_ref(), &why);
         app.last_failure.clone_from(&why);
-        self.renew(i, ExitReason::Unhealthy);
+        self.renew(i, if is_bad { ExitReason::Unhealthy } else { ExitReason::Deploy });
         let cast = self.apps[i].cast_mut(slot);
         (cast.release, cast.config) = (before.release, before.config);
         self.want(i, desired, "supervisor");

@@ -24,6 +24,13 @@ impl Supervisor {
         Some((self.status_of(app, now), app.exits.iter().cloned().collect(), complaint))
     }
 
+    /// The release that is started where nothing serves beside it and that is not up yet, and the one before: ids.
+    pub fn trying(&self, name: &str) -> Option<(String, Option<String>)> {
+        let app = self.app(name)?;
+        let before = app.trial.as_ref()?.before.release.as_ref();
+        Some((app.cast(app.slot).release.as_ref()?.id.clone(), before.map(|release| release.id.clone())))
+    }
+
     /// Why the release that was to be active last is not.
     pub fn setback(&self, name: &str) -> Option<Setback> {
         self.app(name).and_then(|app| app.setback.clone())

@@ -201,6 +201,19 @@ fn a_supervisor_that_dies_meanwhile_has_a_successor_that_runs_the_old_release() 
     let next = server.ctl(&["deploy", "web", "--from", "demo", "--id", "three"]).ok();
     assert!(next.stdout.contains("two, which had failed, is removed"), "{next:#?}");
     assert!(!server.path("site/releases/two").exists());
+
+    server.write("demo/server.js", "setInterval(() => {}, 1000);");
+    let deploy = server.follow(&["deploy", "web", "--from", "demo", "--id", "four"]);
+    server.wait_until("it to be started", || server.app("web")["other"]["release"] == "four");
+    server.kill_supervisor();
+    let lost = deploy.end();
+    assert!(lost.stderr.contains("whether release four of web goes live is not known"), "{lost:#?}");
+    let journal = fs::read_to_string(server.path("site/deploys/four/release.json")).unwrap();
+    assert!(journal.contains("\"state\": \"activating\""), "{journal}");
+    server.run();
+    server.wait_status("web", "online");
+    let cleared = server.ctl(&["deploy", "web", "--abort"]).ok();
+    assert!(cleared.stdout.contains("was cut off at its activation"), "{cleared:#?}");
 }
 
 #[test]

@@ -27,8 +27,9 @@ fn site(deploy: &str, owner: Option<u32>) -> Server {
 }
 
 fn of(server: &Server, dir: &str) -> Vec<String> {
-    let entries = fs::read_dir(server.path(dir)).unwrap();
-    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let entries = fs::read_dir(server.path(dir)).unwrap().map(Result::unwrap);
+    let dirs = entries.filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = dirs.map(|entry| entry.file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -68,6 +69,20 @@ fn a_deploy_is_called_off_by_whoever_may_and_leaves_nothing() {
     assert_eq!((of(&server, "site/releases"), of(&server, "site/deploys").len()), (vec!["one".to_owned()], 1));
 
     let deploy = begin("three");
+    signal(deploy.pid(), Signal::SIGSTOP);
+    let aborting = server.follow(&["--json", "deploy", "web", "--abort"]);
+    server.wait_until("it to be asked to end", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", deploy.pid())).unwrap();
+        let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+        u64::from_str_radix(pending.trim(), 16).unwrap() & (1 << (libc::SIGINT - 1)) != 0
+    });
+    signal(aborting.pid(), Signal::SIGINT);
+    let left = aborting.end();
+    assert_eq!(left.code, 130, "{left:#?}");
+    assert!(
+        left.json()["error"]["message"].as_str().unwrap().starts_with("not waiting any longer: web is "),
+        "{left:#?}"
+    );
     signal(deploy.pid(), Signal::SIGKILL);
     assert_eq!(deploy.end().code, 137);
     let json = server.json(&["deploy", "web", "--abort"]);
@@ -104,6 +119,48 @@ fn a_release_that_is_being_started_is_called_off_and_one_that_serves_is_gone_bac
     let aborted = server.ctl(&["deploy", "web", "--abort"]).ok();
     assert!(aborted.stdout.contains("release four is called off"), "{aborted:#?}");
     assert_eq!(server.app("web")["release"], "three");
+}
+
+#[test]
+fn one_that_is_tried_in_the_place_of_what_serves_is_called_off_and_one_that_is_gone_over_to_by_hand_is_good() {
+    let server = site("steps = [], migrate = [\"true\"], warm = \"0s\"", None);
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "one"]).ok();
+    let text = fs::read_to_string(server.path("demo/server.js")).unwrap();
+    let state = |id: &str| {
+        let rows = server.json(&["releases", "web"]);
+        let row = rows.as_array().unwrap().iter().find(|row| row["release"] == id).cloned();
+        row.map_or_else(String::new, |row| row["state"].as_str().unwrap().to_owned())
+    };
+    server.write("demo/server.js", "setInterval(() => {}, 1000);");
+    let deploy = server.follow(&["deploy", "web", "--from", "demo", "--id", "two", "--stop-first"]);
+    server.wait_until("it to be tried", || state("two") == "starting");
+    assert_eq!(state("one"), "active");
+    let restart = server.ctl(&["restart", "web"]);
+    assert!(restart.code == 5 && restart.stderr.contains("infissi-ctl deploy web --abort"), "{restart:#?}");
+    let aborted = server.ctl(&["deploy", "web", "--abort"]).ok();
+    let called_off = "release two is called off before it had the traffic; release one serves on";
+    assert!(aborted.stdout.contains(called_off), "{aborted:#?}");
+    let failed = deploy.end();
+    for say in ["was called off by ", "release one has its place again; migrations have run and are not undone"] {
+        assert!(failed.code == 1 && failed.stderr.contains(say), "{say}: {failed:#?}");
+    }
+    server.wait_status("web", "online");
+    assert_eq!((server.app("web")["release"].as_str(), state("two").as_str()), (Some("one"), "failed"));
+
+    let rollback = server.follow(&["--json", "rollback", "web", "--to", "two", "--stop-first"]);
+    server.wait_until("it to be tried", || state("two") == "starting");
+    signal(rollback.pid(), Signal::SIGINT);
+    let left = rollback.end();
+    assert_eq!((left.code, &left.json()["error"]["code"]), (130, &"failed".into()), "{left:#?}");
+    server.ctl(&["deploy", "web", "--abort"]).ok();
+    server.wait_status("web", "online");
+
+    server.write("demo/server.js", &text);
+    server.ctl(&["deploy", "web", "--from", "demo", "--id", "three", "--stage"]).ok();
+    server.ctl(&["deploy", "web", "--abort"]).ok();
+    server.ctl(&["rollback", "web", "--to", "three"]).ok();
+    let journal = fs::read_to_string(server.path("site/deploys/three/release.json")).unwrap();
+    assert!(journal.contains("\"state\": \"live\""), "{journal}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::configs::{MIB, With, kept, ms, release, released, secs};
 use crate::script::{Script, code};
 use crate::world::World;
 use infissi::api::{EventKind, OtherPhase, RefusalCode, Slot, Status};
+use infissi::supervisor::Request;
 
 /// Release 1 serves, alone.
 fn one() -> World {
@@ -87,7 +88,53 @@ fn nothing_is_started_beside_it_while_it_starts() {
     let refusal = world.failure(second);
     assert_eq!(refusal.code, RefusalCode::Busy);
     assert!(refusal.message.starts_with("current is being started with release 2 by dan, since"), "{refusal}");
-    world.abandon(id);
+    for ask in [World::restart, World::restart_hard] {
+        let restart = ask(&mut world, "current");
+        assert_eq!(world.failure(restart).code, RefusalCode::Busy);
+    }
+    world.script("current", [Script::good()]);
+    assert!(world.failure(id).message.ends_with("; release 1 is started again"), "{}", world.story());
+}
+
+#[test]
+fn one_that_is_called_off_while_it_starts_leaves_the_release_before_and_is_not_bad() {
+    let mut world = one();
+    world.script("current", [Script::never_ready(), Script::good()]);
+    let id = world.activate_stop_first("current", release("2"));
+    world.until("it to start", |world| world.spawns.last().unwrap().release.as_deref() == Some("2"));
+    assert_eq!(world.core.trying("current"), Some(("2".to_owned(), Some("1".to_owned()))));
+    let cancel = world.ask("ann", Request::Cancel { apps: vec!["current".to_owned()] });
+    assert_eq!(world.done(cancel), "what ran before comes back");
+    let refusal = world.failure(id);
+    assert_eq!(refusal.message, "current is not up: it was called off by ann; release 1 is started again");
+    world.until("it serves", |world| !world.active("current").is_empty());
+    let kept = &world.core.kept()["current"];
+    assert_eq!((kept.release.clone(), kept.bad.len()), (Some(release("1")), 0));
+    assert_eq!((world.core.trying("current"), world.living("current")), (None, 1));
+}
+
+#[test]
+fn one_that_has_failed_and_is_activated_again_is_not_bad_any_more() {
+    let mut world = one();
+    let bad = |world: &World| {
+        let kept = &world.core.kept()["current"];
+        (kept.bad.clone(), kept.setback.is_some())
+    };
+    for stop_first in [true, false] {
+        world.script("current", [Script::crashes(ms(50), code(1)), Script::good()]);
+        let id = world.activate_stop_first("current", release("2"));
+        world.failure(id);
+        world.until("it serves", |world| !world.active("current").is_empty());
+        assert_eq!(bad(&world), (vec!["2".to_owned()], true));
+        let again = match stop_first {
+            true => world.activate_stop_first("current", release("2")),
+            false => world.activate("current", release("2")),
+        };
+        assert_eq!(bad(&world), (Vec::new(), false));
+        world.done(again);
+        let back = world.activate("current", release("1"));
+        world.done(back);
+    }
 }
 
 #[test]

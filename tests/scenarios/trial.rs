@@ -92,3 +92,20 @@ fn a_release_is_started_beside_one_that_is_about_to_run_again() {
     assert_eq!((world.app("current").slot, world.app("current").release), (Slot::Blue, None));
     assert!(world.core.kept()["current"].release.is_none());
 }
+
+#[test]
+fn a_restart_or_another_try_keeps_the_way_back_to_what_was_up() {
+    for again in
+        [|world: &mut World| world.restart("current"), |world: &mut World| world.activate("current", release("2"))]
+    {
+        let mut world = once();
+        world.script("current", [Script::never_ready(), Script::crashes(ms(50), code(1)), Script::good()]);
+        let id = world.activate("current", release("2"));
+        world.until("it to start", |world| world.spawns.last().unwrap().release.as_deref() == Some("2"));
+        let again = again(&mut world);
+        assert!(world.failure(again).message.ends_with("; release 1 is started again"), "{}", world.story());
+        world.abandon(id);
+        world.until("it serves", |world| !world.active("current").is_empty());
+        assert_eq!(world.core.kept()["current"].release, Some(release("1")));
+    }
+}

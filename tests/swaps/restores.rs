@@ -163,3 +163,22 @@ fn a_restore_that_does_not_become_healthy_puts_everything_back_and_loses_no_requ
     tell("two restores that fail", &ledger);
     ledger.assert_nothing_lost(ALL_KINDS);
 }
+
+#[test]
+fn a_restore_that_is_called_off_puts_everything_back() {
+    let story = site("[\"shared\", \"releases/bad\"]");
+    story.build_release("bad", "never-listen");
+    story.server.ctl(&["backup", "web"]).ok();
+    change(&story);
+    let (shared, changed) = (story.server.path("shared"), tree(&story.server.path("shared")));
+    let restoring = story.server.follow(&["restore", "web", "latest"]);
+    story.server.wait_until("it to be started", || {
+        story.app()["other"]["release"].as_str().is_some_and(|id| id.ends_with("-restored"))
+    });
+    let aborted = story.server.ctl(&["deploy", "web", "--abort"]).ok();
+    assert!(aborted.stdout.contains(" is called off before it had the traffic; release one serves on"), "{aborted:#?}");
+    let failed = restoring.end();
+    assert!(failed.code == 1 && failed.stderr.contains("what was there before is there again"), "{failed:#?}");
+    assert!(tree(&shared) == changed, "not as it was: {failed:#?}");
+    assert_eq!(story.app()["release"], "one");
+}

@@ -2,9 +2,10 @@
 //! has left goes.
 
 use super::{
-    ACTIVATION, CLEARING_UP, INTERRUPTED, Interrupts, LOOK_AGAIN, STAGING, held, in_words, settle, tell_recovered,
+    ABORTING, ACTIVATION, CLEARING_UP, INTERRUPTED, Interrupts, LOOK_AGAIN, RESTORED, STAGING, held, in_words, settle,
+    tell_recovered,
 };
-use crate::api::{ActionReply, DeployPlan, OtherPhase, Refusal, RefusalCode, Releases, routes};
+use crate::api::{ActionReply, DeployPlan, Refusal, RefusalCode, Releases, routes};
 use crate::ctl::clock;
 use crate::ctl::failure::Failure;
 use crate::ctl::progress::Line;
@@ -37,7 +38,13 @@ pub(super) fn abort(session: &mut Session, plan: &DeployPlan, root: &Root) -> Re
         while let Some(Some(now)) = look()?.filter(|now| aborted.is_of(now.as_ref())) {
             if interrupts.asked() {
                 drop(line);
-                writeln!(session.err, "Not waiting any longer: {}.", printable(&held(app, Some(&now))))?;
+                let left = held(app, Some(&now));
+                if session.json {
+                    let message = format!("not waiting any longer: {left}");
+                    session.print_json(&json!({ "error": { "code": "failed", "message": message, "hint": null } }))?;
+                } else {
+                    writeln!(session.err, "Not waiting any longer: {}.", printable(&left))?;
+                }
                 return Ok(INTERRUPTED);
             }
             if let Some(line) = &mut line {
@@ -46,7 +53,7 @@ pub(super) fn abort(session: &mut Session, plan: &DeployPlan, root: &Root) -> Re
             std::thread::sleep(LOOK_AGAIN);
         }
     }
-    let lock = match Lock::take(&root.lock(), Holder::own(Root::owner_name(own_uid()), clock::now(), "clearing up")) {
+    let lock = match Lock::take(&root.lock(), Holder::own(Root::owner_name(own_uid()), clock::now(), ABORTING)) {
         Ok(lock) => lock,
         Err(LockRefused::Held(holder)) => {
             // The next in the line has it, and clears up by itself.
@@ -57,12 +64,13 @@ pub(super) fn abort(session: &mut Session, plan: &DeployPlan, root: &Root) -> Re
     };
     let mut known = known(session, app)?;
     // It may have come to that in the instant in which it was asked to end.
-    if let Some(id) = rising(&known) {
-        aborted.called_off = Some(id);
+    if let Some(id) = known.rising() {
+        aborted.called_off = Some(id.to_owned());
         call_off(session, app)?;
         known = self::known(session, app)?;
     }
-    aborted.cleared = clear_unfinished(root, &known, clock::now())?;
+    let mut ask = || session.client().ok()?.get(&routes::releases(app)).ok();
+    aborted.cleared = clear_unfinished(root, (&known, &mut ask), clock::now())?;
     aborted.active = known.active;
     drop(lock);
     tell(session, app, &aborted)
@@ -82,16 +90,16 @@ struct Aborted {
 
 impl Aborted {
     fn end(&mut self, session: &mut Session, app: &str, holder: Holder) -> Result<(), Failure> {
+        refuse(app, &holder)?;
         if !session.json {
             writeln!(session.out, "{}: it is asked to end", printable(&held(app, Some(&holder))))?;
             session.out.flush()?;
         }
         match holder.step.as_str() {
-            // The process only waits for what the supervisor does.
-            ACTIVATION | STAGING => {
+            // The process only waits for what the supervisor does; a restore puts back what was there once that has failed.
+            ACTIVATION | STAGING | RESTORED => {
                 self.called_off = Some(call_off_asked(session, app, holder.id.as_deref())?);
             }
-            CLEARING_UP => return Err(it_is_live(app)),
             _ => match holder.interrupt() {
                 Ok(()) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
@@ -111,27 +119,36 @@ impl Aborted {
     }
 }
 
+/// What is not to be ended in the middle, or has nothing to be ended.
+fn refuse(app: &str, holder: &Holder) -> Result<(), Failure> {
+    match holder.step.as_str() {
+        CLEARING_UP => Err(it_is_live(app)),
+        ABORTING => {
+            let hint = format!("wait for it: infissi-ctl releases {app} shows how far it is");
+            Err(Failure::new(RefusalCode::Busy, held(app, Some(holder)), hint))
+        }
+        RESTORED if holder.id.is_none() => {
+            let message = format!("{app} is being restarted with what is restored, and that cannot be called off");
+            Err(Failure::new(RefusalCode::Busy, message, format!("wait for it: infissi-ctl show {app}")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Once the supervisor has been asked for it, which may be about to come.
 fn call_off_asked(session: &mut Session, app: &str, id: Option<&str>) -> Result<String, Failure> {
     for _ in 0..LOOKS {
         let known = known(session, app)?;
+        if let Some(rising) = known.rising() {
+            call_off(session, app)?;
+            return Ok(rising.to_owned());
+        }
         if known.active.as_deref() == id {
             break;
-        }
-        if let Some(rising) = rising(&known) {
-            call_off(session, app)?;
-            return Ok(rising);
         }
         std::thread::sleep(LOOK_AGAIN);
     }
     Err(it_is_live(app))
-}
-
-/// The release that is being started or is staged; a restart of the active one is none.
-fn rising(known: &Releases) -> Option<String> {
-    let other = known.other.as_ref()?;
-    let rises = matches!(other.phase, OtherPhase::Starting | OtherPhase::Staged);
-    other.release.clone().filter(|release| rises && known.active.as_ref() != Some(release))
 }
 
 /// The supervisor starts no more: what serves goes on.
@@ -178,4 +195,28 @@ fn tell(session: &mut Session, app: &str, aborted: &Aborted) -> Result<u8, Failu
         writeln!(session.out, "  {}", printable(next))?;
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_ended_is_refused_in_words_of_its_own() {
+        let refused = |step: &str, id: Option<&str>| {
+            let mut holder = Holder::own("ann".to_owned(), clock::now(), step);
+            holder.id = id.map(str::to_owned);
+            match refuse("web", &holder) {
+                Ok(()) => String::new(),
+                Err(Failure::Answered(body)) => body.error.message,
+                Err(Failure::Output(error)) => panic!("{error}"),
+            }
+        };
+        assert!(refused(CLEARING_UP, Some("two")).ends_with("is active already"));
+        assert!(refused(ABORTING, None).contains("clearing up after a deploy"));
+        assert!(refused(RESTORED, None).ends_with("that cannot be called off"));
+        for (step, id) in [(RESTORED, Some("two")), (ACTIVATION, Some("two")), ("npm ci", Some("two"))] {
+            assert_eq!(refused(step, id), "");
+        }
+    }
 }

@@ -15,7 +15,7 @@ mod whose;
 pub(crate) use plan::source_of;
 pub(crate) use teller::{Interrupts, Teller, span};
 
-use super::activation::{Activated, Activation, activate};
+use super::activation::{Activated, Activation, activate, is_elsewhere};
 use super::arguments::DeployOptions;
 use super::failure::Failure;
 use super::session::Session;
@@ -49,6 +49,12 @@ const STAGING: &str = "staging";
 const CLEARING_UP: &str = "clearing up";
 /// Where the deploy does not see the end of the slot before.
 const NOT_BROUGHT: &str = "what the old slot still writes where it runs does not come along";
+/// What `--abort` does with the lock.
+const ABORTING: &str = "clearing up after a deploy";
+/// What a restore does with it while the supervisor goes over.
+pub(crate) const RESTORED: &str = "going over to what is restored";
+/// Where a deploy ends after them.
+const MIGRATED: &str = "migrations have run and are not undone";
 /// How often a lock that somebody holds is tried again.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -157,7 +163,11 @@ fn clear_up(session: &mut Session, options: &DeployOptions, plan: &DeployPlan, r
     for swept in sweep(root)?.iter().filter(|_| !session.json) {
         writeln!(session.out, "{} {}", session.look.warning(), printable(&swept.in_words()))?;
     }
-    for recovered in recover(root, &plan.releases, clock::now())? {
+    let recovered = {
+        let mut ask = || session.client().ok()?.get(&routes::releases(&plan.releases.app)).ok();
+        recover(root, (&plan.releases, &mut ask), clock::now())?
+    };
+    for recovered in recovered {
         tell_recovered(session, &recovered)?;
         tell_setback(session, &recovered, &plan.releases)?;
     }
@@ -305,21 +315,32 @@ fn go_over(
         return not_activated(session, options, (plan, root), record, refusal.into());
     }
     // What is active is to be whole after a power cut, too.
-    sync(&dir).map_err(|error| {
-        Refusal::new(RefusalCode::Failed, format!("the disk has not taken {}: {error}", dir.display()))
-    })?;
+    if let Err(error) = sync(&dir) {
+        let message = format!("the disk has not taken {}: {error}", dir.display());
+        let failure = Refusal::new(RefusalCode::Failed, message).into();
+        return not_activated(session, options, (plan, root), record, failure);
+    }
     // The last look before it is the supervisor's: from here on it goes live whoever wants it or not.
     if interrupts.asked() {
         remove(root, &id)?;
-        return interrupted(session, app, "nothing of the release is left");
+        let left = "nothing of the release is left".to_owned();
+        return interrupted(session, app, &with_migrated(plan, left));
     }
     lock.at(Some(&id), if options.stage { STAGING } else { ACTIVATION });
     record.state = State::Activating;
     record.went_live = Some(clock::now());
-    record.save(root)?;
+    if let Err(refusal) = record.save(root) {
+        return not_activated(session, options, (plan, root), record, refusal.into());
+    }
     let asked = Activation { app, dir: &dir, id: &id, way: way(options), to_the_end: !options.no_wait };
     let activated = match activate(session, &asked, interrupts) {
         Ok(activated) => activated,
+        // The connection is gone, and not the activation: its journal says so, as for one that nobody waited for.
+        Err(Failure::Answered(mut body)) if body.results.is_empty() && !is_elsewhere(session, app, &id) => {
+            let message = format!("{}; whether release {id} of {app} goes live is not known", body.error.message);
+            body.error.message = with_migrated(plan, message);
+            return Err(Failure::Answered(body));
+        }
         Err(failure) => return not_activated(session, options, (plan, root), record, failure),
     };
     if activated == Activated::Interrupted {
@@ -341,7 +362,11 @@ fn go_over(
     }
     let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
     let pruned = match known {
-        Ok(known) => prune(root, &known, Keep { good: known.keep, failed: true, written: false }, clock::now()),
+        Ok(known) => {
+            let mut ask = || session.client().ok()?.get(&routes::releases(app)).ok();
+            let keep = Keep { good: known.keep, failed: true, written: false };
+            prune(root, (&known, &mut ask), keep, clock::now())
+        }
         Err(_) => {
             complaints.push("old releases are still there: the supervisor does not say which of them run".to_owned());
             Pruned::default()
@@ -393,11 +418,13 @@ fn not_activated(
     mut record: Record,
     failure: Failure,
 ) -> Result<u8, Failure> {
-    let Failure::Answered(body) = failure else { return Err(failure) };
+    let Failure::Answered(mut body) = failure else { return Err(failure) };
     record.state = State::Failed;
     record.why = Some(body.error.message.clone());
-    record.save(root)?;
+    // The journal then says that it was cut off, and the next deploy removes it.
+    let _unsaid = record.save(root);
     if session.json {
+        body.error.message = with_migrated(plan, body.error.message);
         return Err(Failure::Answered(body));
     }
     let code = body.error.code.exit_code();
@@ -410,8 +437,10 @@ fn not_activated(
         act::print_results(session, &body.results)?;
     }
     let (dir, id) = (root.release(&record.id), &record.id);
-    let serves = serves_on(&plan.releases, way(options), session);
-    writeln!(session.err, "  {serves}")?;
+    // Without a result the supervisor was never asked, and it stops nothing for what it refuses.
+    let has_stopped = options.stop_first && !body.results.is_empty() && body.error.code != RefusalCode::Busy;
+    let serves = serves_on(&plan.releases, has_stopped, session);
+    writeln!(session.err, "  {}", with_migrated(plan, serves))?;
     writeln!(session.err, "  release {id} stays in {} for a look until the next deploy", dir.display())?;
     if body.error.code == RefusalCode::Busy {
         writeln!(session.err, "  it is built: infissi-ctl rollback {} --to {id} goes over to it", plan.releases.app)?;
@@ -419,14 +448,21 @@ fn not_activated(
     Ok(code)
 }
 
+fn with_migrated(plan: &DeployPlan, what: String) -> String {
+    if plan.migrate.is_empty() { what } else { format!("{what}; {MIGRATED}") }
+}
+
 /// What is the case now, by the supervisor's own word.
-fn serves_on(before: &Releases, way: Way, session: &mut Session) -> String {
+fn serves_on(before: &Releases, has_stopped: bool, session: &mut Session) -> String {
     let now = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(&before.app))?));
+    if let Ok(Releases { trying: Some(trying), .. }) = &now {
+        return format!("release {trying} is being started");
+    }
     match now.map(|now| now.active) {
         Ok(Some(active)) if before.active.as_ref() != Some(&active) => {
             format!("release {active} is in the active slot now")
         }
-        Ok(Some(active)) if way == Way::StopFirst => format!("release {active} has its place again"),
+        Ok(Some(active)) if has_stopped => format!("release {active} has its place again"),
         Ok(Some(active)) => format!("release {active} serves on"),
         Ok(None) => "there is no release that serves".to_owned(),
         Err(_) => format!("see infissi-ctl show {}", before.app),

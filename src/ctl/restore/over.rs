@@ -5,12 +5,12 @@ use super::done::finish;
 use super::ready::{Ready, ready};
 use super::{Restoring, not_restored, watched};
 use crate::api::{
-    ActionReply, AppDetail, ClientError, DeployPlan, ErrorBody, Refusal, RefusalCode, Releases, Status, Way, routes,
+    ActionReply, AppDetail, ClientError, DeployPlan, ErrorBody, Refusal, RefusalCode, Status, Way, routes,
 };
 use crate::ctl::act;
-use crate::ctl::activation::{Activated, Activation, activate};
+use crate::ctl::activation::{Activated, Activation, activate, is_elsewhere};
 use crate::ctl::clock;
-use crate::ctl::deploy::{Interrupts, held};
+use crate::ctl::deploy::{Interrupts, RESTORED, held};
 use crate::ctl::failure::Failure;
 use crate::ctl::progress::{Progress, TICK};
 use crate::ctl::session::Session;
@@ -80,7 +80,12 @@ pub(super) fn restore(
         ready.release.iter().for_each(|record| drop(remove(&root, &record.id)));
         return not_restored(session, app, unrestored);
     }
-    lock.at(at.as_deref(), "going over to what is restored");
+    lock.at(at.as_deref(), RESTORED);
+    // From here on whoever calls it off asks the supervisor.
+    if interrupts.asked() {
+        let interrupted = Refusal::new(RefusalCode::Failed, "it was interrupted");
+        return put_back(session, restoring, &root, ready, interrupted.into());
+    }
     match go_over(session, restoring, &root, &mut ready, interrupts) {
         Ok(over) => finish(session, restoring, &root, ready, &over),
         Err(NotOver::Failed(failure)) => put_back(session, restoring, &root, ready, failure),
@@ -156,12 +161,6 @@ fn go_over(
             restart(session, app, interrupts)
         }
     }
-}
-
-/// Does the supervisor say that the app runs something else?
-fn is_elsewhere(session: &mut Session, app: &str, id: &str) -> bool {
-    let known = session.client().and_then(|client| Ok(client.get::<Releases>(&routes::releases(app))?));
-    known.is_ok_and(|known| known.active.as_deref() != Some(id))
 }
 
 /// The same release anew: beside the old slot where there is a proxy.

@@ -69,13 +69,18 @@ fn deployed(app: &AppConfig) -> Result<&DeployConfig, Refusal> {
 
 /// What the core says of the releases of an app.
 pub(super) fn known(app: &AppConfig, deploy: &DeployConfig, view: &AppView) -> Releases {
-    let AppView { status, bad, setback, in_use, .. } = view;
+    let AppView { status, bad, trying, setback, in_use, .. } = view;
+    let (trying, active) = match trying.clone() {
+        Some((trying, before)) => (Some(trying), before),
+        None => (None, status.release.clone()),
+    };
     Releases {
         app: app.name.clone(),
         root: deploy.root.to_string_lossy().into_owned(),
         keep: deploy.keep,
         slot: status.slot,
-        active: status.release.clone(),
+        active,
+        trying,
         other: status.other.clone(),
         bad: bad.clone(),
         setback: setback.clone(),
