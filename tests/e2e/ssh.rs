@@ -5,7 +5,7 @@ use crate::server::{Server, Setup};
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Where distributions have it: it is started by its whole path, and not everybody's PATH has it.
 const SSHD: &str = "/usr/sbin/sshd";
@@ -60,6 +60,19 @@ impl Sshd {
     /// `ssh HOST WORDS`, with what the client would like to have in its environment there.
     #[track_caller]
     fn ssh(&self, words: &[&str], env: &[(&str, &str)]) -> Output {
+        let output = Program::start(&mut self.command(words, env)).end();
+        assert_ne!(output.code, 255, "ssh itself failed: {output:#?}\n{}", self.log());
+        output
+    }
+
+    /// The same, with a file for its standard input.
+    fn send(&self, words: &[&str], file: &Path) -> Output {
+        let sent = self.command(words, &[]).stdin(fs::File::open(file).unwrap()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Output { code: sent.status.code().unwrap_or(-1), stdout: text(sent.stdout), stderr: text(sent.stderr) }
+    }
+
+    fn command(&self, words: &[&str], env: &[(&str, &str)]) -> Command {
         let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
         let mut ssh = command("ssh");
         ssh.args(["-F", "none", "-p", &self.port.to_string(), "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"]);
@@ -71,9 +84,7 @@ impl Sshd {
             ssh.args(["-o", &format!("SendEnv={name}")]).env(name, value);
         }
         ssh.arg(format!("{user}@127.0.0.1")).args(words);
-        let output = Program::start(&mut ssh).end();
-        assert_ne!(output.code, 255, "ssh itself failed: {output:#?}\n{}", self.log());
-        output
+        ssh
     }
 }
 
@@ -158,4 +169,16 @@ fn a_restricted_key_deploys_its_app_and_does_nothing_else() {
     sshd.ssh(&["rollback", "web"], &[]).ok();
     assert_eq!((server.app("web")["release"].clone(), touched.exists()), ("one".into(), false));
     assert_eq!(server.pid("other"), other, "nobody has touched it");
+
+    // As CI sends what it has built.
+    let mut tar = command("tar");
+    tar.args(["czf", "site.tar.gz", "--exclude=./.git", "-C", "demo", "."]).current_dir(server.path(""));
+    assert!(tar.stdin(Stdio::null()).status().unwrap().success());
+    let archive = server.path("site.tar.gz");
+    let sent = sshd.send(&["infissi-ctl", "deploy", "web", "--id", "three", "--from", "-"], &archive).ok();
+    assert!(sent.stdout.contains("web: release three is live"), "{sent:#?}");
+    let broken = server.path("broken.tar.gz");
+    fs::write(&broken, &fs::read(&archive).unwrap()[..600]).unwrap();
+    let refused = sshd.send(&["deploy", "web", "--from", "-"], &broken);
+    assert_eq!((refused.code, &server.app("web")["release"]), (1, &"three".into()), "{refused:#?}");
 }

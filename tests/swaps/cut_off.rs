@@ -186,7 +186,7 @@ fn a_supervisor_that_is_killed_in_the_middle_of_an_activation_is_followed_by_the
         };
         match point {
             "saved" => quick.story.server.wait_until(point, || state(&quick) == id),
-            "swapped" => quick.story.server.wait_until(point, || quick.active() == id),
+            "swapped" => quick.story.server.wait_until(point, || quick.active() == id && state(&quick) == id),
             "linked" => quick.story.server.wait_until(point, || leads_to(&quick, &id)),
             _ => {}
         }
