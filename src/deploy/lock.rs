@@ -187,7 +187,7 @@ mod tests {
         while Lock::look(&path).unwrap().is_some() {
             looks += 1;
             assert!(looks < 3000, "it stays held");
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(Duration::from_millis(10));
         }
         assert_eq!(Lock::look(&dir.path().join("none")).unwrap(), None);
         Lock::take(&path, holder("bob")).unwrap();

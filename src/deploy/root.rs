@@ -47,6 +47,17 @@ impl Root {
         self.dir.join("cache")
     }
 
+    /// Is there a release of that id, or was one begun?
+    pub fn has(&self, id: &str) -> bool {
+        self.release(id).exists() || self.deploy(id).exists()
+    }
+
+    /// This id, with a number behind it where it is taken: two may begin in one second.
+    pub fn unused(&self, id: String) -> String {
+        let numbered = (2..u32::MAX).map(|number| format!("{id}-{number}"));
+        std::iter::once(id.clone()).chain(numbered).find(|id| !self.has(id)).unwrap_or(id)
+    }
+
     /// Where a restore unpacks, and keeps what it has replaced.
     pub fn restores(&self) -> PathBuf {
         self.dir.join("restores")
@@ -127,6 +138,17 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_that_begin_in_one_second_have_two_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let id = || root.unused("20261126-152353".to_owned());
+        assert_eq!(id(), "20261126-152353");
+        std::fs::create_dir_all(root.release("20261126-152353")).unwrap();
+        std::fs::create_dir_all(root.deploy("20261126-152353-2")).unwrap();
+        assert_eq!(id(), "20261126-152353-3");
+    }
 
     #[test]
     fn a_full_disk_is_told_in_numbers() {

@@ -77,6 +77,11 @@ pub(crate) fn make(
     whose: Whose,
 ) -> Result<Made, Unmade> {
     let began = clock::now();
+    // Known before anything is made for it.
+    if let Some(id) = options.id.as_ref().filter(|id| root.has(id)) {
+        let message = format!("there is a release {id} of {} already", plan.releases.app);
+        return Err(Failure::new(RefusalCode::Failed, message, "give the new one another --id").into());
+    }
     let fetching = root.deploys().join("fetch.log");
     let log = File::create(&fetching).map_err(|error| cannot("write", &fetching, &error))?;
     let making = Making { plan, source, root, own_env: whose.env, log, fresh: options.fresh, spared: Cell::new(false) };
@@ -88,11 +93,7 @@ pub(crate) fn make(
         let mut workshop = Workshop::new((root, FETCH), log, making.own_env.clone(), teller);
         fetch(source, root, &mut workshop)?
     };
-    let id = options.id.clone().unwrap_or_else(|| id(began, commit.as_deref()));
-    if root.release(&id).exists() || root.deploy(&id).exists() {
-        let message = format!("there is a release {id} of {} already", plan.releases.app);
-        return Err(Failure::new(RefusalCode::Failed, message, "give the new one another --id").into());
-    }
+    let id = options.id.clone().unwrap_or_else(|| root.unused(id(began, commit.as_deref())));
     let mut record = Record {
         id: id.clone(),
         state: State::Building,
