@@ -8,9 +8,8 @@
 //! - [`daemon`]: the shell around them: one loop that turns the world into events and effects into acts
 //! - [`logs`]: one line's way: pipe → lines → files (rotation) and followers
 //! - [`proxy`]: the worker: listeners → routes (claim) → targets → forward, and its channel
-//! - [`deploy`]: what infissi-ctl does with an app's files on the disk: backups
 //! - [`linux`]: the only place with unsafe, nix and /proc: spawn, tree, cgroup, pidfd, memory, ports
-//! - [`deploy`]: releases on disk: their source, what makes them ready, the lock, what stays
+//! - [`deploy`]: releases on disk: their source, what makes them ready, the lock, what stays; backups and their restore
 //! - [`ctl`]: commands → requests → tables or JSON
 
 pub mod api;
