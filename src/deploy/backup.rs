@@ -128,4 +128,4 @@ fn name(place: &Place, plan: &BackupPlan, now: &Zoned) -> Result<PathBuf, Backup
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::deploy) mod tests;

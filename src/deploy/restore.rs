@@ -54,13 +54,7 @@ impl From<Refusal> for Unrestored {
 
 /// A name for a restore that no other has had, and no release either.
 pub fn new_id(root: &Root, now: Timestamp) -> String {
-    let first = format!("{}-restored", id(now, None));
-    let is_free = |id: &String| {
-        let taken = [root.release(id), root.deploy(id), root.restores().join(id)];
-        taken.iter().all(|path| std::fs::symlink_metadata(path).is_err())
-    };
-    let more = (2_u32..).map(|number| format!("{first}-{number}"));
-    std::iter::once(first.clone()).chain(more).find(is_free).unwrap_or(first)
+    root.unused(format!("{}-restored", id(now, None)))
 }
 
 /// Is there room on the disk of `dir` for all of it?

@@ -47,14 +47,15 @@ impl Root {
         self.dir.join("cache")
     }
 
-    /// Is there a release of that id, or was one begun?
+    /// Is there a release of that id, or was one begun, or a restore?
     pub fn has(&self, id: &str) -> bool {
-        self.release(id).exists() || self.deploy(id).exists()
+        let taken = [self.release(id), self.deploy(id), self.restores().join(id)];
+        taken.iter().any(|path| std::fs::symlink_metadata(path).is_ok())
     }
 
     /// This id, with a number behind it where it is taken: two may begin in one second.
     pub fn unused(&self, id: String) -> String {
-        let numbered = (2..u32::MAX).map(|number| format!("{id}-{number}"));
+        let numbered = (2_u32..).map(|number| format!("{id}-{number}"));
         std::iter::once(id.clone()).chain(numbered).find(|id| !self.has(id)).unwrap_or(id)
     }
 

@@ -2,12 +2,13 @@
 
 use super::Now;
 use super::app::{App, Cast};
+use super::burst::Burst;
 use super::core::{Place, Supervisor};
 use super::drain::Patience;
 use super::effect::{Effect, Release};
 use super::event::{LeaderExit, RunId};
 use super::health::Watch;
-use super::instance::{Cause, Due, Ending, Live, State};
+use super::instance::{Cause, Due, Ending, Instance, Live, State};
 use super::remembered::{OtherThen, Remembered, StateThen};
 use super::rollover::{Other, Retreat, Rollover, opposite};
 use crate::api::{EventKind, ExitReason, Slot};
@@ -213,7 +214,7 @@ impl App {
                 (Other::Rising(Rollover { number, reason, by, since, at, stage, staged, warm }), reason)
             }
             OtherThen::Retiring { by, at, warm_until } => {
-                let burst = super::burst::Burst::default();
+                let burst = Burst::default();
                 let retreat = Retreat { number, by, at, warm_until, awaited: false, burst };
                 (Other::Retiring(retreat), ExitReason::Restart)
             }
@@ -255,7 +256,7 @@ impl App {
             let Survivor { slot, index, .. } = *survivor;
             let is_there = self.instances.iter().any(|instance| (instance.slot, instance.index) == (slot, index));
             if !is_there && index < self.config.instances && self.is_staffed_or_retiring(slot) {
-                self.instances.push(super::instance::Instance::new(slot, index));
+                self.instances.push(Instance::new(slot, index));
             }
         }
         self.instances.sort_by_key(|instance| (instance.slot, instance.index));

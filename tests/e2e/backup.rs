@@ -1,6 +1,6 @@
 //! Backups with the real binaries: made, looked at, unpacked by tar, and what becomes of those that fail.
 
-use crate::machine::{SmallDisk, command, eventually, is_root};
+use crate::machine::{SmallDisk, command, eventually, is_root, tree};
 use crate::server::{NOBODY, Server, Setup};
 use nix::sys::signal::Signal;
 use std::fs;
@@ -34,28 +34,6 @@ fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-/// Every path below with its kind, rights, owner, time and content.
-fn tree(root: &Path) -> Vec<String> {
-    let (mut open, mut lines) = (vec![root.to_owned()], Vec::new());
-    while let Some(path) = open.pop() {
-        let found = fs::symlink_metadata(&path).unwrap();
-        let content = if found.is_symlink() {
-            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
-        } else if found.is_dir() {
-            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            Vec::new()
-        } else {
-            fs::read(&path).unwrap()
-        };
-        // Unpacking makes a link anew: its time is its own.
-        let time = if found.is_symlink() { 0 } else { found.mtime() };
-        let name = path.strip_prefix(root).unwrap().display();
-        lines.push(format!("{name:?} {:o} {}:{} {time} {content:?}", found.mode(), found.uid(), found.gid()));
-    }
-    lines.sort();
-    lines
 }
 
 fn unpack(archive: &Path, into: &Path) {

@@ -1,4 +1,4 @@
-//! The machine that the stories play on: time, ports, processes, HTTP, small disks.
+//! The machine that the stories play on: time, ports, processes, HTTP, files, small disks.
 
 use infissi::linux::{proc, strays};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -282,6 +283,28 @@ fn listen(mut from: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> th
 /// story starts at that moment, and the copy could not be run (ETXTBSY).
 pub(crate) fn copy_program(from: &str, to: &Path) {
     assert!(command("cp").arg(from).arg(to).status().unwrap().success());
+}
+
+/// Every path below with its kind, rights, owner, time and content.
+pub(crate) fn tree(root: &Path) -> Vec<String> {
+    let (mut open, mut lines) = (vec![root.to_owned()], Vec::new());
+    while let Some(path) = open.pop() {
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        let content = if found.is_symlink() {
+            std::fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+        } else if found.is_dir() {
+            open.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            Vec::new()
+        } else {
+            std::fs::read(&path).unwrap()
+        };
+        // Unpacking makes a link anew: its time is its own.
+        let time = if found.is_symlink() { 0 } else { found.mtime() };
+        let name = path.strip_prefix(root).unwrap().display();
+        lines.push(format!("{name:?} {:o} {}:{} {time} {content:?}", found.mode(), found.uid(), found.gid()));
+    }
+    lines.sort();
+    lines
 }
 
 /// A small disk that can really be full. To be made before the server whose files it holds, so that it goes after it.

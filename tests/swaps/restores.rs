@@ -1,9 +1,10 @@
 //! Restores under load: every file is again as it was, and nobody loses a request; one that fails changes nothing.
 
 use crate::load::{ALL_KINDS, Load};
+use crate::machine::tree;
 use crate::story::{LONG_DRAIN, Story, after_some, tell};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -37,28 +38,6 @@ fn configure(story: &Story, include: &str) {
          {LONG_DRAIN}",
         story.server.path("").display().to_string()
     ));
-}
-
-/// Every path below with its rights, owner, time and content.
-fn tree(root: &Path) -> Vec<String> {
-    let (mut open, mut lines) = (vec![root.to_owned()], Vec::new());
-    while let Some(path) = open.pop() {
-        let found = fs::symlink_metadata(&path).unwrap();
-        let content = if found.is_symlink() {
-            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
-        } else if found.is_dir() {
-            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            Vec::new()
-        } else {
-            fs::read(&path).unwrap()
-        };
-        // Unpacking makes a link anew: its time is its own.
-        let time = if found.is_symlink() { 0 } else { found.mtime() };
-        let name = path.strip_prefix(root).unwrap().display();
-        lines.push(format!("{name:?} {:o} {}:{} {time} {content:?}", found.mode(), found.uid(), found.gid()));
-    }
-    lines.sort();
-    lines
 }
 
 fn change(story: &Story) {

@@ -3,6 +3,25 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
+/// All of `base` goes to `dir`.
+pub(in crate::deploy) fn plan(base: String, dir: String) -> BackupPlan {
+    BackupPlan {
+        app: "web".to_owned(),
+        user: "ann".to_owned(),
+        uid: 0,
+        gid: 0,
+        groups: Vec::new(),
+        base,
+        root: None,
+        outside: Vec::new(),
+        dir,
+        include: vec![".".to_owned()],
+        exclude: Vec::new(),
+        before: Vec::new(),
+        keep: 3,
+    }
+}
+
 /// A directory with files, and another for the backups.
 struct Stage {
     temp: TempDir,
@@ -13,21 +32,7 @@ impl Stage {
     fn new(files: &[(&str, &str)]) -> Stage {
         let temp = tempfile::tempdir().unwrap();
         let text = |path: &str| temp.path().join(path).display().to_string();
-        let plan = BackupPlan {
-            app: "web".to_owned(),
-            user: "ann".to_owned(),
-            uid: 0,
-            gid: 0,
-            groups: Vec::new(),
-            base: text("site"),
-            root: None,
-            outside: Vec::new(),
-            dir: text("backups"),
-            include: vec![".".to_owned()],
-            exclude: Vec::new(),
-            before: Vec::new(),
-            keep: 3,
-        };
+        let plan = plan(text("site"), text("backups"));
         let stage = Stage { temp, plan };
         fs::create_dir(stage.path("site")).unwrap();
         for (path, content) in files {

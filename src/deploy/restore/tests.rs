@@ -2,6 +2,7 @@ mod cut_off;
 
 use super::*;
 use crate::api::BackupPlan;
+use crate::deploy::backup::tests::plan;
 use crate::deploy::backup::{self, Step, Watch};
 use crate::deploy::root::Root;
 use std::fs;
@@ -26,19 +27,11 @@ impl Stage {
         let text = |path: &str| temp.path().join(path).display().to_string();
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         let plan = BackupPlan {
-            app: "web".to_owned(),
-            user: "ann".to_owned(),
-            uid: 0,
-            gid: 0,
-            groups: Vec::new(),
-            base: text("root"),
             root: Some(text("root")),
-            outside: Vec::new(),
-            dir: text("backups"),
             include: texts(include),
             exclude: texts(exclude),
-            before: Vec::new(),
             keep: 10,
+            ..plan(text("root"), text("backups"))
         };
         let stage = Stage { temp, plan };
         fs::create_dir_all(stage.path("backups")).unwrap();

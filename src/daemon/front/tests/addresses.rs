@@ -1,11 +1,21 @@
 //! An app's public addresses: opened, moved, handed over, held by a stranger, closed.
 
-use super::{Stage, free_address, open, route};
-use crate::daemon::front::Publication;
+use super::{Stage, Worker, free_address, open, route};
+use crate::daemon::front::{Front, Publication};
 use crate::linux::listener;
 use crate::proxy::channel::Order;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+
+/// A front at which the app is open there, and the worker that it put to work.
+async fn opened(stage: &mut Stage, app: &str, address: SocketAddr) -> (Front, Worker) {
+    let (front, _) = stage.front().await;
+    front.publish(open(app, &[address], &[2]));
+    let mut worker = stage.worker().await;
+    worker.is_put_to_work().await;
+    assert_eq!(stage.notice().await, format!("{app} is open"));
+    (front, worker)
+}
 
 #[tokio::test]
 async fn a_held_address_is_told_and_taken_when_it_is_free() {
@@ -56,12 +66,8 @@ fn a_held_address_is_taken_when_it_is_free_though_it_is_still_looked_who_has_it(
 #[tokio::test]
 async fn another_address_is_open_before_the_old_one_is_closed() {
     let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
     let (old, new) = (free_address(), free_address());
-    front.publish(open("web", &[old], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "web is open");
+    let (front, mut worker) = opened(&mut stage, "web", old).await;
     front.publish(open("web", &[new], &[2]));
     let (Order::Listen { listener, .. }, along) = worker.order().await else { panic!("not opened first") };
     assert_eq!((listener, along.len()), (2, 1));
@@ -75,13 +81,9 @@ async fn another_address_is_open_before_the_old_one_is_closed() {
 #[tokio::test]
 async fn an_address_that_takes_in_the_old_one_is_open_beside_it_and_both_are_closed_with_the_app() {
     let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
     let old = free_address();
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, old.port()));
-    front.publish(open("web", &[old], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "web is open");
+    let (front, mut worker) = opened(&mut stage, "web", old).await;
     // A stranger at a part of it: the old one stays.
     let stranger = listener::open((Ipv4Addr::new(127, 0, 0, 2), old.port()).into()).unwrap();
     front.publish(open("web", &[everywhere], &[2]));
@@ -106,13 +108,9 @@ async fn an_address_that_takes_in_the_old_one_is_open_beside_it_and_both_are_clo
 #[tokio::test]
 async fn of_an_address_that_was_taken_in_the_other_app_that_takes_it_in_gets_the_clients() {
     let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
     let old = free_address();
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, old.port()));
-    front.publish(open("api", &[old], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "api is open");
+    let (front, mut worker) = opened(&mut stage, "api", old).await;
     let elsewhere = free_address();
     front.publish(open("web", &[everywhere], &[3]));
     front.publish(open("api", &[elsewhere], &[2]));
@@ -127,13 +125,9 @@ async fn of_an_address_that_was_taken_in_the_other_app_that_takes_it_in_gets_the
 #[tokio::test]
 async fn an_address_that_gave_its_place_to_a_part_of_it_is_closed_when_nobody_is_about_to_connect() {
     let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
     let part = free_address();
     let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, part.port()));
-    front.publish(open("web", &[everywhere], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "web is open");
+    let (front, mut worker) = opened(&mut stage, "web", everywhere).await;
     front.publish(open("web", &[part], &[2]));
     let (Order::Listen { listener: 2, .. }, _) = worker.order().await else { panic!("not opened first") };
     assert_eq!(stage.notice().await, "web is open");
@@ -215,12 +209,8 @@ async fn two_apps_that_exchange_their_ports_are_found_at_one_or_the_other_throug
 #[tokio::test]
 async fn an_address_that_another_app_has_until_it_is_gone_is_handed_over_then() {
     let mut stage = Stage::new();
-    let (front, _) = stage.front().await;
     let address = free_address();
-    front.publish(open("old", &[address], &[2]));
-    let mut worker = stage.worker().await;
-    worker.is_put_to_work().await;
-    assert_eq!(stage.notice().await, "old is open");
+    let (front, mut worker) = opened(&mut stage, "old", address).await;
     front.publish(open("new", &[address], &[3]));
     assert!(matches!(worker.order().await.0, Order::Route(_)));
     assert_eq!(stage.notice().await, format!("new: port {} is still that of old", address.port()));
