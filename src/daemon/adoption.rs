@@ -8,6 +8,7 @@ use super::shared::Shared;
 use crate::api::Slot;
 use crate::config::Config;
 use crate::linux::cgroup::Cgroup;
+use crate::linux::inherited::Inherited;
 use crate::linux::pidfd::pidfd_open;
 use crate::linux::pipe;
 use crate::linux::ports::{self, Listening};
@@ -35,11 +36,11 @@ struct FoundTree {
 }
 
 /// Looks for it. Blocks.
-pub(super) fn find(launcher: &Launcher) -> Found {
+pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
     let records = launcher.records.all();
     let trees = records.into_iter().filter_map(|record| {
         let run = RunId(record.run);
-        let tree = found(launcher, record);
+        let tree = found(launcher, &mut inherited, record);
         if tree.is_none() {
             launcher.records.forget(run);
         }
@@ -49,7 +50,7 @@ pub(super) fn find(launcher: &Launcher) -> Found {
 }
 
 /// None: its leader is gone, or something of it cannot be taken over; what is left of it is to be ended.
-fn found(launcher: &Launcher, record: RunRecord) -> Option<FoundTree> {
+fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> Option<FoundTree> {
     let leader = record.leader();
     // The descriptor first: whoever has the pid then keeps it.
     let pidfd = pidfd_open(leader.pid).ok()?;
@@ -62,12 +63,14 @@ fn found(launcher: &Launcher, record: RunRecord) -> Option<FoundTree> {
     let tree = Tree::new(leader, mark, cgroup).with_pipes(record.pipes).with_reaper(stat.ppid);
     let pids: Vec<i32> = tree.processes().iter().map(|process| process.id.pid).collect();
     // Somebody has to read them: an app whose output nobody takes stands still.
-    let reopened = |inode| match pipe::reopen(inode, &pids) {
-        Ok(pipe) => pipe.or_else(nothing),
-        Err(error) => {
-            debug!("the output of pid {} cannot be read on: {error}", leader.pid);
-            None
-        }
+    let reopened = |inode| {
+        inherited.pipe(inode).or_else(|| match pipe::reopen(inode, &pids) {
+            Ok(pipe) => pipe.or_else(nothing),
+            Err(error) => {
+                debug!("the output of pid {} cannot be read on: {error}", leader.pid);
+                None
+            }
+        })
     };
     let [Some(out), Some(err)] = record.pipes.map(reopened) else { return None };
     let port = match record.port {

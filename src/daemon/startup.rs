@@ -23,6 +23,7 @@ use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
 use crate::linux::heap;
 use crate::linux::identity::Identity;
+use crate::linux::inherited::Inherited;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
 use crate::logs::Capture;
@@ -66,6 +67,8 @@ pub fn run(arguments: &Arguments) -> u8 {
 
 fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
     heap::keep_little();
+    let inherited =
+        Inherited::take_over().map_err(|error| failed(format!("what LISTEN_FDS names cannot be had: {error}")))?;
     let own = Identity::own();
     let path = config_path(arguments, &own)?;
     if arguments.check {
@@ -84,7 +87,7 @@ fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
         }
         Err(mistakes) => last_applied(path, &own, mistakes)?,
     };
-    supervise(own, begun)
+    supervise(own, begun, inherited)
 }
 
 /// A configuration to run, with what is to be said of it.
@@ -97,7 +100,7 @@ struct Begun {
     fresh: bool,
 }
 
-fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
+fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), Stop> {
     let Begun { places, config, applied, mut warnings, fresh } = begun;
     let directories = [
         ("runtime_dir", &places.runtime_dir, 0o755),
@@ -154,7 +157,7 @@ fn supervise(own: Identity, begun: Begun) -> Result<(), Stop> {
         .max_blocking_threads(MOST_THREADS)
         .build()
         .map_err(|error| failed(format!("cannot start the event loop: {error}")))?;
-    let ended = runtime.block_on(serve(beginning));
+    let ended = runtime.block_on(serve(beginning, inherited));
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
     ended
@@ -176,7 +179,7 @@ fn before(state: &StateDir, is_root: bool) -> Option<Arc<Config>> {
     Some(Arc::new(parse_sources(&applied.sources, is_root).ok()?.config))
 }
 
-async fn serve(mut beginning: Beginning) -> Result<(), Stop> {
+async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let mut kept = beginning.saved.kept();
@@ -188,7 +191,7 @@ async fn serve(mut beginning: Beginning) -> Result<(), Stop> {
     );
     let (front, met) = front::start(world).await;
     let launcher = beginning.launcher.clone();
-    let finding = tokio::task::spawn_blocking(move || adoption::find(&launcher));
+    let finding = tokio::task::spawn_blocking(move || adoption::find(&launcher, inherited));
     let mut found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
     let config = beginning.config.clone();
     let ran_by = beginning.before.clone().filter(|_| !found.is_empty()).unwrap_or_else(|| config.clone());

@@ -19,6 +19,7 @@ pub mod fs_rights;
 pub mod headroom;
 pub mod heap;
 pub mod identity;
+pub mod inherited;
 pub mod keys;
 pub mod limits;
 pub mod listener;

@@ -1,0 +1,82 @@
+//! Descriptors that are older than this program: systemd's store gives back what it was told to keep, and a program that
+//! puts another in its place passes its own on. Both as sd_listen_fds(3) has it.
+#![expect(unsafe_code, reason = "descriptors come as numbers")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What was kept and nobody has taken up yet; closed at the end of this value.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    left: Vec<(String, OwnedFd)>,
+}
+
+impl Inherited {
+    /// All that is for this process, closed on exec; nothing from the second call on. Before any thread is started, and
+    /// before anything is opened.
+    ///
+    /// # Errors
+    /// The environment says what it cannot mean, or names a descriptor that is not open.
+    pub fn take_over() -> io::Result<Inherited> {
+        static TAKEN: AtomicBool = AtomicBool::new(false);
+        if TAKEN.swap(true, Ordering::Relaxed) {
+            return Ok(Inherited::default());
+        }
+        let told = sd_notify::listen_fds_with_names()?;
+        // SAFETY: whoever started us opened these for us alone, and by the flag above we take each once.
+        let left = told.map(|(fd, name)| (name, unsafe { OwnedFd::from_raw_fd(fd) })).collect();
+        Ok(Inherited { left })
+    }
+
+    /// The reading end of the nameless pipe with this inode.
+    pub fn pipe(&mut self, inode: u64) -> Option<OwnedFd> {
+        self.take(|_, fd| {
+            let kind = fd.try_clone().and_then(|fd| File::from(fd).metadata());
+            kind.is_ok_and(|found| found.file_type().is_fifo() && found.ino() == inode)
+        })
+    }
+
+    /// The first that was given this name.
+    pub fn named(&mut self, name: &str) -> Option<OwnedFd> {
+        self.take(|its, _| its == name)
+    }
+
+    /// The names of what is left, in the order in which it came.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.left.iter().map(|(name, _)| name.as_str())
+    }
+
+    fn take(&mut self, is_it: impl Fn(&str, &OwnedFd) -> bool) -> Option<OwnedFd> {
+        let at = self.left.iter().position(|(name, fd)| is_it(name, fd))?;
+        Some(self.left.remove(at).1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::linux::pipe::OutputPipe;
+
+    #[test]
+    fn a_pipe_is_known_by_its_inode_and_anything_else_by_its_name_and_each_is_had_once() {
+        let [one, two] = [OutputPipe::new(None).unwrap(), OutputPipe::new(None).unwrap()];
+        let null = || OwnedFd::from(File::open("/dev/null").unwrap());
+        let left = vec![
+            ("run.7.out".to_owned(), one.read),
+            ("lock".to_owned(), null()),
+            ("run.8.out".to_owned(), two.read),
+            ("lock".to_owned(), null()),
+        ];
+        let mut inherited = Inherited { left };
+        assert!(inherited.pipe(two.inode).is_some() && inherited.pipe(two.inode).is_none());
+        assert_eq!(inherited.names().collect::<Vec<_>>(), ["run.7.out", "lock", "lock"]);
+        assert!(
+            inherited.named("lock").is_some() && inherited.named("lock").is_some() && inherited.named("lock").is_none()
+        );
+        let null_inode = File::open("/dev/null").unwrap().metadata().unwrap().ino();
+        assert!(inherited.pipe(null_inode).is_none() && inherited.pipe(one.inode).is_some());
+    }
+}
