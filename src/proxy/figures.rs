@@ -23,6 +23,11 @@ impl Figures {
         let is_nothing = new_of_apps.is_empty() && new_of_targets.is_empty();
         (!is_nothing).then_some(Report::Figures { apps: new_of_apps, targets: new_of_targets })
     }
+
+    /// Requests that were being answered at the last call.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.apps.values().map(|app| app.requests).sum()
+    }
 }
 
 fn changed<K: Eq + std::hash::Hash, V: PartialEq + Clone>(before: &HashMap<K, V>, now: &HashMap<K, V>) -> Vec<V> {

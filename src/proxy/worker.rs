@@ -60,6 +60,8 @@ pub(super) struct Worker {
     connections: Cell<u64>,
     /// The most that there were since memory was given back.
     peak: Cell<u64>,
+    /// Connections that there were when the heap was put into large pages.
+    large_pages_for: Cell<u64>,
     most_connections: u64,
     lingering: Rc<()>,
     end: Notify,
@@ -113,6 +115,7 @@ impl Worker {
             unattached: Cell::default(),
             connections: Cell::default(),
             peak: Cell::default(),
+            large_pages_for: Cell::default(),
             // Each may need one to an instance as well.
             most_connections: descriptors.saturating_sub(OWN_DESCRIPTORS).max(descriptors / 2) / 2,
             lingering: Rc::default(),
@@ -130,7 +133,18 @@ impl Worker {
         let connections = self.connections.get();
         if self.peak.get() >= CROWD && connections <= self.peak.get() / 8 {
             self.peak.set(connections);
+            self.large_pages_for.set(0);
             heap::give_back();
+        }
+    }
+
+    /// With so many requests at a time each comes upon memory that was used a while ago: a twentieth of the CPU time went
+    /// into looking up where its small pages are (benches/README.md). Again when there are half as many more connections.
+    fn use_large_pages(&self, in_flight: u64) {
+        let connections = self.connections.get();
+        if in_flight >= CROWD && connections * 2 > self.large_pages_for.get() * 3 {
+            self.large_pages_for.set(connections);
+            let _they_stay_small = heap::into_large_pages();
         }
     }
 
@@ -341,6 +355,7 @@ async fn report(worker: &Worker, outgoing: &mut Outgoing<Report>) -> Result<(), 
             if let Some(changes) = figures.changes(&worker.routes) {
                 outgoing.send(&changes, &[]).await?;
             }
+            worker.use_large_pages(figures.in_flight());
             worker.routes.forget_what_is_over();
         }
     }

@@ -2,6 +2,7 @@
 //! this test.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::print_stderr, reason = "who skips a test says why")]
 
 mod changes;
 mod client;

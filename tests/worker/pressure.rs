@@ -3,6 +3,7 @@
 use crate::client::{Client, get};
 use crate::origin::Origin;
 use crate::process::{LISTENER, Worker, eventually, public_port, route};
+use infissi::linux::heap;
 use infissi::linux::limits::Nofile;
 use infissi::proxy::channel::{Limits, Order, Route};
 
@@ -97,6 +98,34 @@ async fn a_crowd_that_leaves_takes_its_memory_along() {
     drop(crowd);
     eventually("most of its memory is given back", || worker.kilobytes() < crowded / 2).await;
     assert_eq!(get(public, "/").await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn what_a_busy_crowd_uses_lies_in_large_pages_and_goes_with_it() {
+    if let Err(error) = heap::into_large_pages()
+        && error.raw_os_error() != Some(libc::EAGAIN)
+    {
+        return eprintln!("skipped: this machine has no large pages for it: {error}");
+    }
+    let origin = Origin::start(1).await;
+    let (socket, public) = public_port();
+    let worker = Worker::serving(&socket, &[&origin]).await;
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        let mut client = Client::connect(public).await.unwrap();
+        client.ask("/slow").await.unwrap();
+        origin.arrival().await;
+        crowd.push(client);
+    }
+    let large = || worker.fact("smaps_rollup", "AnonHugePages") != "0 kB";
+    eventually("its heap lies in large pages", large).await;
+    let crowded = worker.kilobytes();
+    for client in &mut crowd {
+        origin.release();
+        assert_eq!(client.answer().await.unwrap().status, 200);
+    }
+    drop(crowd);
+    eventually("most of its memory is given back", || worker.kilobytes() < crowded / 2).await;
 }
 
 #[tokio::test]
