@@ -6,6 +6,8 @@ use crate::world::World;
 use infissi::api::{EventKind, ExitReason, Status};
 use infissi::config::Autorestart;
 use infissi::supervisor::{Event, LeaderExit, Request, RunId};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use std::time::Duration;
 
 /// The times between an end and the next spawn, of a worker that lives so long each time.
@@ -239,4 +241,29 @@ fn the_first_word_on_how_it_ended_counts() {
     world.tell(Event::Exited { run, exit: LeaderExit::UNKNOWN });
     world.advance(secs(2));
     assert_eq!(world.app("queue").last_exit.unwrap().code, Some(7));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn crashes_never_come_faster_than_the_backoff_nor_slower_than_its_maximum(
+        lives in vec(0..9000u64, 2..20),
+        initial in 1..1000u64,
+        max in 1000..20_000u64,
+    ) {
+        let (initial, max) = (ms(initial), ms(max));
+        let mut world = World::of([worker("queue").with(|app| {
+            app.backoff.initial = initial;
+            app.backoff.max = max;
+        })]);
+        world.script("queue", lives.iter().map(|life| Script::crashes(ms(*life), code(1))));
+        world.until("all lives", |world| world.spawns.len() == lives.len());
+        let mut expected = initial;
+        for (pair, life) in world.spawns.windows(2).zip(&lives) {
+            let delay: Duration = pair[1].at - pair[0].at - ms(*life) - ms(1);
+            prop_assert_eq!(delay, expected.min(max));
+            expected = (expected * 2).min(max);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod adopted;
 mod apply;
 mod breach;
+mod clocks;
 mod configs;
 mod crash;
 mod cron_restart;

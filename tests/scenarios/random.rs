@@ -12,12 +12,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[derive(Debug, Clone)]
-enum Act {
+pub(crate) enum Act {
     Start(usize, bool),
     Stop(usize, bool),
     Restart(usize, bool, bool),
@@ -48,7 +47,7 @@ enum Act {
     Tick,
 }
 
-fn acts() -> impl Strategy<Value = Act> {
+pub(crate) fn acts() -> impl Strategy<Value = Act> {
     let app = 0..NAMES.len();
     let way = prop_oneof![4 => Just(Way::Beside), 4 => Just(Way::Staged), 2 => Just(Way::StopFirst)];
     prop_oneof![
@@ -83,7 +82,7 @@ fn acts() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn scripts() -> impl Strategy<Value = Script> {
+pub(crate) fn scripts() -> impl Strategy<Value = Script> {
     let refused = prop::option::weighted(0.15, Just("no such command".to_owned()));
     let ready = prop::option::weighted(0.9, (0..3000u64).prop_map(ms));
     let sick = prop::option::weighted(0.2, (1000..60_000u64).prop_map(ms));
@@ -178,7 +177,7 @@ fn port(place: usize) -> u16 {
 }
 
 /// A configuration; what an app needs or follows that is not in it, it does without.
-fn configs() -> impl Strategy<Value = Arc<Config>> {
+pub(crate) fn configs() -> impl Strategy<Value = Arc<Config>> {
     (app(0), app(1), app(2), app(3)).prop_map(|(a, b, c, d)| {
         let mut apps: Vec<AppConfig> = [a, b, c, d].into_iter().flatten().collect();
         let names: Vec<String> = apps.iter().map(|app| app.name.clone()).collect();
@@ -199,8 +198,8 @@ fn nearest(leaders: &[String], leader: String) -> String {
     if leaders.contains(&leader) { leader } else { leaders[place % leaders.len()].clone() }
 }
 
-struct Play {
-    world: World,
+pub(crate) struct Play {
+    pub(crate) world: World,
     configs: Vec<Arc<Config>>,
     ids: Vec<RequestId>,
     ending: bool,
@@ -210,12 +209,21 @@ struct Play {
 }
 
 impl Play {
+    pub(crate) fn begin(configs: Vec<Arc<Config>>, kept: &BTreeMap<String, Kept>, first: Vec<Script>) -> Play {
+        let mut world = World::unborn(configs[0].clone(), kept, "2026-03-29T00:50:00Z");
+        for (place, script) in first.into_iter().enumerate() {
+            world.script(NAMES[place], [script]);
+        }
+        world.tell(Event::Began);
+        Play { world, configs, ids: Vec::new(), ending: false, restarts: BTreeMap::new(), excused: BTreeSet::new() }
+    }
+
     fn ask(&mut self, request: Request) {
         let id = self.world.ask("ann", request);
         self.ids.push(id);
     }
 
-    fn act(&mut self, act: Act) {
+    pub(crate) fn act(&mut self, act: Act) {
         let name = |app: usize| vec![NAMES[app].to_owned()];
         let all = || NAMES.map(str::to_owned).to_vec();
         let world = &mut self.world;
@@ -425,7 +433,7 @@ fn picked(world: &World, app: usize, pick: usize) -> Option<RunId> {
 }
 
 /// What an earlier supervisor may have kept.
-fn kept() -> impl Strategy<Value = BTreeMap<String, Kept>> {
+pub(crate) fn kept() -> impl Strategy<Value = BTreeMap<String, Kept>> {
     let one = (any::<bool>(), any::<bool>(), prop::option::of(0..4usize)).prop_map(|(desired, green, id)| Kept {
         desired,
         slot: if green { Slot::Green } else { Slot::Blue },
@@ -465,36 +473,8 @@ proptest! {
         first in vec(scripts(), NAMES.len()),
         acts in vec(acts(), 1..40),
     ) {
-        let mut world = World::unborn(configs[0].clone(), &kept, "2026-03-29T00:50:00Z");
-        for (place, script) in first.into_iter().enumerate() {
-            world.script(NAMES[place], [script]);
-        }
-        world.tell(Event::Began);
-        let mut play = Play { world, configs, ids: Vec::new(), ending: false, restarts: BTreeMap::new(), excused: BTreeSet::new() };
-        for act in acts {
-            play.act(act);
-        }
+        let mut play = Play::begin(configs, &kept, first);
+        acts.into_iter().for_each(|act| play.act(act));
         play.rest();
-    }
-
-    #[test]
-    fn crashes_never_come_faster_than_the_backoff_nor_slower_than_its_maximum(
-        lives in vec(0..9000u64, 2..20),
-        initial in 1..1000u64,
-        max in 1000..20_000u64,
-    ) {
-        let (initial, max) = (ms(initial), ms(max));
-        let mut world = World::of([worker("queue").with(|app| {
-            app.backoff.initial = initial;
-            app.backoff.max = max;
-        })]);
-        world.script("queue", lives.iter().map(|life| Script::crashes(ms(*life), code(1))));
-        world.until("all lives", |world| world.spawns.len() == lives.len());
-        let mut expected = initial;
-        for (pair, life) in world.spawns.windows(2).zip(&lives) {
-            let delay: Duration = pair[1].at - pair[0].at - ms(*life) - ms(1);
-            prop_assert_eq!(delay, expected.min(max));
-            expected = (expected * 2).min(max);
-        }
     }
 }
