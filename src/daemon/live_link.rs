@@ -3,6 +3,7 @@
 
 use super::users::Users;
 use crate::config::{AppConfig, Config};
+use crate::linux::failpoint;
 use crate::linux::identity::with_fs_identity;
 use crate::supervisor::{Kept, Release};
 use std::collections::BTreeMap;
@@ -53,6 +54,7 @@ fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
     let beside = PathBuf::from(format!("{}.{}.new", link.display(), std::process::id()));
     let _left_by_a_crash = std::fs::remove_file(&beside);
     symlink(target, &beside)?;
+    failpoint::here("live.made");
     std::fs::rename(&beside, link).inspect_err(|_| {
         let _gone = std::fs::remove_file(&beside);
     })
