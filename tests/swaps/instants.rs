@@ -68,7 +68,11 @@ const OF_AN_APPLY: &[&str] =
 const OF_ITS_END: &[&str] = &["kill.begun", "kill.done", "close-logs.begun", "close-logs.done"];
 const OF_A_SIGNAL: &[&str] = &["signal.begun", "signal.done"];
 
-const DEAF: &str = "[apps.deaf]\ncommand = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.1; done\"]\ncwd = \".\"\nkill_timeout = \"100ms\"\n";
+const DEAF: &str = "[apps.deaf]
+  command = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.1; done\"]
+  cwd = \".\"
+  kill_timeout = \"100ms\"
+";
 
 struct Instants {
     story: Story,

@@ -1,7 +1,7 @@
 // Writes numbered lines to both streams, many at once and some in two pieces, until it is told to end.
 const { writeSync } = require('node:fs');
 
-const next = [0, 0, 1];
+const next = [0, 0, 0];
 let held = '';
 
 // The length follows from the number: a line that is torn or melted into another one is known by it.

@@ -16,12 +16,13 @@ pub(crate) fn prepare(server: &Server) {
 }
 
 pub(crate) fn tables() -> String {
-    let usual = "command = \"node main.js\"\ncwd = \"writer\"\n";
+    // Indented: at the beginning of a line they would be keys of the story's app.
+    let usual = "  command = \"node main.js\"\n  cwd = \"writer\"\n";
     let logs = [
         "logs = { timestamps = false, max_size = \"64K\", keep = 100000, compress = false }",
         "logs = { timestamps = true, compress = false, keep = 1000 }",
     ];
-    let table = |(name, logs)| format!("[apps.{name}]\n{usual}{logs}\n");
+    let table = |(name, logs)| format!("[apps.{name}]\n{usual}  {logs}\n");
     WRITERS.into_iter().zip(logs).map(table).collect()
 }
 
