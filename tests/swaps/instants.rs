@@ -7,7 +7,9 @@ use crate::machine::{Program, is_alive, marked, print, signal};
 use crate::server::Setup;
 use crate::story::{LONG_DRAIN, Story, after_some, is_soak, tell};
 use crate::writers::{WRITERS, assert_each_line_once, prepare, tables};
+use infissi::api::{Client, routes};
 use nix::sys::signal::Signal;
+use serde_json::Value;
 use std::fs;
 use std::time::Duration;
 
@@ -61,11 +63,19 @@ const OF_A_ROLLOVER: &[&str] = &[
     "reply.begun",
     "reply.done",
 ];
-/// Of a configuration with another app in it.
-const OF_AN_APPLY: &[&str] =
-    &["applied.json.begun", "applied.json.written", "applied.json.renamed", "open-logs.begun", "open-logs.done"];
-/// Of one without it, which ends it by force.
-const OF_ITS_END: &[&str] = &["kill.begun", "kill.done", "close-logs.begun", "close-logs.done"];
+/// Of an `apply`, in turn of one that has another app and of one that has it no more and ends it by force.
+const OF_AN_APPLY: &[&str] = &[
+    "applied.json.begun",
+    "applied.json.written",
+    "applied.json.renamed",
+    "kill.begun",
+    "open-logs.begun",
+    "kill.done",
+    "open-logs.done",
+    "close-logs.begun",
+    "announce.done",
+    "close-logs.done",
+];
 const OF_A_SIGNAL: &[&str] = &["signal.begun", "signal.done"];
 
 const DEAF: &str = "[apps.deaf]
@@ -114,8 +124,7 @@ impl Instants {
         let supervisor = server.supervisor_pid();
         let mut asked: Option<Program> = None;
         server.wait_until(&format!("the supervisor to die at {point}"), || {
-            let is_answered = asked.as_ref().is_none_or(|asked| !is_alive(asked.pid()));
-            if is_answered && !words.is_empty() && server.worker().is_some() {
+            if !words.is_empty() && may_ask(&self.story, asked.as_ref()) {
                 asked = Some(server.follow(words));
             }
             !is_alive(supervisor)
@@ -210,19 +219,15 @@ fn a_supervisor_may_die_at_any_point_of_a_rollover() {
 fn a_supervisor_may_die_at_any_point_of_an_apply_and_of_a_signal() {
     let mut instants = Instants::start();
     let pid = instants.story.app()["pid"].clone();
-    for point in OF_AN_APPLY {
-        instants.story.configure(&Instants::apps(DEAF));
+    for (number, point) in OF_AN_APPLY.iter().enumerate() {
+        let comes = number % 2 == 0;
+        if !comes {
+            instants.revive();
+            let server = &instants.story.server;
+            server.wait_until("the other app to run", || server.app("deaf")["pid"].is_number());
+        }
+        instants.story.configure(&Instants::apps(if comes { DEAF } else { "" }));
         instants.die_at(point, &["apply"]);
-        instants.story.configure(&Instants::apps(""));
-        instants.revive();
-        instants.story.server.ctl(&["apply"]).ok();
-    }
-    for point in OF_ITS_END {
-        instants.story.apply(&Instants::apps(DEAF));
-        instants.story.server.wait_status("deaf", "online");
-        instants.story.configure(&Instants::apps(""));
-        instants.die_at(point, &["apply"]);
-        instants.revive();
     }
     for point in OF_A_SIGNAL {
         instants.die_at(point, &["signal", "rotated", "SIGCONT"]);
@@ -230,6 +235,15 @@ fn a_supervisor_may_die_at_any_point_of_an_apply_and_of_a_signal() {
     instants.settle();
     assert_eq!(instants.story.app()["pid"], pid, "nothing was to be replaced");
     instants.end("deaths in applies");
+}
+
+/// Nobody waits for an answer, and no rollover is under way: another one would end its drain at once.
+fn may_ask(story: &Story, asked: Option<&Program>) -> bool {
+    let apps: Option<Value> =
+        Client::new(story.server.socket()).ok().and_then(|mut client| client.get(routes::APPS).ok());
+    let apps = apps.as_ref().and_then(Value::as_array);
+    let web = apps.and_then(|apps| apps.iter().find(|app| app["name"] == "web"));
+    asked.is_none_or(|asked| !is_alive(asked.pid())) && web.is_some_and(|web| web["other"].is_null())
 }
 
 /// A number below this, of a sequence that is the same each time.
@@ -251,7 +265,7 @@ fn a_supervisor_may_be_killed_whenever_you_like() {
     let (mut instants, mut dice) = (Instants::start(), Dice(1));
     let mut asked: Option<Program> = None;
     for kill in 0..kills() {
-        if asked.as_ref().is_none_or(|asked| !is_alive(asked.pid())) {
+        if may_ask(&instants.story, asked.as_ref()) {
             asked = Some(instants.story.server.follow(&["restart", "web"]));
         }
         after_some(&instants.load, dice.throw(40));
@@ -277,8 +291,9 @@ fn a_worker_may_be_killed_whenever_you_like() {
     let Instants { story, load, .. } = &instants;
     let mut deaths = Vec::new();
     let mut asked: Option<Program> = None;
-    for _ in 0..kills() / 2 {
-        if asked.as_ref().is_none_or(|asked| !is_alive(asked.pid())) {
+    // After some in a row the next one takes its time.
+    for _ in 0..kills() / 4 {
+        if may_ask(story, asked.as_ref()) {
             asked = Some(story.server.follow(&["restart", "web"]));
         }
         after_some(load, dice.throw(40));

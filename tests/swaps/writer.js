@@ -9,7 +9,7 @@ const line = (fd, number) => `${fd} ${number} ${'x'.repeat((number * 37) % 181)}
 const some = (fd, count) => Array.from({ length: count }, () => line(fd, ++next[fd])).join('');
 
 function write() {
-  const text = held + some(1, 1 + (next[1] % 9 ? next[1] % 5 : 400));
+  const text = held + some(1, 1 + (next[1] % 9 ? next[1] % 5 : 100));
   const cut = next[1] % 3 ? 0 : 20;
   writeSync(1, text.slice(0, text.length - cut));
   held = text.slice(text.length - cut);
@@ -17,7 +17,7 @@ function write() {
   writeSync(2, some(2, 1));
 }
 
-const timer = setInterval(write, 3);
+const timer = setInterval(write, 5);
 process.on('SIGTERM', () => {
   clearInterval(timer);
   writeSync(1, `${held}1 end ${next[1]}\n`);
