@@ -211,7 +211,7 @@ fn tell(story: &mut Story, pieces: &[Piece], kills: &[Vec<usize>]) -> [Vec<u8>; 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
     fn a_line_is_there_once_whenever_and_however_often_the_thread_is_killed(
@@ -307,6 +307,18 @@ fn a_line_that_was_begun_by_one_that_ended_meanwhile_is_ended() {
     story.thread = None;
     story.act(false, |_| {});
     assert_eq!(story.log("combined"), b"whole\nbegun\n", "and once");
+}
+
+#[test]
+fn an_orderly_end_leaves_no_journal_and_every_line_in_the_files() {
+    let mut story = Story::new(|_| {});
+    story.say(Stream::Err, b"whole\nbegun");
+    story.read();
+    story.say(Stream::Err, b" and ended");
+    assert!(story.journal().exists());
+    story.thread.take().unwrap().stop();
+    assert!(!story.journal().exists());
+    assert_eq!(story.log("error"), b"whole\nbegun and ended\n");
 }
 
 #[test]
