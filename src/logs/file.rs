@@ -402,7 +402,11 @@ impl Open {
         let (mut at, mut block) = (old.safe_size, vec![0; 64 * 1024]);
         loop {
             match old.file.read_at(&mut block, at)? {
-                0 => return Ok(()),
+                0 => {
+                    // Nobody else has them: they stay when what comes next is cut off.
+                    self.noted = Noted::default();
+                    return Ok(());
+                }
                 read => {
                     self.file.write_all(&block[..read])?;
                     self.size += read as u64;

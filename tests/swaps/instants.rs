@@ -3,7 +3,7 @@
 use crate::killed::{cost_by, worker};
 use crate::ledger::Kind;
 use crate::load::{Load, Plan};
-use crate::machine::{Program, is_alive, marked, print, signal};
+use crate::machine::{Program, free_port, is_alive, marked, print, signal};
 use crate::server::Setup;
 use crate::story::{LONG_DRAIN, Story, after_some, is_soak, tell};
 use crate::writers::{WRITERS, assert_each_line_once, prepare, tables};
@@ -11,6 +11,7 @@ use infissi::api::{Client, routes};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// Those that are over soon: a rollover waits for them each time.
@@ -76,6 +77,8 @@ const OF_AN_APPLY: &[&str] = &[
     "announce.done",
     "close-logs.done",
 ];
+const OF_AN_ACTIVATION: &[&str] =
+    &["live.made", "live.moved", "state.json.written", "save.done", "state.json.renamed", "publish.begun"];
 const OF_A_SIGNAL: &[&str] = &["signal.begun", "signal.done"];
 
 const DEAF: &str = "[apps.deaf]
@@ -116,7 +119,7 @@ impl Instants {
     /// Lets the supervisor die at this point; where it does not come there by itself it is told to do something.
     #[track_caller]
     fn die_at(&mut self, point: &str, words: &[&str]) {
-        self.arm(point);
+        arm(&self.story, point);
         if self.is_dead {
             self.story.server.begin();
         }
@@ -140,12 +143,6 @@ impl Instants {
         if std::mem::take(&mut self.is_dead) {
             self.story.server.run();
         }
-    }
-
-    fn arm(&self, point: &str) {
-        let file = self.story.server.path("failpoint.new");
-        fs::write(&file, point).unwrap();
-        fs::rename(file, self.story.server.path("failpoint")).unwrap();
     }
 
     /// A supervisor that is left alone brings everything in order: one instance of each app, and nothing else.
@@ -237,6 +234,13 @@ fn a_supervisor_may_die_at_any_point_of_an_apply_and_of_a_signal() {
     instants.end("deaths in applies");
 }
 
+/// Whoever comes to this point next dies there.
+fn arm(story: &Story, point: &str) {
+    let file = story.server.path("failpoint.new");
+    fs::write(&file, point).unwrap();
+    fs::rename(file, story.server.path("failpoint")).unwrap();
+}
+
 /// Nobody waits for an answer, and no rollover is under way: another one would end its drain at once.
 fn may_ask(story: &Story, asked: Option<&Program>) -> bool {
     let apps: Option<Value> =
@@ -244,6 +248,42 @@ fn may_ask(story: &Story, asked: Option<&Program>) -> bool {
     let apps = apps.as_ref().and_then(Value::as_array);
     let web = apps.and_then(|apps| apps.iter().find(|app| app["name"] == "web"));
     asked.is_none_or(|asked| !is_alive(asked.pid())) && web.is_some_and(|web| web["other"].is_null())
+}
+
+#[test]
+fn the_link_to_the_active_release_follows_wherever_its_supervisor_dies() {
+    let server = Setup::default().env("INFISSI_FAILPOINT", "failpoint").prepare("");
+    let mut story = Story { server, port: free_port() };
+    ["one", "two"].iter().for_each(|release| story.build_release(release, ""));
+    let root = story.server.path("");
+    let deploy = format!("cwd = \".\"\ndeploy = {{ root = \"{}\", warm = \"100ms\" }}\n", root.display());
+    story.configure(&format!("{deploy}{LONG_DRAIN}"));
+    story.server.run();
+    story.activate("one", false).unwrap();
+    story.wait_public();
+    let load = Load::start(Instants::plan(&story));
+    for (point, release) in OF_AN_ACTIVATION.iter().zip(["two", "one"].iter().cycle()) {
+        arm(&story, point);
+        let supervisor = story.server.supervisor_pid();
+        std::thread::scope(|scope| {
+            let activating = scope.spawn(|| story.activate(release, false).is_ok());
+            story.server.wait_until(&format!("the supervisor to die at {point}"), || !is_alive(supervisor));
+            let _told_or_not = activating.join();
+        });
+        story.server.ended();
+        story.server.run();
+        story.server.wait_until("the link to lead to the active release", || {
+            let (app, link) = (story.app(), fs::read_link(root.join("live")));
+            let active = Path::new("releases").join(app["release"].as_str().unwrap_or_default());
+            app["status"] == "online" && app["other"].is_null() && link.is_ok_and(|link| link == active)
+        });
+        assert!(fs::symlink_metadata(root.join("live.new")).is_err(), "half a link is left");
+        assert!(*point != "live.made" || story.app()["release"] == *release, "it was decided by then");
+    }
+    after_some(&load, 50);
+    let ledger = load.end();
+    tell("deaths in activations", &ledger);
+    ledger.assert_nothing_lost(KINDS);
 }
 
 /// A number below this, of a sequence that is the same each time.
