@@ -109,7 +109,7 @@ impl Instants {
     }
 
     fn plan(story: &Story) -> Plan {
-        story.plan().kinds(KINDS).span(Duration::from_millis(150))
+        story.plan().kinds(KINDS).span(Duration::from_millis(150)).weight(1)
     }
 
     fn apps(more: &str) -> String {
@@ -174,7 +174,7 @@ impl Instants {
     #[track_caller]
     fn end(self, what: &str) {
         let Instants { story, load, .. } = self;
-        after_some(&load, 100);
+        after_some(&load, 40);
         let ledger = load.end();
         tell(what, &ledger);
         ledger.assert_nothing_lost(KINDS);
@@ -280,7 +280,7 @@ fn the_link_to_the_active_release_follows_wherever_its_supervisor_dies() {
         assert!(fs::symlink_metadata(root.join("live.new")).is_err(), "half a link is left");
         assert!(*point != "live.made" || story.app()["release"] == *release, "it was decided by then");
     }
-    after_some(&load, 50);
+    after_some(&load, 20);
     let ledger = load.end();
     tell("deaths in activations", &ledger);
     ledger.assert_nothing_lost(KINDS);
@@ -308,12 +308,12 @@ fn a_supervisor_may_be_killed_whenever_you_like() {
         if may_ask(&instants.story, asked.as_ref()) {
             asked = Some(instants.story.server.follow(&["restart", "web"]));
         }
-        after_some(&instants.load, dice.throw(40));
+        after_some(&instants.load, dice.throw(15));
         instants.story.server.kill_supervisor();
         // Every other one is killed in its turn, mostly while it begins.
         if kill % 2 == 0 {
             instants.story.server.begin();
-            after_some(&instants.load, dice.throw(12));
+            after_some(&instants.load, dice.throw(5));
         } else {
             instants.story.server.run();
         }
@@ -336,7 +336,7 @@ fn a_worker_may_be_killed_whenever_you_like() {
         if may_ask(story, asked.as_ref()) {
             asked = Some(story.server.follow(&["restart", "web"]));
         }
-        after_some(load, dice.throw(40));
+        after_some(load, dice.throw(15));
         let pid = worker(story);
         let killed = load.age();
         signal(pid, Signal::SIGKILL);
@@ -346,7 +346,7 @@ fn a_worker_may_be_killed_whenever_you_like() {
     }
     drop(asked);
     let Instants { story, load, .. } = instants;
-    after_some(&load, 100);
+    after_some(&load, 40);
     let ledger = load.end();
     tell("deaths of the worker", &ledger);
     ledger.assert_only(|row| cost_by(&deaths, row));
