@@ -158,6 +158,11 @@ impl Found {
             shared.front.knows(run.id);
             tokio::spawn(exit_watch::watch_adopted(shared.clone(), run, pidfd));
         }
+        // What ended together with the earlier supervisor had lines in its hands, too.
+        for app in shared.logs.owed().iter().filter_map(|name| config.app(name).filter(|app| app.name == *name)) {
+            shared.open_logs(app);
+        }
+        shared.logs.settle();
         match count {
             0 => {}
             1 => info!("1 process tree of an earlier supervisor goes on"),

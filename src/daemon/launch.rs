@@ -9,6 +9,7 @@ use super::users::Users;
 use crate::api::Slot;
 use crate::config::{AppConfig, parse_dotenv};
 use crate::linux::cgroup::{Cgroup, Cgroups};
+use crate::linux::failpoint;
 use crate::linux::identity::{Identity, read_file_as};
 use crate::linux::limits::Nofile;
 use crate::linux::pipe::OutputPipe;
@@ -82,6 +83,7 @@ impl Launcher {
     ) -> Result<Landing, SpawnRefusal> {
         let failed = |reason: String| SpawnRefusal::Failed { reason };
         let port = self.port(order)?;
+        failpoint::here("launch.port");
         let instance = InstanceName {
             app: &order.app,
             slot: order.slot,
@@ -125,6 +127,7 @@ impl Launcher {
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             nofile: self.nofile,
         };
+        failpoint::here("launch.prepared");
         let launched = self.children.launch_noted(what, |launched| {
             (record.pid, record.start_time) = (launched.pid, launched.start_time);
             if let Err(error) = self.records.note(&record) {
@@ -138,7 +141,9 @@ impl Launcher {
             }
             failed(sentence(&error))
         })?;
+        failpoint::here("launch.landed");
         take_output(&setting.user, [out.read, err.read]);
+        failpoint::here("launch.attached");
         let leader = ProcessId { pid: launched.pid, start_time: launched.start_time };
         let tree = Tree::new(leader, mark, cgroup).with_pipes([out.inode, err.inode]);
         let run = Run::new(order.run, &order.app.name, (order.slot, order.index), tree, spawned);

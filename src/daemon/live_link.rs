@@ -3,6 +3,7 @@
 
 use super::users::Users;
 use crate::config::{AppConfig, Config};
+use crate::linux::failpoint;
 use crate::linux::identity::with_fs_identity;
 use crate::supervisor::{Kept, Release};
 use std::collections::BTreeMap;
@@ -50,12 +51,16 @@ fn follow(app: &AppConfig, release: &Release, users: &Users) -> Result<(), Strin
 
 /// Whoever looks finds the old link or the new one.
 fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
-    let beside = PathBuf::from(format!("{}.{}.new", link.display(), std::process::id()));
+    // One name for all of them: nobody else makes one meanwhile, and what was left is found.
+    let beside = PathBuf::from(format!("{}.new", link.display()));
     let _left_by_a_crash = std::fs::remove_file(&beside);
     symlink(target, &beside)?;
+    failpoint::here("live.made");
     std::fs::rename(&beside, link).inspect_err(|_| {
         let _gone = std::fs::remove_file(&beside);
-    })
+    })?;
+    failpoint::here("live.moved");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,16 +1,24 @@
 //! What apps write, between their processes and the log thread: whose files, where, and what was said last.
 
+use super::clock;
+use super::events::Events;
+use super::launch::sentence;
 use super::log_place::log_settings;
 use super::runs::Run;
 use super::shared::Shared;
+use super::state::fnv1a;
 use crate::api::{EventKind, OutputLine};
 use crate::config::AppConfig;
+use crate::linux::boot::boot_id;
 use crate::linux::identity::Identity;
-use crate::logs::{LogNotice, LogSettings, SourceId, Stream, TailLine};
+use crate::logs::{Capture, Journal, LogNotice, LogSettings, SourceId, Stream, TailLine};
 use crate::supervisor::{Announcement, RunId};
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::warn;
 
 /// By app.
 #[derive(Default)]
@@ -31,6 +39,22 @@ impl Outputs {
     }
 }
 
+/// Starts the log thread. Without its journal a kill of this supervisor costs the lines that it has in hand, which is no
+/// reason not to run. `state_id` tells whose journal it is.
+///
+/// # Errors
+/// No thread, no memory or no descriptor left.
+pub(super) fn start_logs(runtime_dir: &Path, state_id: &str, events: Arc<Events>) -> io::Result<Capture> {
+    let path = runtime_dir.join("logs.journal");
+    let era = fnv1a(&[boot_id()?.as_bytes(), b"\0", state_id.as_bytes()]);
+    let journal = Journal::open(&path, era).or_else(|error| {
+        let what = "lines that apps are just writing may be missing in their logs when this supervisor is killed";
+        warn!("{what}: no journal at {}: {}", path.display(), sentence(&error));
+        Journal::in_memory()
+    });
+    Capture::go_on(journal?, move |notice| events.add(log_happening(&notice), clock::now().wall))
+}
+
 impl Shared {
     /// Opens an app's files, or changes how they are kept. Blocks. Where a root supervisor does not know the app's user
     /// they are opened when a launch has found it: before, there is nothing to write.
@@ -40,7 +64,7 @@ impl Shared {
         let app = config.app(&app.name).filter(|newest| newest.name == app.name).map_or(app, AsRef::as_ref);
         let user = self.launcher.users.find(app).ok();
         if user.as_ref().is_some_and(|user| user.uid == 0) && app.user.is_none() {
-            tracing::warn!("{0} runs as root, the owner of its directory: set user = \"…\" in [apps.{0}]", app.name);
+            warn!("{0} runs as root, the owner of its directory: set user = \"…\" in [apps.{0}]", app.name);
         }
         self.open_logs_as(app, user.as_ref());
     }
@@ -92,7 +116,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What the log thread tells becomes a happening.
-pub(super) fn log_happening(notice: &LogNotice) -> Announcement {
+fn log_happening(notice: &LogNotice) -> Announcement {
     Announcement {
         app: Some(notice.app().to_string()),
         kind: EventKind::Logs,

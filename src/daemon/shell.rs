@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::signals::{Signal, Signals};
 use super::{exit_watch, probes};
 use crate::config::Config;
+use crate::linux::failpoint;
 use crate::linux::tree::Signalled;
 use crate::supervisor::{Effect, Event, Kept, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -304,7 +305,10 @@ impl Shell {
                 | Effect::Reply { .. }
                 | Effect::Exit => debug!(?effect, "out"),
             }
+            let word = effect.word();
+            failpoint::step(word, "begun");
             self.perform(effect);
+            failpoint::step(word, "done");
         }
     }
 
@@ -432,7 +436,9 @@ impl Shell {
 
     fn over(&mut self, run: &Arc<Run>) {
         self.shared.runs.remove(run.id);
+        failpoint::here("over.begun");
         self.shared.launcher.records.forget(run.id);
+        failpoint::here("over.forgotten");
         self.shared.front.over(run.id);
         self.shared.finish_logs(run);
         self.endings.clean_up(run.clone(), clock::now().mono);

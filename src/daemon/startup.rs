@@ -7,7 +7,7 @@ use super::children::Children;
 use super::events::Events;
 use super::front::{self, Front, Met, Publication, World};
 use super::launch::{Launcher, sentence};
-use super::outputs::log_happening;
+use super::outputs::start_logs;
 use super::private_ports::PrivatePorts;
 use super::run_records::RunRecords;
 use super::shared::{AppliedConfig, Beginning, Shared};
@@ -18,15 +18,16 @@ use super::users::Users;
 use super::{clock, control, last_applied, leftovers, own_log, sampler};
 use crate::api::{EventKind, Slot};
 use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, find};
+use crate::linux::atomic::clear_unfinished;
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
+use crate::linux::failpoint;
 use crate::linux::heap;
 use crate::linux::identity::Identity;
 use crate::linux::inherited::Inherited;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
-use crate::logs::Capture;
 use crate::supervisor::{Announcement, Kept, Supervisor, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -115,6 +116,9 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
     let _locks = [lock(&places.state_dir, Purpose::State)?, lock(&places.runtime_dir, Purpose::Runtime)?];
     let log = own_log::start(&config.supervisor.log);
     info!("infissi-supervisord {} with {}", env!("CARGO_PKG_VERSION"), applied.path.display());
+    for dir in [&places.state_dir, &places.runtime_dir] {
+        clear_unfinished(dir);
+    }
     let state = StateDir::new(&places.state_dir);
     let (saved, trouble) = state.load();
     warnings.extend(trouble);
@@ -136,8 +140,7 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
     let records = RunRecords::new(&places.runtime_dir, &saved.id)
         .map_err(|error| failed(format!("{}: {error}", places.runtime_dir.join("runs").display())))?;
     let events = Arc::new(Events::new());
-    let telling = events.clone();
-    let logs = Capture::start(move |notice| telling.add(log_happening(&notice), clock::now().wall))
+    let logs = start_logs(&places.runtime_dir, &saved.id, events.clone())
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
     let launcher = Arc::new(Launcher {
         state_id: saved.id.clone(),
@@ -193,6 +196,7 @@ async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Sto
     let launcher = beginning.launcher.clone();
     let finding = tokio::task::spawn_blocking(move || adoption::find(&launcher, inherited));
     let mut found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    failpoint::here("start.found");
     let config = beginning.config.clone();
     let ran_by = beginning.before.clone().filter(|_| !found.is_empty()).unwrap_or_else(|| config.clone());
     if found.memory.save > beginning.saved.save {
@@ -216,6 +220,7 @@ async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Sto
     });
     let first_run =
         leftovers_end.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    failpoint::here("start.ended-leftovers");
     core.number_runs_from(found.first_free_run());
     let first_run = match met {
         Met::Nobody => first_run,
@@ -228,6 +233,7 @@ async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Sto
     // Opening their logs waits for the disk.
     let going_on = tokio::task::spawn_blocking(move || found.go_on(&taking, &taken_by));
     going_on.await.map_err(|_| failed("cannot go on with what an earlier supervisor left".into()))?;
+    failpoint::here("start.went-on");
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
     let (listener, socket_file) = control::bind(&socket)
@@ -241,6 +247,7 @@ async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Sto
         warn!("no metrics: cannot listen on {address}: {error}");
     }
     announce_start(&shared);
+    failpoint::here("start.ready");
     // Only systemd listens; without it there is nothing to tell.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals).run().await;

@@ -1,5 +1,6 @@
 //! Files that are replaced whole or not at all.
 
+use super::failpoint;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::ffi::OsString;
@@ -20,15 +21,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// it, save that a failed sync of the directory comes after the new file is in its place.
 pub fn replace_file(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     let new = name_beside(path)?;
-    let replaced = write_new(&new, bytes, mode, durable).and_then(|()| std::fs::rename(&new, path));
+    failpoint::file(path, "begun");
+    let replaced = write_new(&new, bytes, mode, durable).and_then(|()| {
+        failpoint::file(path, "written");
+        std::fs::rename(&new, path)
+    });
     if let Err(error) = replaced {
         let _gone = std::fs::remove_file(&new);
         return Err(error);
     }
+    failpoint::file(path, "renamed");
     if durable {
         sync_directory(path)?;
     }
     Ok(())
+}
+
+/// Removes what writers that were killed have left unfinished in a directory in which nobody else writes now.
+pub fn clear_unfinished(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".new")) {
+            let _gone = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Gives a finished file its name, durably; a name that is taken is left to whom it belongs. Both are of one directory.

@@ -84,6 +84,20 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     only_regular(file)
 }
 
+/// Cuts a log file back to `length` bytes, where it is the one that is meant and has grown to `until` at most: whatever
+/// lies beyond is somebody else's.
+///
+/// # Errors
+/// It cannot be opened or cut.
+pub fn cut_back(path: &Path, id: FileId, length: u64, until: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).custom_flags(PLAIN_OPEN).open(path).map_err(explain)?;
+    let found = file.metadata()?;
+    if found.is_file() && FileId::of(&found) == id && (length + 1..=until).contains(&found.len()) {
+        file.set_len(length)?;
+    }
+    Ok(())
+}
+
 fn only_regular(file: File) -> io::Result<File> {
     if file.metadata()?.is_file() {
         return Ok(file);

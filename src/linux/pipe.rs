@@ -80,6 +80,14 @@ pub fn reopen(inode: u64, pids: &[i32]) -> io::Result<Option<OwnedFd>> {
     hidden.map_or(Ok(None), Err)
 }
 
+/// How many bytes can be read from a pipe now; 0 from what is none. Where nobody else reads, they stay until we do.
+pub fn waiting(pipe: impl AsFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD stores one int (ioctl_tty(2)), which outlives the call.
+    let result = unsafe { libc::ioctl(pipe.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if result == 0 { usize::try_from(bytes).unwrap_or_default() } else { 0 }
+}
+
 /// Whatever the process has put there meanwhile is looked at before it is opened: the opening of some things does something.
 fn reopen_at(path: &Path, inode: u64) -> io::Result<Option<OwnedFd>> {
     let looked_at = OpenOptions::new().read(true).custom_flags(OFlag::O_PATH.bits()).open(path)?;

@@ -1,11 +1,12 @@
 //! One app's three files: its lines go to one of the streams' files and to the combined one.
 
 use super::archive::{Archive, Kind, Marks, live_path};
-use super::file::{LogFile, LogNotice};
+use super::file::{LogFile, LogNotice, fitting};
 use super::gzip::{Compressor, GzipDone, GzipJob};
+use super::journal::Journal;
 use super::render::Renderer;
 use super::settings::{LogSettings, Stream};
-use super::stamp::line_stamp;
+use super::stamp::{FileStamp, line_stamp};
 use super::tail::Tail;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -27,6 +28,7 @@ pub(super) struct Env<'a> {
     pub(super) zone: &'a TimeZone,
     pub(super) compressor: &'a Compressor,
     pub(super) notice: &'a (dyn Fn(LogNotice) + Send),
+    pub(super) journal: &'a Journal,
 }
 
 /// What the three files of an app share.
@@ -35,6 +37,8 @@ pub(super) struct Place {
     pub(super) archive: Archive,
     /// A file was rotated: `keep` and `max_total` are to be looked at.
     pub(super) untidy: bool,
+    /// Rotated and to be compressed, once nothing of them may have to be written again.
+    pub(super) to_compress: Vec<(Kind, FileStamp)>,
 }
 
 /// What has become of an app's lines since its logs were opened.
@@ -89,7 +93,7 @@ impl AppLog {
     pub(super) fn open(settings: LogSettings, env: &Env<'_>) -> AppLog {
         let archive = Archive::load(&settings).unwrap_or_default();
         let renderer = Renderer::of(&settings);
-        let place = Place { settings, archive, untidy: true };
+        let place = Place { settings, archive, untidy: true, to_compress: Vec::new() };
         let files = Kind::ALL.map(LogFile::new);
         let mut app = AppLog { place, renderer, files, midnight: None, last_run: Tail::default(), forgotten: false };
         for file in &mut app.files {
@@ -98,7 +102,7 @@ impl AppLog {
         app.expect_midnight(env);
         app.rotate_what_is_of_yesterday(env);
         app.compress_what_is_plain(env);
-        app.tidy();
+        app.tidy(env);
         app
     }
 
@@ -119,7 +123,7 @@ impl AppLog {
         self.place.settings = settings;
         self.expect_midnight(env);
         self.compress_what_is_plain(env);
-        self.tidy();
+        self.tidy(env);
     }
 
     /// Takes a block of whole lines.
@@ -128,13 +132,17 @@ impl AppLog {
         let stamp = line_stamp(env.now.wall, env.zone);
         let mut rest = block;
         while !rest.is_empty() {
-            let (bytes, more) = self.renderer.render(stream, &stamp, rest, scratch);
+            // No more than one file takes, so that there are few files to be noted at a time.
+            let part = &rest[..fitting(rest, 0, self.place.max_size())];
+            let (bytes, more) = self.renderer.render(stream, &stamp, part, scratch);
             for kind in [Kind::of(stream), Kind::Combined] {
                 self.files[kind as usize].write(&mut self.place, env, bytes);
             }
-            rest = more;
+            let done = part.len() - more.len();
+            rest = &rest[done..];
+            env.journal.advance(done);
             if self.place.untidy || self.is_over_total() {
-                self.tidy();
+                self.tidy(env);
             }
         }
     }
@@ -148,8 +156,11 @@ impl AppLog {
         max_total > 0 && !self.place.archive.is_empty() && self.live_bytes() + self.place.archive.bytes() > max_total
     }
 
-    fn tidy(&mut self) {
+    fn tidy(&mut self, env: &Env<'_>) {
         self.place.untidy = false;
+        for (kind, stamp) in self.place.to_compress.drain(..) {
+            env.compressor.submit(GzipJob { settings: self.place.settings.clone(), kind, stamp });
+        }
         let live = self.live_bytes();
         self.place.archive.trim(&self.place.settings, live);
     }
@@ -185,7 +196,7 @@ impl AppLog {
             file.open(&self.place, env);
         }
         self.expect_midnight(env);
-        self.tidy();
+        self.tidy(env);
     }
 
     fn rotate_what_is_of_yesterday(&mut self, env: &Env<'_>) {
@@ -269,6 +280,7 @@ mod tests {
         log: AppLog,
         zone: TimeZone,
         compressor: Compressor,
+        journal: Journal,
         mono: Instant,
         notices: Arc<Mutex<Vec<LogNotice>>>,
     }
@@ -280,14 +292,16 @@ mod tests {
             change(&mut settings);
             let zone = TimeZone::get("Europe/Kyiv").unwrap();
             let (compressor, mono) = (Compressor::new(|_| {}), read_clocks().mono);
+            let (journal, _) = Journal::in_memory().unwrap();
             let env = Env {
                 now: Now { mono, wall: at.parse().unwrap() },
                 zone: &zone,
                 compressor: &compressor,
                 notice: &|_| {},
+                journal: &journal,
             };
             let log = AppLog::open(settings, &env);
-            Story { dir, log, zone, compressor, mono, notices: Arc::default() }
+            Story { dir, log, zone, compressor, journal, mono, notices: Arc::default() }
         }
 
         /// Does something at that time of the wall clock, a second after the last.
@@ -296,7 +310,8 @@ mod tests {
             let notices = Arc::clone(&self.notices);
             let notice = move |notice| notices.lock().unwrap().push(notice);
             let now = Now { mono: self.mono, wall: wall.parse().unwrap() };
-            let env = Env { now, zone: &self.zone, compressor: &self.compressor, notice: &notice };
+            let (zone, compressor, journal) = (&self.zone, &self.compressor, &self.journal);
+            let env = Env { now, zone, compressor, notice: &notice, journal };
             act(&mut self.log, &env)
         }
 

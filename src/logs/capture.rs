@@ -4,11 +4,14 @@ use super::app::AppStats;
 use super::file::LogNotice;
 use super::follow::{Feed, Follower, FollowerFilter, channel};
 use super::gzip::{Compressor, GzipDone};
+use super::journal::Journal;
 use super::log_thread::{Ground, LogThread};
 use super::settings::LogSettings;
 use super::tail::TailLine;
+use crate::linux::mapped::Bytes;
 use crate::linux::readiness::{Readiness, Waker};
 use jiff::tz::TimeZone;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel as commands};
@@ -28,12 +31,15 @@ pub struct Capture {
     waker: Waker,
     /// Closed when the thread has ended.
     thread: Mutex<Option<Receiver<()>>>,
+    /// Apps that something is left of.
+    owed: Vec<String>,
 }
 
 pub(super) enum Command {
     Open(LogSettings),
     Forget(Arc<str>),
     Attach { source: SourceId, app: Arc<str>, pipes: [OwnedFd; 2] },
+    Settle,
     Finish { source: SourceId, done: Callback<Vec<TailLine>> },
     Tail { app: Arc<str>, but_of: Vec<SourceId>, done: Callback<Vec<TailLine>> },
     Flush { app: Arc<str>, done: Callback<io::Result<()>> },
@@ -42,14 +48,28 @@ pub(super) enum Command {
     Reopen,
     Compressed(GzipDone),
     Stop,
+    Leave,
 }
 
 impl Capture {
-    /// Starts the thread; `notice` is called on it.
+    /// Starts the thread; `notice` is called on it. What it is in the middle of ends with the process.
+    ///
+    /// # Errors
+    /// No thread, no memory or no descriptor left.
+    pub fn start(notice: impl Fn(LogNotice) + Send + 'static) -> io::Result<Capture> {
+        Capture::go_on(Journal::in_memory()?, notice)
+    }
+
+    /// The same, with a journal. What an earlier thread has left in it waits until the files of its app are
+    /// [opened](Capture::open), or until [`settle`](Capture::settle): before, no pipe is read.
     ///
     /// # Errors
     /// No thread or no descriptor left.
-    pub fn start(notice: impl Fn(LogNotice) + Send + 'static) -> io::Result<Capture> {
+    pub fn go_on(
+        (journal, buffer): (Journal, Bytes),
+        notice: impl Fn(LogNotice) + Send + 'static,
+    ) -> io::Result<Capture> {
+        let owed: BTreeSet<String> = journal.slots().map(|(_, owner)| owner.app).collect();
         let readiness = Readiness::new()?;
         let waker = readiness.waker();
         let (sender, receiver) = commands();
@@ -59,14 +79,14 @@ impl Capture {
                 wake.wake();
             }
         });
-        let ground = Ground { zone: TimeZone::system(), compressor, notice: Box::new(notice) };
-        let log_thread = LogThread::new(readiness, receiver, ground);
+        let ground = Ground { zone: TimeZone::system(), compressor, notice: Box::new(notice), journal };
+        let log_thread = LogThread::new(readiness, receiver, ground, buffer);
         let (alive, ended) = commands();
         std::thread::Builder::new().name("logs".to_owned()).spawn(move || {
             let _alive = alive;
             log_thread.run();
         })?;
-        Ok(Capture { commands: sender, waker, thread: Mutex::new(Some(ended)) })
+        Ok(Capture { commands: sender, waker, thread: Mutex::new(Some(ended)), owed: owed.into_iter().collect() })
     }
 
     /// Opens an app's files, or changes their settings in place. To be done before the app's first `attach`.
@@ -82,6 +102,16 @@ impl Capture {
     /// Takes the read ends of a run's stdout and stderr.
     pub fn attach(&self, source: SourceId, app: Arc<str>, out: OwnedFd, err: OwnedFd) {
         self.send(Command::Attach { source, app, pipes: [out, err] });
+    }
+
+    /// The apps of which an earlier thread has left something: their files are to be open when all is settled.
+    pub fn owed(&self) -> &[String] {
+        &self.owed
+    }
+
+    /// Every pipe that an earlier thread read, and that is read on, is attached. What is left of others is written now.
+    pub fn settle(&self) {
+        self.send(Command::Settle);
     }
 
     /// The run's process tree is empty: reads what is left, closes the pipes, and answers with the run's last lines.
@@ -118,8 +148,8 @@ impl Capture {
         self.send(Command::Reopen);
     }
 
-    /// Reads what is left in every pipe, writes it, and ends the thread. Blocks until it has; the second time does
-    /// nothing.
+    /// Reads what is left in every pipe, writes it, removes the journal and ends the thread. Blocks until it has; the
+    /// second time does nothing.
     pub fn stop(&self) {
         if let Some(ended) = self.ask_to_stop() {
             // Nothing is ever sent: this is the thread's end.
@@ -133,8 +163,21 @@ impl Capture {
     }
 
     fn ask_to_stop(&self) -> Option<Receiver<()>> {
+        self.ask_to_end(Command::Stop)
+    }
+
+    fn ask_to_end(&self, how: Command) -> Option<Receiver<()>> {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        thread.inspect(|_| self.send(Command::Stop))
+        thread.inspect(|_| self.send(how))
+    }
+
+    /// Ends the thread between two batches: what is in the pipes stays there, and a line that was begun in the journal,
+    /// for whoever comes next. Blocks until it has.
+    pub fn leave(&self) {
+        if let Some(ended) = self.ask_to_end(Command::Leave) {
+            // Nothing is ever sent: this is the thread's end.
+            let _ended = ended.recv();
+        }
     }
 
     fn send(&self, command: Command) {
@@ -147,7 +190,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.stop();
+        self.leave();
     }
 }
 
@@ -164,7 +207,9 @@ impl Command {
             | Command::Subscribe(_)
             | Command::Reopen
             | Command::Compressed(_)
-            | Command::Stop => {}
+            | Command::Settle
+            | Command::Stop
+            | Command::Leave => {}
         }
     }
 }

@@ -9,8 +9,9 @@
 
 use super::app::{Env, Place};
 use super::archive::{FileMark, Form, Kind, live_path, rotated_path};
-use super::gzip::GzipJob;
+use super::journal::{Journal, Noted};
 use super::stamp::FileStamp;
+use crate::linux::failpoint;
 use crate::linux::logfile::{FileId, as_owner, has_room, open_to_append, reason, rename_to_new};
 use memchr::{memchr, memchr_iter, memrchr};
 use std::fmt;
@@ -82,6 +83,7 @@ struct Open {
     safe_size: u64,
     /// The last byte is not a newline.
     torn: bool,
+    noted: Noted,
 }
 
 struct Dropping {
@@ -129,7 +131,7 @@ impl LogFile {
             }
             // Still open: a failed rotation leaves it so, a successful one goes round.
             let Some(open) = &mut self.open else { continue };
-            let (done, result) = open.put(&lines[..fitting]);
+            let (done, result) = open.put(&lines[..fitting], env.journal);
             self.written += done as u64;
             lines = &lines[done..];
             if let Err(error) = result {
@@ -161,7 +163,7 @@ impl LogFile {
             Ok(new) => {
                 self.hindered_until = None;
                 let new = self.open.insert(new);
-                if let Err(error) = new.carry_over(&old) {
+                if let Err(error) = new.carry_over(&old, env.journal) {
                     self.begin_dropping(place, env, &error);
                 }
             }
@@ -216,8 +218,9 @@ impl LogFile {
                 place.archive.add(self.kind, stamp, size);
                 place.untidy = true;
                 if place.settings.compress {
-                    env.compressor.submit(GzipJob { settings: place.settings.clone(), kind: self.kind, stamp });
+                    place.to_compress.push((self.kind, stamp));
                 }
+                failpoint::here("logs.rotated");
                 true
             }
             Err(error) => {
@@ -283,7 +286,7 @@ impl LogFile {
             return Ok(());
         }
         let text = place.render_notice(kind, env, &format!("[infissi] {lines} lines were dropped: {cause}\n"));
-        let (done, result) = open.put(&text);
+        let (done, result) = open.put(&text, env.journal);
         self.written += done as u64;
         result
     }
@@ -323,7 +326,7 @@ impl LogFile {
 }
 
 /// How many bytes of `lines`, whole lines, go into a file of `size` bytes; an empty file takes at least one line.
-fn fitting(lines: &[u8], size: u64, max_size: u64) -> usize {
+pub(super) fn fitting(lines: &[u8], size: u64, max_size: u64) -> usize {
     let room = usize::try_from(max_size.saturating_sub(size)).unwrap_or(usize::MAX);
     if lines.len() <= room {
         return lines.len();
@@ -341,12 +344,15 @@ impl Open {
         let file = as_owner(place.settings.owner.as_ref(), || open_to_append(&path, place.settings.chown_to))?;
         let meta = file.metadata()?;
         let size = meta.len();
-        Ok(Open { id: FileId::of(&meta), size, looked_at: now, safe_size: size, torn: ends_torn(&file, size), file })
+        let torn = ends_torn(&file, size);
+        Ok(Open { id: FileId::of(&meta), size, looked_at: now, safe_size: size, torn, noted: Noted::default(), file })
     }
 
     /// Writes whole lines. Returns the bytes of them that are in the file for good, in whole lines too: half a line that
     /// the disk took is cut off again, or given its newline before the next one where that fails.
-    fn put(&mut self, lines: &[u8]) -> (usize, io::Result<()>) {
+    fn put(&mut self, lines: &[u8], journal: &Journal) -> (usize, io::Result<()>) {
+        journal.note(&mut self.noted, self.id, self.size, lines.len() + usize::from(self.torn));
+        failpoint::here("logs.noted");
         if self.torn {
             match self.file.write(b"\n") {
                 Ok(written) => self.size += written as u64,
@@ -366,6 +372,7 @@ impl Open {
                 Err(error) => return self.cut_back(lines, done, error),
             }
         }
+        failpoint::here("logs.written");
         (done, Ok(()))
     }
 
@@ -385,14 +392,21 @@ impl Open {
     }
 
     /// Takes over what was written into `old` after it had been deleted: nobody else can reach it there.
-    fn carry_over(&mut self, old: &Open) -> io::Result<()> {
-        if old.file.metadata()?.nlink() > 0 {
+    fn carry_over(&mut self, old: &Open, journal: &Journal) -> io::Result<()> {
+        let found = old.file.metadata()?;
+        if found.nlink() > 0 {
             return Ok(());
         }
+        let left = found.len().saturating_sub(old.safe_size);
+        journal.note(&mut self.noted, self.id, self.size, usize::try_from(left).unwrap_or(usize::MAX));
         let (mut at, mut block) = (old.safe_size, vec![0; 64 * 1024]);
         loop {
             match old.file.read_at(&mut block, at)? {
-                0 => return Ok(()),
+                0 => {
+                    // Nobody else has them: they stay when what comes next is cut off.
+                    self.noted = Noted::default();
+                    return Ok(());
+                }
                 read => {
                     self.file.write_all(&block[..read])?;
                     self.size += read as u64;

@@ -1,5 +1,6 @@
 //! Bytes as they come from a pipe → blocks of whole lines.
 
+use crate::linux::mapped::Bytes;
 use memchr::{memchr, memrchr};
 
 /// A longer line is cut into pieces, each a line of its own. In bytes.
@@ -12,17 +13,18 @@ pub(super) const GOES_ON: &[u8] = b" [...]";
 /// The buffer that all pipes are read into. In front of what is read there is room for the line begun before it, so
 /// that a block of whole lines lies in one piece and is written to every file from where it was read.
 pub(super) struct ReadBuffer {
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl ReadBuffer {
-    pub(super) fn new() -> ReadBuffer {
-        ReadBuffer { bytes: vec![0; MAX_LINE + READ_SIZE] }
+    /// `MAX_LINE + READ_SIZE` bytes.
+    pub(super) fn new(bytes: Bytes) -> ReadBuffer {
+        ReadBuffer { bytes }
     }
 
-    /// Where to read into.
-    pub(super) fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes[MAX_LINE..]
+    /// Where to read into: at most `READ_SIZE` bytes.
+    pub(super) fn room(&mut self, bytes: usize) -> &mut [u8] {
+        &mut self.bytes[MAX_LINE..MAX_LINE + bytes.min(READ_SIZE)]
     }
 }
 
@@ -33,6 +35,11 @@ pub(super) struct Framing {
 }
 
 impl Framing {
+    /// Goes on with a line that was begun.
+    pub(super) fn after(partial: Vec<u8>) -> Framing {
+        Framing { partial }
+    }
+
     /// Takes the `read` bytes in the buffer's room; `sink` gets them as blocks of whole lines, each ending in a newline.
     pub(super) fn push(&mut self, buffer: &mut ReadBuffer, read: usize, mut sink: impl FnMut(&[u8])) {
         let Some(last) = memrchr(b'\n', &buffer.bytes[MAX_LINE..MAX_LINE + read]) else {
@@ -96,16 +103,18 @@ fn piece(bytes: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::mapped::map_memory;
     use proptest::prelude::*;
 
     fn frame(chunks: &[&[u8]]) -> Vec<u8> {
-        let (mut framing, mut buffer, mut got) = (Framing::default(), ReadBuffer::new(), Vec::new());
+        let bytes = map_memory(0, MAX_LINE + READ_SIZE).unwrap().1;
+        let (mut framing, mut buffer, mut got) = (Framing::default(), ReadBuffer::new(bytes), Vec::new());
         let mut sink = |block: &[u8]| {
             assert!(block.ends_with(b"\n"), "a block is whole lines");
             got.extend_from_slice(block);
         };
         for chunk in chunks.iter().flat_map(|chunk| chunk.chunks(READ_SIZE)) {
-            buffer.room()[..chunk.len()].copy_from_slice(chunk);
+            buffer.room(chunk.len()).copy_from_slice(chunk);
             framing.push(&mut buffer, chunk.len(), &mut sink);
         }
         framing.finish(&mut sink);

@@ -1,20 +1,30 @@
 //! The log thread: reads the pipes of every run, a piece of each in turn, and does what it is told in between.
 
+mod source;
+mod takeover;
+
+use self::source::{Finish, Pipe, STREAMS, Source, Way, of_token, pass_on, token};
 use super::app::{AppLog, Env, Now};
 use super::capture::{Callback, Command, SourceId};
 use super::file::LogNotice;
 use super::follow::Feed;
-use super::framing::{Framing, ReadBuffer};
+use super::framing::{Framing, READ_SIZE, ReadBuffer};
 use super::gzip::Compressor;
+use super::journal::{Journal, Owner};
 use super::settings::{LogSettings, Stream};
 use super::tail::{Tail, TailLine};
+use crate::linux::failpoint;
+use crate::linux::mapped::Bytes;
+use crate::linux::pipe;
 use crate::linux::readiness::Readiness;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -36,11 +46,13 @@ pub(super) struct Ground {
     pub(super) zone: TimeZone,
     pub(super) compressor: Compressor,
     pub(super) notice: Box<dyn Fn(LogNotice) + Send>,
+    pub(super) journal: Journal,
 }
 
 impl Ground {
     fn env(&self) -> Env<'_> {
-        Env { now: read_clocks(), zone: &self.zone, compressor: &self.compressor, notice: &*self.notice }
+        let Ground { zone, compressor, notice, journal } = self;
+        Env { now: read_clocks(), zone, compressor, notice: &**notice, journal }
     }
 }
 
@@ -72,25 +84,6 @@ pub(super) struct LogThread {
     midnight: Option<Timestamp>,
 }
 
-struct Source {
-    app: Arc<str>,
-    /// Of stdout and stderr, until each has ended.
-    pipes: [Option<Pipe>; 2],
-    tail: Tail,
-    finish: Option<Finish>,
-}
-
-struct Pipe {
-    file: File,
-    framing: Framing,
-}
-
-struct Finish {
-    deadline: Instant,
-    bytes_left: u64,
-    done: Callback<Vec<TailLine>>,
-}
-
 /// What one read of a pipe brought.
 #[derive(PartialEq, Eq)]
 enum Got {
@@ -101,18 +94,17 @@ enum Got {
     End,
 }
 
-const STREAMS: [Stream; 2] = [Stream::Out, Stream::Err];
-
-fn token(source: SourceId, stream: Stream) -> u64 {
-    source.0 << 1 | stream as u64
-}
-
-fn of_token(token: u64) -> (SourceId, Stream) {
-    (SourceId(token >> 1), STREAMS[(token & 1) as usize])
+/// How the thread ends.
+pub(super) enum Leaving {
+    /// Everything that is in the pipes goes to the files first.
+    Done,
+    /// Whoever comes next goes on with it.
+    AsItIs,
 }
 
 impl LogThread {
-    pub(super) fn new(readiness: Readiness, commands: Receiver<Command>, ground: Ground) -> LogThread {
+    /// `buffer` is the journal's.
+    pub(super) fn new(readiness: Readiness, commands: Receiver<Command>, ground: Ground, buffer: Bytes) -> LogThread {
         LogThread {
             readiness,
             commands,
@@ -121,7 +113,7 @@ impl LogThread {
             sources: HashMap::new(),
             finishing: Vec::new(),
             feeds: Vec::new(),
-            buffer: ReadBuffer::new(),
+            buffer: ReadBuffer::new(buffer),
             scratch: Vec::new(),
             last_read_at: None,
             retry_at: None,
@@ -131,25 +123,33 @@ impl LogThread {
 
     pub(super) fn run(mut self) {
         let mut ready = Vec::new();
-        loop {
-            let timeout = self.timeout();
-            if self.readiness.wait(timeout, &mut ready).is_err() {
-                return;
-            }
-            if !self.obey() {
-                return self.stop();
-            }
-            let mut bytes = 0;
-            for &token in &ready {
-                let (source, stream) = of_token(token);
-                if let Got::Bytes(read) = self.read(source, stream) {
-                    bytes += read;
-                }
-            }
-            self.drain_finishing();
-            self.tick();
-            self.gather(bytes);
+        let mut next = self.take_over();
+        while next.is_continue() {
+            next = self.turn(&mut ready);
         }
+        match next {
+            ControlFlow::Break(Leaving::Done) => self.stop(),
+            ControlFlow::Break(Leaving::AsItIs) | ControlFlow::Continue(()) => {}
+        }
+    }
+
+    fn turn(&mut self, ready: &mut Vec<u64>) -> ControlFlow<Leaving> {
+        let timeout = self.timeout();
+        if self.readiness.wait(timeout, ready).is_err() {
+            return ControlFlow::Break(Leaving::AsItIs);
+        }
+        self.obey()?;
+        let mut bytes = 0;
+        for &token in &*ready {
+            let (source, stream) = of_token(token);
+            if let Got::Bytes(read) = self.read(source, stream) {
+                bytes += read;
+            }
+        }
+        self.drain_finishing();
+        self.tick();
+        self.gather(bytes);
+        ControlFlow::Continue(())
     }
 
     /// Lets lines that come one by one, in quick succession, come together: each reading costs the same however many.
@@ -180,40 +180,48 @@ impl LogThread {
         retry.into_iter().chain(midnight).min()
     }
 
-    /// Does what was asked for. False: to stop.
-    fn obey(&mut self) -> bool {
+    /// Does what was asked for.
+    fn obey(&mut self) -> ControlFlow<Leaving> {
         let mut any = false;
         while let Ok(command) = self.commands.try_recv() {
             any = true;
-            match command {
-                Command::Open(settings) => self.open(settings),
-                Command::Forget(app) => self.forget(&app),
-                Command::Attach { source, app, pipes } => self.attach(source, app, pipes),
-                Command::Finish { source, done } => {
-                    self.finish(source, done);
-                    // Whoever asks next sees what the run said last.
-                    self.drain_finishing();
-                }
-                Command::Tail { app, but_of, done } => {
-                    self.catch_up(&app);
-                    done(self.tail(&app, &but_of));
-                }
-                Command::Flush { app, done } => done(self.flush(&app)),
-                Command::Stats { app, done } => done(self.apps.get(&app).map(AppLog::stats)),
-                Command::Subscribe(feed) => self.subscribe(feed),
-                Command::Reopen => self.reopen(),
-                Command::Compressed(done) => {
-                    if let Some(app) = self.apps.get_mut(&done.job.settings.app) {
-                        app.compressed(&done);
-                    }
-                }
-                Command::Stop => return false,
-            }
+            self.follow(command)?;
         }
         if any {
             self.plan();
         }
-        true
+        ControlFlow::Continue(())
+    }
+
+    fn follow(&mut self, command: Command) -> ControlFlow<Leaving> {
+        match command {
+            Command::Open(settings) => self.open(settings),
+            Command::Forget(app) => self.forget(&app),
+            Command::Attach { source, app, pipes } => self.attach(source, app, pipes),
+            Command::Settle => self.settle(),
+            Command::Finish { source, done } => {
+                self.finish(source, done);
+                // Whoever asks next sees what the run said last.
+                self.drain_finishing();
+            }
+            Command::Tail { app, but_of, done } => {
+                self.catch_up(&app);
+                done(self.tail(&app, &but_of));
+            }
+            Command::Flush { app, done } => done(self.flush(&app)),
+            Command::Stats { app, done } => done(self.apps.get(&app).map(AppLog::stats)),
+            Command::Subscribe(feed) => self.subscribe(feed),
+            Command::Reopen => self.reopen(),
+            Command::Compressed(done) => {
+                if let Some(app) = self.apps.get_mut(&done.job.settings.app) {
+                    app.compressed(&done);
+                }
+            }
+            // A batch of before is not to be read over.
+            Command::Stop if self.ground.journal.in_flight().is_none() => return ControlFlow::Break(Leaving::Done),
+            Command::Stop | Command::Leave => return ControlFlow::Break(Leaving::AsItIs),
+        }
+        ControlFlow::Continue(())
     }
 
     /// Notes what the thread must wake up for.
@@ -223,12 +231,16 @@ impl LogThread {
     }
 
     fn open(&mut self, settings: LogSettings) {
+        let owed = self.owed(&settings);
         let env = self.ground.env();
         match self.apps.get_mut(&settings.app) {
             Some(app) => app.configure(settings, &env),
             None => {
                 self.apps.insert(Arc::clone(&settings.app), AppLog::open(settings, &env));
             }
+        }
+        if let Some((batch, owner)) = owed {
+            self.redo(batch, &owner);
         }
     }
 
@@ -251,7 +263,10 @@ impl LogThread {
             let file = File::from(fd);
             // Only a lack of kernel memory can refuse it; the run is then as one without output.
             self.readiness.add(&file, token(source, stream)).ok()?;
-            Some(Pipe { file, framing: Framing::default() })
+            let inode = file.metadata().map_or(0, |found| found.ino());
+            let journal = &self.ground.journal;
+            let slot = journal.claim(&Owner { inode, app: app.to_string(), stream });
+            Some(Pipe { file, framing: Framing::after(journal.partial(slot)), slot })
         });
         let pipes = [taken.next().flatten(), taken.next().flatten()];
         self.sources.insert(source, Source { app, pipes, tail: Tail::default(), finish: None });
@@ -322,14 +337,24 @@ impl LogThread {
     fn read(&mut self, id: SourceId, stream: Stream) -> Got {
         let pipe = self.sources.get_mut(&id).and_then(|source| source.pipes[stream as usize].as_mut());
         let Some(pipe) = pipe else { return Got::End };
-        match pipe.file.read(self.buffer.room()) {
+        // No more than is there now: a read of that is done as a whole, or not at all.
+        let room = self.buffer.room(pipe::waiting(&pipe.file).clamp(1, READ_SIZE));
+        self.ground.journal.reading(pipe.slot, room);
+        failpoint::here("logs.reading");
+        let got = pipe.file.read(room);
+        failpoint::here("logs.read");
+        match got {
             Ok(read) if read > 0 => {
                 self.take(id, stream, read);
                 Got::Bytes(read as u64)
             }
             // A read that does not wait is not interrupted (signal(7)).
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Got::Nothing,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.ground.journal.idle();
+                Got::Nothing
+            }
             Ok(_) | Err(_) => {
+                self.ground.journal.idle();
                 self.end_pipe(id, stream);
                 Got::End
             }
@@ -341,31 +366,27 @@ impl LogThread {
         let pipe = self.sources.get_mut(&id).and_then(|source| source.pipes[stream as usize].take());
         if let Some(pipe) = pipe {
             self.readiness.remove(&pipe.file);
+            self.ground.journal.free(pipe.slot);
         }
     }
 
-    /// Passes on what was read into the buffer, in whole lines; nothing read means that the stream has ended.
+    /// Passes on what was read into the buffer; nothing read means that the stream has ended.
     fn take(&mut self, id: SourceId, stream: Stream, read: usize) {
         let Some(Source { app, pipes, tail, .. }) = self.sources.get_mut(&id) else { return };
-        let Some(pipe) = &mut pipes[stream as usize] else { return };
-        let env = self.ground.env();
-        let mut log = self.apps.get_mut(app);
-        let (feeds, scratch) = (&mut self.feeds, &mut self.scratch);
-        let sink = |block: &[u8]| {
-            tail.push_block(env.now.wall, stream, block);
-            if let Some(log) = &mut log {
-                log.write(stream, block, &env, scratch);
-            }
-            if !feeds.is_empty() {
-                feeds.retain(|feed| !feed.is_gone());
-                feeds.iter().for_each(|feed| feed.push_block(app, stream, env.now.wall, block));
-            }
-        };
-        match read {
-            0 => pipe.framing.finish(sink),
-            read => pipe.framing.push(&mut self.buffer, read, sink),
+        let Some(Pipe { framing, slot, .. }) = &mut pipes[stream as usize] else { return };
+        if read == 0 && framing.unfinished().is_empty() {
+            return;
         }
-        if let Some(at) = log.and_then(|log| log.due().0) {
+        let env = self.ground.env();
+        match read {
+            0 => env.journal.ending(*slot, env.now.wall),
+            read => env.journal.taken(read, env.now.wall),
+        }
+        let log = self.apps.get_mut(app);
+        let (feeds, scratch) = (&mut self.feeds, &mut self.scratch);
+        let mut way = Way { app, stream, log, feeds, scratch, tail, env: &env, skip: 0 };
+        pass_on(framing, &mut self.buffer, read, *slot, &mut way);
+        if let Some(at) = way.log.and_then(|log| log.due().0) {
             self.retry_at = Some(self.retry_at.map_or(at, |other| other.min(at)));
         }
     }
@@ -437,5 +458,9 @@ impl LogThread {
             }
             self.close(id);
         }
+        self.ground.journal.remove();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,7 @@
 //! A thread of its own ([`Capture`]) reads every pipe, so that a chatty app slows neither the supervisor's decisions
 //! nor its answers, and so that nothing but a slow disk keeps an app waiting for its own output. In reading order:
 //! `capture` and `log_thread` (what the thread is told, and what it does), `framing` (bytes → whole lines), `render`
-//! (lines → the bytes of a file), `app` (an app's three files), `file` (one of them: rotation, full disks), `archive` and
+//! (lines → the bytes of a file), `journal` (what outlives a `kill -9`), `app` (an app's three files), `file` (one of them: rotation, full disks), `archive` and
 //! `gzip` (rotated files), `tail`, `follow`, and `read` (files → lines again).
 
 mod app;
@@ -13,6 +13,7 @@ mod file;
 mod follow;
 mod framing;
 mod gzip;
+mod journal;
 mod log_thread;
 pub mod read;
 mod render;
@@ -26,5 +27,6 @@ pub use archive::{FileMark, Marks};
 pub use capture::{Capture, SourceId};
 pub use file::LogNotice;
 pub use follow::{FollowItem, Follower, FollowerFilter};
+pub use journal::Journal;
 pub use settings::{LogFormat, LogSettings, Stream};
 pub use tail::TailLine;

@@ -77,6 +77,27 @@ pub enum Effect {
     Exit,
 }
 
+impl Effect {
+    pub fn word(&self) -> &'static str {
+        match self {
+            Effect::Save(_) => "save",
+            Effect::Spawn { .. } => "spawn",
+            Effect::Publish { .. } => "publish",
+            Effect::Drain { .. } => "drain",
+            Effect::Cut { .. } => "cut",
+            Effect::Stop { .. } => "stop",
+            Effect::Kill { .. } => "kill",
+            Effect::Signal { .. } => "signal",
+            Effect::Probe { .. } => "probe",
+            Effect::OpenLogs { .. } => "open-logs",
+            Effect::CloseLogs { .. } => "close-logs",
+            Effect::Announce(_) => "announce",
+            Effect::Reply { .. } => "reply",
+            Effect::Exit => "exit",
+        }
+    }
+}
+
 /// What outlives a power cut of one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {

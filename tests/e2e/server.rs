@@ -166,16 +166,21 @@ impl Server {
     /// Starts a supervisor on what is there and waits until it answers.
     #[track_caller]
     pub(crate) fn run(&mut self) {
-        let log = File::options().create(true).append(true).open(self.path("supervisor.log")).unwrap();
-        let mut supervisor = self.supervisor_command();
-        supervisor.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(supervisor.spawn().unwrap());
+        self.begin();
         let until = now() + PATIENCE;
         while self.try_get(routes::SUPERVISOR).is_none() {
             let over = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(over.is_none() && now() < until, "the supervisor did not start ({over:?}):\n{}", self.own_log());
             sleep(POLL);
         }
+    }
+
+    /// Starts a supervisor and waits for nothing.
+    pub(crate) fn begin(&mut self) {
+        let log = File::options().create(true).append(true).open(self.path("supervisor.log")).unwrap();
+        let mut supervisor = self.supervisor_command();
+        supervisor.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.child = Some(supervisor.spawn().unwrap());
     }
 
     /// A supervisor that is expected to end by itself.

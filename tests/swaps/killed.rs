@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use std::time::Duration;
 
 /// The supervisor's child that is the proxy worker.
-fn worker(story: &Story) -> i32 {
+pub(crate) fn worker(story: &Story) -> i32 {
     story.server.wait_for("the worker", || {
         let table = ProcTable::new();
         let mut children = table.children(story.server.supervisor_pid()).map(|child| child.id.pid);
@@ -137,7 +137,7 @@ fn an_updated_supervisor_replaces_the_worker_that_it_meets_and_clients_do_not_no
 }
 
 /// What the death of a worker, between these two times, may cost.
-fn cost_by(deaths: &[(Duration, Duration)], row: &Row) -> bool {
+pub(crate) fn cost_by(deaths: &[(Duration, Duration)], row: &Row) -> bool {
     let in_flight = deaths.iter().any(|(killed, gone)| row.at <= *gone && row.at + row.took >= *killed);
     // The client saw the end before it wrote: it lost a connection and no request.
     let only_the_connection = row.outcome == Outcome::ResetBeforeSend && row.kept;
