@@ -173,6 +173,12 @@ pub struct AppDetail {
     pub last_lines: Vec<OutputLine>,
     /// The process tree now: pid, parent, command, memory.
     pub processes: Vec<ProcessRow>,
+    /// `memory_max`, in bytes.
+    #[serde(default)]
+    pub memory_max_bytes: Option<u64>,
+    /// Why that is not in force.
+    #[serde(default)]
+    pub no_memory_max: Option<String>,
     /// Lines dropped because the disk did not take them, since start.
     pub log_lines_dropped: u64,
     #[serde(default)]

@@ -175,7 +175,7 @@ pub enum Command {
     Ping,
     /// The versions of infissi-ctl and of the supervisor
     Version,
-    /// Stop all apps and the supervisor
+    /// Stop all apps and the supervisor; under systemd, systemctl does that
     Shutdown {
         /// Do not wait until it has stopped
         #[arg(long)]

@@ -152,6 +152,8 @@ pub(crate) fn detail() -> AppDetail {
         exits,
         last_lines: vec![OutputLine { stream: Stream::Err, line: "Error: port 3002 is already in use".to_owned() }],
         processes: Vec::new(),
+        memory_max_bytes: Some(2 << 30),
+        no_memory_max: Some("no cgroup2 file system is mounted".to_owned()),
         log_lines_dropped: 0,
         last_deploy: None,
         next_steps: vec!["infissi-ctl logs reports-for-the-whole-company --err".to_owned()],

@@ -114,6 +114,13 @@ fn state(app: &AppDetail, now: Timestamp, look: &Look) -> Table {
     add(&mut rows, "uptime", &or_none(status.uptime_ms.map(uptime)));
     add(&mut rows, "unplanned restarts", &status.restarts.to_string());
     add(&mut rows, "memory", &memory(status.memory_bytes, status.memory_limit_bytes));
+    if let Some(max) = app.memory_max_bytes {
+        let shown = match &app.no_memory_max {
+            None => size(max),
+            Some(why) => format!("{} is not in force: {}", size(max), printable(why)),
+        };
+        add(&mut rows, "memory_max", &shown);
+    }
     add(&mut rows, "cpu", &or_none(status.cpu_percent.map(percent)));
     if let Some(release) = &status.release {
         add(&mut rows, "release", release);

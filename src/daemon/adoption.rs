@@ -1,6 +1,7 @@
 //! What an earlier supervisor has left running, found again: each tree whole, with its pipes, its port and its cgroup.
 
 use super::exit_watch;
+use super::kept_pipes::{self, LastWords};
 use super::launch::Launcher;
 use super::run_records::{Memory, PortRecord, RunRecord};
 use super::runs::{Run, RunPort};
@@ -15,6 +16,7 @@ use crate::linux::ports::{self, Listening};
 use crate::linux::strays::Spared;
 use crate::linux::tree::Tree;
 use crate::supervisor::{RunId, Survivor};
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use tracing::{debug, info, warn};
 pub(super) struct Found {
     pub memory: Memory,
     trees: Vec<FoundTree>,
+    last_words: Vec<LastWords>,
 }
 
 struct FoundTree {
@@ -37,6 +40,7 @@ struct FoundTree {
 
 /// Looks for it. Blocks.
 pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
+    let kept: Vec<String> = inherited.names().map(str::to_owned).collect();
     let records = launcher.records.all();
     let trees = records.into_iter().filter_map(|record| {
         let run = RunId(record.run);
@@ -46,7 +50,19 @@ pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
         }
         tree
     });
-    Found { memory: launcher.records.remembered(), trees: trees.collect() }
+    let trees: Vec<FoundTree> = trees.collect();
+    let last_words = kept_pipes::last_words(&mut inherited);
+    for FoundTree { run, output, .. } in &trees {
+        // Some may have been opened anew.
+        kept_pipes::keep(&launcher.manager, run.id, &run.app, output.each_ref());
+    }
+    let go_on = trees.iter().map(|tree| (tree.run.id, tree.run.app.as_str()));
+    let are_read = last_words.iter().map(|last| (last.run, last.app.as_str()));
+    let claimed: HashSet<String> = go_on.chain(are_read).flat_map(|(run, app)| kept_pipes::names(run, app)).collect();
+    for name in kept.iter().filter(|name| !claimed.contains(*name)) {
+        launcher.manager.let_go(name);
+    }
+    Found { memory: launcher.records.remembered(), trees, last_words }
 }
 
 /// None: its leader is gone, or something of it cannot be taken over; what is left of it is to be ended.
@@ -57,6 +73,11 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
     let stat = leader.stat().filter(|stat| stat.is_alive())?;
     let cgroup = match &record.cgroup {
         Some(path) => Some(Cgroup::open(path.clone()).inspect_err(|error| debug!("{}: {error}", path.display())).ok()?),
+        None => None,
+    };
+    let port = match record.port {
+        Some(PortRecord::Private(port)) => Some(RunPort::Private(launcher.ports.reserve(port)?)),
+        Some(PortRecord::Public(port)) => Some(RunPort::Public(port)),
         None => None,
     };
     let mark = format!("{}.{}", launcher.state_id, record.run);
@@ -73,11 +94,6 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
         })
     };
     let [Some(out), Some(err)] = record.pipes.map(reopened) else { return None };
-    let port = match record.port {
-        Some(PortRecord::Private(port)) => Some(RunPort::Private(launcher.ports.reserve(port)?)),
-        Some(PortRecord::Public(port)) => Some(RunPort::Public(port)),
-        None => None,
-    };
     let survivor = Survivor {
         run: RunId(record.run),
         made_by: record.made_by.filter(|_| record.version == env!("CARGO_PKG_VERSION")),
@@ -99,6 +115,19 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
     Some(FoundTree { run: Arc::new(run), survivor, pidfd, output: [out, err] })
 }
 
+/// To the app's files, if it has any.
+fn take_output(shared: &Arc<Shared>, config: &Config, (run, app): (RunId, &str), output: [OwnedFd; 2]) {
+    let known = config.app(app).filter(|known| known.name == app);
+    let user = known.and_then(|known| {
+        let user = shared.launcher.users.find(known);
+        user.inspect_err(|why| warn!("the output of {app} is dropped: {why}")).ok()
+    });
+    match known.zip(user) {
+        Some((known, user)) => shared.take_output(run, known, &user, output),
+        None => shared.drop_output(run, app, output),
+    }
+}
+
 /// In the place of a pipe that no process of the tree has any more: there is nothing to read.
 fn nothing() -> Option<OwnedFd> {
     File::open("/dev/null").ok().map(OwnedFd::from)
@@ -113,12 +142,15 @@ impl Found {
         self.trees.iter().map(|tree| tree.survivor.clone()).collect()
     }
 
-    /// These have no place any more.
+    /// These have no place any more: they are ended, and what they still write is read.
     pub(super) fn leave(&mut self, launcher: &Launcher, homeless: &[RunId]) {
-        self.trees.retain(|tree| !homeless.contains(&tree.run.id));
-        for run in homeless {
-            launcher.records.forget(*run);
-        }
+        let (left, kept) = self.trees.drain(..).partition(|tree| homeless.contains(&tree.run.id));
+        self.trees = kept;
+        let left: Vec<FoundTree> = left;
+        self.last_words.extend(left.into_iter().map(|FoundTree { run, output, .. }| {
+            launcher.records.forget(run.id);
+            LastWords { run: run.id, app: run.app.clone(), output: output.map(Some) }
+        }));
     }
 
     /// Is anybody there in this slot of the app?
@@ -138,22 +170,21 @@ impl Found {
 
     /// Above the number of each.
     pub(super) fn first_free_run(&self) -> u64 {
-        self.trees.iter().map(|tree| tree.run.id.0 + 1).max().unwrap_or(1)
+        let last_words = self.last_words.iter().map(|last| last.run);
+        self.trees.iter().map(|tree| tree.run.id).chain(last_words).map(|run| run.0 + 1).max().unwrap_or(1)
     }
 
     /// They are ours from here on: their output, their end.
     pub(super) fn go_on(self, shared: &Arc<Shared>, config: &Config) {
         let count = self.trees.len();
+        let mut ended = Vec::new();
+        for LastWords { run, app, output } in self.last_words {
+            let [Some(out), Some(err)] = output.map(|pipe| pipe.or_else(nothing)) else { continue };
+            take_output(shared, config, (run, &app), [out, err]);
+            ended.push((run, app));
+        }
         for FoundTree { run, pidfd, output, .. } in self.trees {
-            let app = config.app(&run.app).filter(|app| app.name == run.app);
-            let user = app.and_then(|app| {
-                let user = shared.launcher.users.find(app);
-                user.inspect_err(|why| warn!("the output of {} is dropped: {why}", run.app)).ok()
-            });
-            match app.zip(user) {
-                Some((app, user)) => shared.take_output(run.id, app, &user, output),
-                None => shared.drop_output(&run, output),
-            }
+            take_output(shared, config, (run.id, &run.app), output);
             shared.runs.add(run.clone());
             shared.front.knows(run.id);
             tokio::spawn(exit_watch::watch_adopted(shared.clone(), run, pidfd));
@@ -163,6 +194,10 @@ impl Found {
             shared.open_logs(app);
         }
         shared.logs.settle();
+        // Not before all others are attached: what is in hand goes on first.
+        for (run, app) in ended {
+            shared.finish_logs(run, &app);
+        }
         match count {
             0 => {}
             1 => info!("1 process tree of an earlier supervisor goes on"),

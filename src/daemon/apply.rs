@@ -67,6 +67,7 @@ pub(super) async fn apply(shared: &Arc<Shared>, id: RequestId, by: String, wait:
 }
 
 async fn carry_out(shared: Arc<Shared>, id: RequestId, by: String, wait: bool) -> Result<ApplyReply, Refusal> {
+    let _reloading = shared.launcher.manager.reload();
     let one_at_a_time = shared.applying.lock().await;
     let Loaded { sources, parsed } = load_again(&shared).await?;
     let before = shared.applied();

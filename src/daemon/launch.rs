@@ -2,13 +2,15 @@
 
 use super::children::Children;
 use super::environment::{DEPLOYMENT_ID, InstanceName, command_line, environment};
+use super::kept_pipes;
 use super::private_ports::PrivatePorts;
 use super::run_records::{RunRecord, RunRecords};
 use super::runs::{Run, RunPort};
+use super::service_manager::ServiceManager;
 use super::users::Users;
 use crate::api::Slot;
 use crate::config::{AppConfig, parse_dotenv};
-use crate::linux::cgroup::{Cgroup, Cgroups};
+use crate::linux::cgroup::{Cgroup, Cgroups, NoCgroups};
 use crate::linux::failpoint;
 use crate::linux::identity::{Identity, read_file_as};
 use crate::linux::limits::Nofile;
@@ -35,14 +37,15 @@ const LONGEST_NAME: usize = 40;
 pub(super) struct Launcher {
     /// Names the state directory in the mark of every process.
     pub state_id: String,
-    /// None where they cannot be made.
-    pub cgroups: Option<Arc<Cgroups>>,
+    /// Or why they cannot be made.
+    pub cgroups: Result<Arc<Cgroups>, NoCgroups>,
     /// The limit of descriptors that apps get.
     pub nofile: Option<Nofile>,
     pub users: Users,
     pub children: Children,
     pub ports: Arc<PrivatePorts>,
     pub records: RunRecords,
+    pub manager: Arc<ServiceManager>,
 }
 
 /// One launch.
@@ -133,9 +136,11 @@ impl Launcher {
             if let Err(error) = self.records.note(&record) {
                 warn!("{} will not outlive this supervisor: it cannot be noted: {error}", order.app.name);
             }
+            kept_pipes::keep(&self.manager, order.run, &order.app.name, [&out.read, &err.read]);
         });
         let launched = launched.map_err(|error| {
             self.records.forget(order.run);
+            kept_pipes::let_go(&self.manager, order.run, &order.app.name);
             if let Some(cgroup) = &cgroup {
                 let _removed = cgroup.remove();
             }
@@ -182,14 +187,25 @@ impl Launcher {
     fn cgroup(&self, order: &Order) -> Option<Cgroup> {
         let name: String = order.app.name.chars().take(LONGEST_NAME).collect();
         let name = format!("{name}.{}.{}.{}", order.slot, order.index, order.run);
-        let made = self.cgroups.as_ref()?.create(&name);
+        let cgroups = self.cgroups.as_ref().ok()?;
+        let made = cgroups.create(&name);
         let cgroup = made.inspect_err(|error| warn!("{name} runs without a cgroup: {error}")).ok()?;
-        if let Some(max) = order.app.memory_max
-            && let Err(error) = cgroup.set_memory_max(max)
-        {
-            warn!("{}: memory_max is not in force: {error}", order.app.name);
+        if let Some(max) = order.app.memory_max {
+            let not = |why: String| warn!("{}: memory_max is not in force: {why}", order.app.name);
+            match cgroups.memory() {
+                Ok(()) => cgroup.set_memory_max(max).unwrap_or_else(|error| not(error.to_string())),
+                Err(why) => not(why.to_string()),
+            }
         }
         Some(cgroup)
+    }
+
+    /// Why `memory_max` is of no effect here, if it is of none.
+    pub(super) fn no_memory_max(&self) -> Option<String> {
+        match &self.cgroups {
+            Ok(cgroups) => cgroups.memory().err().map(ToString::to_string),
+            Err(why) => Some(why.to_string()),
+        }
     }
 
     fn env_file(&self, app: &AppConfig, user: &Identity) -> Result<Vec<(String, String)>, String> {

@@ -5,6 +5,7 @@
 //! (what is on the disk).
 
 mod adoption;
+mod after_stop;
 mod apply;
 pub mod arguments;
 mod children;
@@ -15,6 +16,7 @@ mod environment;
 mod events;
 mod exit_watch;
 mod front;
+mod kept_pipes;
 mod last_applied;
 mod launch;
 mod leftovers;
@@ -30,12 +32,15 @@ mod room;
 mod run_records;
 mod runs;
 mod sampler;
+mod service_manager;
 mod shared;
 mod shell;
 mod signals;
 mod startup;
 mod state;
+mod tally;
 mod users;
 mod writer;
 
+pub use after_stop::run as after_stop;
 pub use startup::run;

@@ -2,9 +2,9 @@
 
 use super::clock;
 use super::events::Events;
+use super::kept_pipes;
 use super::launch::sentence;
 use super::log_place::log_settings;
-use super::runs::Run;
 use super::shared::Shared;
 use super::state::fnv1a;
 use crate::api::{EventKind, OutputLine};
@@ -89,8 +89,8 @@ impl Shared {
     }
 
     /// It has no files to go to, and the app is not to stand still.
-    pub(super) fn drop_output(&self, run: &Run, [out, err]: [OwnedFd; 2]) {
-        self.logs.attach(SourceId(run.id.0), Arc::from(run.app.as_str()), out, err);
+    pub(super) fn drop_output(&self, run: RunId, app: &str, [out, err]: [OwnedFd; 2]) {
+        self.logs.attach(SourceId(run.0), Arc::from(app), out, err);
     }
 
     pub(super) fn close_logs(&self, app: &str) {
@@ -100,9 +100,11 @@ impl Shared {
     }
 
     /// Its tree is empty: everything it wrote goes to the files, its last lines are kept for `show`.
-    pub(super) fn finish_logs(self: &Arc<Self>, run: &Run) {
-        let (shared, app) = (self.clone(), run.app.clone());
-        self.logs.finish(SourceId(run.id.0), move |lines| {
+    pub(super) fn finish_logs(self: &Arc<Self>, run: RunId, app: &str) {
+        let (shared, app) = (self.clone(), app.to_owned());
+        self.logs.finish(SourceId(run.0), move |lines| {
+            // Not before they are in the files.
+            kept_pipes::let_go(&shared.launcher.manager, run, &app);
             // It may have been taken out of the configuration meanwhile.
             if lock(&shared.outputs.settings).contains_key(&app) {
                 lock(&shared.outputs.tails).insert(app, lines.into_iter().map(output_line).collect());

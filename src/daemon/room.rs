@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Bytes that the machine, and the cgroups that the apps are in, can still give.
 pub(super) fn available(shared: &Shared) -> u64 {
-    let base = shared.launcher.cgroups.as_ref().map(|cgroups| cgroups.base().to_owned());
+    let base = shared.launcher.cgroups.as_ref().ok().map(|cgroups| cgroups.base().to_owned());
     headroom(base.or_else(cgroup::own).as_deref())
 }
 

@@ -48,7 +48,7 @@ fn sample(shared: &Weak<Shared>) {
             .iter()
             .filter_map(|app| app.max_memory_restart.map(|limit| (app.name.as_str(), limit)))
             .collect();
-        let counts_oom_kills = shared.launcher.cgroups.as_ref().is_some_and(|cgroups| cgroups.has_memory());
+        let counts_oom_kills = shared.launcher.no_memory_max().is_none();
         for run in &runs {
             if let Some(bytes) = limits.get(run.app.as_str()).and_then(|limit| over(run, *limit, &table)) {
                 shared.notify(Notice::OverLimit { run: run.id, bytes, available: room::available(&shared) });

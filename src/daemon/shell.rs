@@ -8,9 +8,10 @@ use super::live_link::LiveLinks;
 use super::notice::{AppView, Ask, Notice};
 use super::run_records::Memory;
 use super::runs::Run;
+use super::service_manager::ServiceManager;
 use super::shared::Shared;
 use super::signals::{Signal, Signals};
-use super::{exit_watch, probes};
+use super::{exit_watch, probes, tally};
 use crate::config::Config;
 use crate::linux::failpoint;
 use crate::linux::tree::Signalled;
@@ -33,6 +34,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Shell {
     core: Supervisor,
     shared: Arc<Shared>,
+    manager: Arc<ServiceManager>,
     notices: mpsc::UnboundedReceiver<Notice>,
     asks: mpsc::Receiver<Ask>,
     signals: Signals,
@@ -79,9 +81,11 @@ impl Shell {
         let links_follow = Some(core.kept());
         let last_save = shared.first_save;
         let save_again_at = shared.state_is_unsaved().then(|| clock::now().mono + SAVE_RETRY);
+        let manager = shared.launcher.manager.clone();
         Shell {
             core,
             shared,
+            manager,
             notices,
             asks,
             signals,
@@ -114,7 +118,11 @@ impl Shell {
             if std::mem::take(&mut self.changed) {
                 let apps = self.core.remembered();
                 self.shared.remember(Memory { save: self.last_save, apps });
+                if self.manager.is_there() {
+                    self.manager.stands(&tally::of(&self.core.view(clock::now())));
+                }
             }
+            self.manager.press_on(clock::now().mono, self.shared.logs.is_alive());
             if self.done {
                 return;
             }
@@ -132,7 +140,8 @@ impl Shell {
     fn sleep(&self) -> Duration {
         let now = clock::now();
         let save = self.saving.map(|saving| saving.since + SAVE_PATIENCE);
-        let due = [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by]
+        let manager = self.manager.deadline();
+        let due = [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by, manager]
             .into_iter()
             .flatten()
             .min();
@@ -228,6 +237,7 @@ impl Shell {
                 let patience = if *hurry { LAST_PATIENCE } else { gentle + LAST_PATIENCE };
                 let by = clock::now().mono + patience;
                 self.exit_by = Some(self.exit_by.map_or(by, |before| before.min(by)));
+                self.manager.is_stopping();
             }
             Request::Start { .. }
             | Request::Stop { .. }
@@ -440,7 +450,7 @@ impl Shell {
         self.shared.launcher.records.forget(run.id);
         failpoint::here("over.forgotten");
         self.shared.front.over(run.id);
-        self.shared.finish_logs(run);
+        self.shared.finish_logs(run.id, &run.app);
         self.endings.clean_up(run.clone(), clock::now().mono);
         self.feed(Event::TreeEmpty { run: run.id });
     }

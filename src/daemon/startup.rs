@@ -5,17 +5,18 @@ use super::apply::{Loaded, load, parse_sources};
 use super::arguments::Arguments;
 use super::children::Children;
 use super::events::Events;
-use super::front::{self, Front, Met, Publication, World};
+use super::front::{self, Front, Met, Publication, Stored, World};
 use super::launch::{Launcher, sentence};
 use super::outputs::start_logs;
 use super::private_ports::PrivatePorts;
 use super::run_records::RunRecords;
+use super::service_manager::ServiceManager;
 use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
 use super::state::StateDir;
 use super::users::Users;
-use super::{clock, control, last_applied, leftovers, own_log, sampler};
+use super::{after_stop, clock, control, last_applied, leftovers, own_log, sampler};
 use crate::api::{EventKind, Slot};
 use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, find};
 use crate::linux::atomic::clear_unfinished;
@@ -48,6 +49,11 @@ const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// Launches, probes and searches at one time.
 const MOST_THREADS: usize = 32;
 
+/// The exit code of one that cannot run now.
+const FAILED: u8 = 1;
+/// Under a service manager, for which 100 ms are long.
+const NEXT_TRY: Duration = Duration::from_secs(1);
+
 /// Why the supervisor does not run: a sentence, and the exit code.
 struct Stop {
     why: String,
@@ -61,6 +67,10 @@ pub fn run(arguments: &Arguments) -> u8 {
         Err(Stop { why, code }) => {
             // Nobody is left to tell when stderr is closed.
             let _ = writeln!(std::io::stderr(), "infissi-supervisord: {why}");
+            // It would be started again at once, and what is in its way still be there.
+            if code == FAILED && std::env::var_os("NOTIFY_SOCKET").is_some() {
+                std::thread::sleep(NEXT_TRY);
+            }
             code
         }
     }
@@ -113,6 +123,7 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
             .map_err(|error| failed(format!("{} (it is the {key} of [supervisor])", sentence(&error))))?;
     }
     let lock = |dir: &Path, purpose| DirLock::take(dir, purpose).map_err(|error| failed(sentence(&error)));
+    after_stop::forget();
     let _locks = [lock(&places.state_dir, Purpose::State)?, lock(&places.runtime_dir, Purpose::Runtime)?];
     let log = own_log::start(&config.supervisor.log);
     info!("infissi-supervisord {} with {}", env!("CARGO_PKG_VERSION"), applied.path.display());
@@ -131,7 +142,8 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
     }
     point_to_state(&applied.path, &places.state_dir, &own);
     let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
-    let cgroups = Cgroups::discover(&saved.id).map_err(|why| info!("process trees are kept by session: {why}")).ok();
+    let cgroups = Cgroups::discover(&saved.id);
+    let cgroups = cgroups.inspect_err(|why| info!("process trees are kept by session: {why}")).map(Arc::new);
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
     let nofile = Nofile::raise_own().ok();
     for warning in warnings.iter().chain(&unsaved) {
@@ -144,12 +156,13 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
     let launcher = Arc::new(Launcher {
         state_id: saved.id.clone(),
-        cgroups: cgroups.map(Arc::new),
+        cgroups,
         nofile,
         users: Users::new(own),
         children: Children::default(),
         ports: PrivatePorts::new(&saved.id),
         records,
+        manager: Arc::new(ServiceManager::found()),
     });
     let config = Arc::new(config);
     let beginning =
@@ -182,7 +195,7 @@ fn before(state: &StateDir, is_root: bool) -> Option<Arc<Config>> {
     Some(Arc::new(parse_sources(&applied.sources, is_root).ok()?.config))
 }
 
-async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Stop> {
+async fn serve(mut beginning: Beginning, mut inherited: Inherited) -> Result<(), Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let mut kept = beginning.saved.kept();
@@ -192,8 +205,10 @@ async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Sto
         beginning.events.clone(),
         notices.clone(),
     );
-    let (front, met) = front::start(world).await;
+    let stored = inherited.listeners().into_iter().map(|(name, socket, address)| Stored { name, socket, address });
+    let (front, met) = front::start(world, stored.collect()).await;
     let launcher = beginning.launcher.clone();
+    let manager = launcher.manager.clone();
     let finding = tokio::task::spawn_blocking(move || adoption::find(&launcher, inherited));
     let mut found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
     failpoint::here("start.found");
@@ -216,7 +231,7 @@ async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Sto
     }
     let (launcher, spared) = (beginning.launcher.clone(), found.spared(&beginning.launcher.state_id));
     let leftovers_end = tokio::task::spawn_blocking(move || {
-        leftovers::of_earlier(&launcher.state_id, launcher.cgroups.as_deref(), &spared)
+        leftovers::of_earlier(&launcher.state_id, launcher.cgroups.as_deref().ok(), &spared)
     });
     let first_run =
         leftovers_end.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
@@ -248,12 +263,10 @@ async fn serve(mut beginning: Beginning, inherited: Inherited) -> Result<(), Sto
     }
     announce_start(&shared);
     failpoint::here("start.ready");
-    // Only systemd listens; without it there is nothing to tell.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    manager.is_ready();
     Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals).run().await;
     shared.forget().await;
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone()).await;
+    leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone().ok()).await;
     shared.front.end().await;
     socket_file.remove();
     let stopping = shared.clone();
@@ -364,7 +377,7 @@ fn faulty(mistakes: &Mistakes) -> Stop {
 }
 
 fn failed(why: String) -> Stop {
-    Stop { why, code: 1 }
+    Stop { why, code: FAILED }
 }
 
 fn texts(warnings: &[crate::config::Mistake]) -> Vec<String> {

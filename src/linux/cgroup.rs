@@ -2,7 +2,7 @@
 
 mod place;
 
-pub use place::NoCgroups;
+pub use place::{NoCgroups, NoMemory};
 
 use super::proc::{self, ProcessId, number};
 use nix::fcntl::{OFlag, openat};
@@ -23,7 +23,7 @@ const REMOVE_STEP: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Cgroups {
     base: PathBuf,
-    memory: bool,
+    memory: Result<(), NoMemory>,
 }
 
 /// One cgroup and what is below it.
@@ -56,7 +56,7 @@ impl Cgroups {
 
     /// A base as it was found or recorded: nothing is made or tried out.
     pub fn at(base: PathBuf) -> Cgroups {
-        let memory = place::controllers(&base.join("cgroup.subtree_control")).iter().any(|name| name == "memory");
+        let memory = place::hands_memory_on(&base);
         Cgroups { base, memory }
     }
 
@@ -65,8 +65,12 @@ impl Cgroups {
     }
 
     /// Whether memory is counted and can be capped per instance.
-    pub fn has_memory(&self) -> bool {
-        self.memory
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub fn memory(&self) -> Result<(), &NoMemory> {
+        self.memory.as_ref().copied()
     }
 
     /// Makes an empty cgroup named after `name`, with a number where that one is taken.

@@ -67,6 +67,11 @@ pub fn end_of(socket: RawFd) -> Option<Ending> {
     }
 }
 
+/// By this number a socket is known as the same, whoever has it. Every socket has one, and none has 0.
+pub fn inode(socket: impl AsFd) -> u64 {
+    nix::sys::stat::fstat(socket.as_fd()).map_or(0, |about| about.st_ino)
+}
+
 /// Is it a socket that accepts connections?
 pub fn is_listening(socket: impl AsFd) -> bool {
     nix::sys::socket::getsockopt(&socket.as_fd(), sockopt::AcceptConn).unwrap_or(false)

@@ -2,8 +2,10 @@
 //! puts another in its place passes its own on. Both as sd_listen_fds(3) has it.
 #![expect(unsafe_code, reason = "descriptors come as numbers")]
 
+use super::descriptors::is_listening;
 use std::fs::File;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +46,20 @@ impl Inherited {
         self.take(|its, _| its == name)
     }
 
+    /// The sockets at which TCP connections are waited for, with their names and addresses.
+    pub fn listeners(&mut self) -> Vec<(String, TcpListener, SocketAddr)> {
+        let mut found = Vec::new();
+        for (name, fd) in std::mem::take(&mut self.left) {
+            let (is_listening, socket) = (is_listening(&fd), TcpListener::from(fd));
+            // Sockets of another family have no such address.
+            match socket.local_addr() {
+                Ok(address) if is_listening => found.push((name, socket, address)),
+                Ok(_) | Err(_) => self.left.push((name, socket.into())),
+            }
+        }
+        found
+    }
+
     /// The names of what is left, in the order in which it came.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.left.iter().map(|(name, _)| name.as_str())
@@ -59,6 +75,20 @@ impl Inherited {
 mod tests {
     use super::*;
     use crate::linux::pipe::OutputPipe;
+
+    #[test]
+    fn listening_sockets_are_told_by_their_address_and_all_else_stays() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let connection = std::net::TcpStream::connect(address).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let local = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        let left = [("local", local.into()), ("public", listener.into()), ("client", connection.into())];
+        let mut inherited = Inherited { left: left.map(|(name, fd): (&str, OwnedFd)| (name.to_owned(), fd)).into() };
+        let found = inherited.listeners();
+        assert_eq!(found.iter().map(|(name, _, at)| (name.as_str(), *at)).collect::<Vec<_>>(), [("public", address)]);
+        assert_eq!(inherited.names().collect::<Vec<_>>(), ["local", "client"]);
+    }
 
     #[test]
     fn a_pipe_is_known_by_its_inode_and_anything_else_by_its_name_and_each_is_had_once() {

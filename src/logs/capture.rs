@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel as commands};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel as commands};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -162,6 +162,12 @@ impl Capture {
         self.ask_to_stop().is_none_or(|ended| ended.recv_timeout(limit) == Err(RecvTimeoutError::Disconnected))
     }
 
+    /// Is there somebody to read the pipes? False where the thread has ended without being told to.
+    pub fn is_alive(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_none_or(|ended| ended.try_recv() != Err(TryRecvError::Disconnected))
+    }
+
     fn ask_to_stop(&self) -> Option<Receiver<()>> {
         self.ask_to_end(Command::Stop)
     }
@@ -219,21 +225,12 @@ mod tests {
     use super::super::settings::LogFormat;
     use super::*;
 
-    #[test]
-    fn a_log_thread_that_is_stuck_holds_nobody_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let (stuck, is_stuck) = commands();
-        let (release, released) = commands::<()>();
-        let capture = Capture::start(move |_| {
-            stuck.send(()).unwrap();
-            let _released = released.recv();
-        });
-        let capture = capture.unwrap();
-        // A file where its directory should be: that is told, and whoever is told does not come back.
-        std::fs::write(dir.path().join("logs"), "").unwrap();
-        capture.open(LogSettings {
+    /// Whose directory is a file: that is told at once.
+    fn impossible(dir: &std::path::Path) -> LogSettings {
+        std::fs::write(dir.join("logs"), "").unwrap();
+        LogSettings {
             app: Arc::from("shop"),
-            dir: dir.path().join("logs"),
+            dir: dir.join("logs"),
             name: "shop".to_owned(),
             timestamps: false,
             format: LogFormat::Text,
@@ -244,7 +241,35 @@ mod tests {
             daily: false,
             owner: None,
             chown_to: None,
+        }
+    }
+
+    #[test]
+    fn a_log_thread_that_fails_is_known_to_be_gone_and_one_that_was_stopped_is_not_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let capture = Capture::start(|notice| panic!("{notice}")).unwrap();
+        assert!(capture.is_alive());
+        capture.open(impossible(dir.path()));
+        while capture.is_alive() {
+            std::thread::yield_now();
+        }
+        let capture = Capture::start(|_| {}).unwrap();
+        capture.stop();
+        assert!(capture.is_alive());
+    }
+
+    #[test]
+    fn a_log_thread_that_is_stuck_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stuck, is_stuck) = commands();
+        let (release, released) = commands::<()>();
+        let capture = Capture::start(move |_| {
+            stuck.send(()).unwrap();
+            let _released = released.recv();
         });
+        let capture = capture.unwrap();
+        // Whoever is told does not come back.
+        capture.open(impossible(dir.path()));
         is_stuck.recv().unwrap();
         assert!(!capture.stop_within(Duration::from_millis(20)));
         drop(release);

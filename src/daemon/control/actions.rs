@@ -17,6 +17,7 @@ use crate::daemon::outputs::output_line;
 use crate::daemon::runs::Run;
 use crate::daemon::shared::Shared;
 use crate::linux::signal::{signal_name, signal_number};
+use crate::linux::unit;
 use crate::logs::SourceId;
 use crate::supervisor::{Reply, Request, RequestId};
 use axum::body::Bytes;
@@ -159,6 +160,12 @@ pub(super) async fn apply(
 
 pub(super) async fn shutdown(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     admit(&shared, &caller, Need::Change, "the supervisor")?;
+    if let Some(unit) = unit::own() {
+        let why = format!("systemd runs this supervisor as {unit}, and would start it again");
+        let stop = unit.systemctl("stop");
+        let hint = format!("`{stop}` stops it and its apps, `infissi-ctl stop all` the apps alone");
+        return Err(Refusal::new(RefusalCode::NotAllowed, why).hint(hint).into());
+    }
     act(&shared, &caller, Request::Shutdown { hurry: false }).await
 }
 

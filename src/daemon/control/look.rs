@@ -139,6 +139,8 @@ pub(super) async fn show(
         exits,
         last_lines: shared.outputs.tail(&app.name),
         processes: shared.runs.processes(&app.name),
+        memory_max_bytes: app.memory_max,
+        no_memory_max: shared.launcher.no_memory_max().filter(|_| app.memory_max.is_some()),
         log_lines_dropped: dropped,
         next_steps: next_steps(&app, &status),
         last_deploy,
@@ -172,7 +174,7 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
         },
         port_range: Some([*private_ports.start(), *private_ports.end()]),
         worker: worker(&shared),
-        trees: if shared.launcher.cgroups.is_some() { "cgroup" } else { "session" }.to_owned(),
+        trees: if shared.launcher.cgroups.is_ok() { "cgroup" } else { "session" }.to_owned(),
         warnings: shared.warnings(),
     }))
 }

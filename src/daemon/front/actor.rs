@@ -4,6 +4,7 @@ mod keeping;
 mod meeting;
 mod opening;
 mod parting;
+mod storing;
 mod watching;
 
 use super::doors::Doors;
@@ -22,11 +23,13 @@ use crate::supervisor::RunId;
 use parting::Parting;
 use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+pub(in crate::daemon) use storing::Stored;
+use storing::Storing;
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
@@ -35,6 +38,8 @@ const END_PATIENCE: Duration = Duration::from_secs(2);
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 /// What the workers said and is not yet looked at.
 const NEWS: usize = 64;
+
+type Keep = dyn Fn(&str, BorrowedFd<'_>) + Send + Sync;
 
 /// What the task needs of the daemon around it.
 pub(in crate::daemon) struct World {
@@ -46,6 +51,9 @@ pub(in crate::daemon) struct World {
     pub notify: Box<dyn Fn(Notice) + Send + Sync>,
     /// A happening, one sentence.
     pub announce: Box<dyn Fn(String) + Send + Sync>,
+    /// For the next supervisor, under this name.
+    pub keep: Box<Keep>,
+    pub let_go: Box<dyn Fn(&str) + Send + Sync>,
     /// How often it is looked whether the workers still obey.
     pub look_every: Duration,
 }
@@ -57,11 +65,13 @@ pub(in crate::daemon) enum Met {
     AWorker,
 }
 
-/// Meets the worker of an earlier supervisor, if there is one, and begins.
-pub(in crate::daemon) async fn start(world: World) -> (Front, Met) {
+/// Meets the worker of an earlier supervisor, if there is one, and begins. `stored` are the public addresses that were
+/// kept for us.
+pub(in crate::daemon) async fn start(world: World, stored: Vec<Stored>) -> (Front, Met) {
     let (wishes, wishes_in) = mpsc::unbounded_channel();
     let figures = Arc::new(Figures::default());
     let mut actor = Actor::new(world, figures.clone());
+    actor.storing = Storing::of(stored);
     let met = actor.meet().await;
     tokio::spawn(actor.run(wishes_in));
     (Front { wishes, figures }, met)
@@ -135,6 +145,7 @@ struct Actor {
     figures: Arc<Figures>,
     apps: BTreeMap<String, FrontApp>,
     doors: Doors,
+    storing: Storing,
     partings: Vec<Parting>,
     serves: Serves,
     /// Workers that others have taken the place of, as long as they have connections.
@@ -182,6 +193,7 @@ impl Actor {
             figures,
             apps: BTreeMap::new(),
             doors: Doors::default(),
+            storing: Storing::default(),
             partings: Vec::new(),
             serves: Serves::Nobody { from: Duration::ZERO },
             leaving: Vec::new(),
@@ -225,6 +237,7 @@ impl Actor {
                 () = tokio::time::sleep(wake) => {}
             }
             self.press_on();
+            self.store();
             if self.is_ended() {
                 return self.ended();
             }

@@ -1,7 +1,7 @@
 //! The public addresses: opened once, told to the worker, kept here so that no worker's death refuses a connection.
 
 use crate::daemon::launch::who;
-use crate::linux::descriptors::MOST_DESCRIPTORS;
+use crate::linux::descriptors::{MOST_DESCRIPTORS, inode};
 use crate::linux::{listener, ports};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -24,6 +24,8 @@ pub(super) struct Door {
     /// As the configuration has it.
     pub(super) address: SocketAddr,
     pub(super) socket: Arc<OwnedFd>,
+    /// Of the socket.
+    pub(super) inode: u64,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +97,8 @@ impl Doors {
     pub(super) fn add(&mut self, app: &str, address: SocketAddr, socket: Arc<OwnedFd>) -> Door {
         take_newcomers(&socket);
         self.next += 1;
-        let door = Door { listener: self.next, app: app.to_owned(), address, socket };
+        let inode = inode(&socket);
+        let door = Door { listener: self.next, app: app.to_owned(), address, socket, inode };
         self.open.push(door.clone());
         door
     }
@@ -115,7 +118,8 @@ impl Doors {
         }
         take_newcomers(&socket);
         self.next = self.next.max(listener);
-        let door = Door { listener, app, address, socket: Arc::new(socket.into()) };
+        let inode = inode(&socket);
+        let door = Door { listener, app, address, socket: Arc::new(socket.into()), inode };
         self.open.push(door.clone());
         Some(door)
     }
@@ -126,6 +130,11 @@ impl Doors {
         self.open = kept;
         self.closing.extend(closed.iter().map(|door| (door.address, now)));
         closed
+    }
+
+    /// What is not among ours, and that we close, too.
+    pub(super) fn closes(&mut self, address: SocketAddr, now: Duration) {
+        self.closing.push((address, now));
     }
 
     fn trouble(&self, address: SocketAddr, error: &io::Error) -> Trouble {

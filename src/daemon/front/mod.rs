@@ -16,7 +16,7 @@ mod routes;
 mod tests;
 mod worker;
 
-pub(super) use actor::{Met, World, start};
+pub(super) use actor::{Met, Stored, World, start};
 pub(super) use figures::{Figures, OfRun, Serving};
 pub(super) use routes::Publication;
 

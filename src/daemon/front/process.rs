@@ -27,6 +27,7 @@ impl World {
         notices: mpsc::UnboundedSender<Notice>,
     ) -> World {
         let reaper = launcher.clone();
+        let (keeper, dismisser) = (launcher.manager.clone(), launcher.manager.clone());
         let announce = move |message: String| {
             let announcement =
                 Announcement { app: None, kind: EventKind::Proxy, by: None, slot: None, pid: None, message };
@@ -38,6 +39,8 @@ impl World {
             reaped: Box::new(move |pid| reaper.children.forget(pid)),
             notify: Box::new(move |notice| drop(notices.send(notice))),
             announce: Box::new(announce),
+            keep: Box::new(move |name, socket| keeper.keep(name, socket)),
+            let_go: Box::new(move |name| dismisser.let_go(name)),
             look_every: LOOK_EVERY,
         }
     }

@@ -1,7 +1,8 @@
 mod addresses;
 mod meeting;
+mod storing;
 
-use super::actor::{Met, World, start};
+use super::actor::{Met, Stored, World, start};
 use super::{Front, Publication};
 use crate::daemon::notice::Notice;
 use crate::linux::descriptors;
@@ -27,6 +28,9 @@ struct Stage {
     notices: mpsc::UnboundedReceiver<Notice>,
     said: mpsc::UnboundedReceiver<String>,
     workers: mpsc::UnboundedReceiver<OwnedFd>,
+    /// What is kept from here on: `+name`, `-name`.
+    kept: mpsc::UnboundedReceiver<String>,
+    stored: Vec<Stored>,
     world: Option<World>,
 }
 
@@ -45,6 +49,8 @@ impl Stage {
         let (notice, notices) = mpsc::unbounded_channel();
         let (say, said) = mpsc::unbounded_channel();
         let (spawned, workers) = mpsc::unbounded_channel();
+        let (keep, kept) = mpsc::unbounded_channel();
+        let let_go = keep.clone();
         // Somebody has to be the child; the story speaks for it.
         let launch = move |stdin: OwnedFd| {
             drop(spawned.send(stdin));
@@ -56,9 +62,11 @@ impl Stage {
             reaped: Box::new(|_| {}),
             notify: Box::new(move |told| drop(notice.send(told))),
             announce: Box::new(move |told| drop(say.send(told))),
+            keep: Box::new(move |name, _| drop(keep.send(format!("+{name}")))),
+            let_go: Box::new(move |name| drop(let_go.send(format!("-{name}")))),
             look_every: Duration::from_secs(600),
         };
-        Stage { dir, notices, said, workers, world: Some(world) }
+        Stage { dir, notices, said, workers, kept, stored: Vec::new(), world: Some(world) }
     }
 
     fn looks_every(mut self, span: Duration) -> Stage {
@@ -67,7 +75,7 @@ impl Stage {
     }
 
     async fn front(&mut self) -> (Front, Met) {
-        start(self.world.take().unwrap()).await
+        start(self.world.take().unwrap(), std::mem::take(&mut self.stored)).await
     }
 
     async fn worker(&mut self) -> Worker {
@@ -79,6 +87,10 @@ impl Stage {
 
     async fn notice(&mut self) -> String {
         told(timeout(PATIENCE, self.notices.recv()).await.unwrap().unwrap())
+    }
+
+    async fn kept(&mut self) -> String {
+        timeout(PATIENCE, self.kept.recv()).await.unwrap().unwrap()
     }
 
     async fn happening(&mut self) -> String {

@@ -16,18 +16,30 @@ pub struct NoCgroups(String);
 /// The unit's subgroup that `DelegateSubgroup=` puts us in (systemd 254).
 const OWN_SUBGROUP: &str = "supervisor";
 
+/// Why memory is neither counted nor capped per instance here: a sentence for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoMemory(String);
+
 /// Makes and tries out the base for one whose own cgroup is `own`; whether the memory controller counts below it.
-pub(super) fn find(own: &Path, tag: &str) -> Result<(PathBuf, bool), NoCgroups> {
+pub(super) fn find(own: &Path, tag: &str) -> Result<(PathBuf, Result<(), NoMemory>), NoCgroups> {
     if is_subgroup(own)
         && let Some(unit) = own.parent()
         && let Ok(base) = make_base(unit, "apps")
     {
         // The unit's own processes are all in the subgroup, so it may hand controllers down.
-        let memory = enable_memory(unit) && enable_memory(&base);
+        let memory = enable_memory(unit).and_then(|()| enable_memory(&base));
         return Ok((base, memory));
     }
     let base = make_base(own, &format!("infissi-{}", sanitised(tag)))?;
-    let memory = is_root(own) && enable_memory(own) && enable_memory(&base);
+    let memory = match is_root(own) {
+        true => enable_memory(own).and_then(|()| enable_memory(&base)),
+        false => Err(NoMemory(format!(
+            "the supervisor has no cgroup {OWN_SUBGROUP} of its own below {} (systemd 254 makes one for \
+             DelegateSubgroup={OWN_SUBGROUP}), and one with processes in it hands no controller on",
+            own.display()
+        ))),
+    };
     Ok((base, memory))
 }
 
@@ -123,14 +135,32 @@ fn made(directory: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether children of `parent` have the memory controller now. A refusal leaves them without: nothing depends on it.
-fn enable_memory(parent: &Path) -> bool {
-    let switch = parent.join("cgroup.subtree_control");
-    let _ = std::fs::write(&switch, "+memory");
-    controllers(&switch).iter().any(|name| name == "memory")
+/// From here on children of `parent` have the memory controller. A refusal leaves them without: nothing depends on it.
+fn enable_memory(parent: &Path) -> Result<(), NoMemory> {
+    let switched = std::fs::write(parent.join("cgroup.subtree_control"), "+memory");
+    hands_memory_on(parent).map_err(|why| {
+        let shown = parent.display();
+        match switched {
+            _ if !names_memory(&parent.join("cgroup.controllers")) => NoMemory(format!(
+                "{shown} does not have the memory controller: it is in cgroup version 1, or not handed on from above"
+            )),
+            Err(error) => NoMemory(format!("the memory controller cannot be handed on in {shown}: {error}")),
+            Ok(()) => why,
+        }
+    })
 }
 
-pub(super) fn controllers(file: &Path) -> Vec<String> {
+/// Whether children of `parent` have the memory controller now.
+pub(super) fn hands_memory_on(parent: &Path) -> Result<(), NoMemory> {
+    let why = || NoMemory(format!("the memory controller is not handed on in {}", parent.display()));
+    names_memory(&parent.join("cgroup.subtree_control")).then_some(()).ok_or_else(why)
+}
+
+fn names_memory(file: &Path) -> bool {
+    controllers(file).iter().any(|name| name == "memory")
+}
+
+fn controllers(file: &Path) -> Vec<String> {
     let names = std::fs::read_to_string(file).unwrap_or_default();
     names.split_whitespace().map(str::to_owned).collect()
 }

@@ -89,7 +89,9 @@ fn in_a_delegated_unit_the_instances_stand_beside_the_supervisor() {
     // Anywhere else, below our own: a unit with controllers could not be started again over living children.
     let other = unit.path().join("other");
     fs::create_dir(&other).unwrap();
-    assert_eq!(find(&other, "a/b").unwrap(), (other.join("infissi-a_b"), false));
+    let (base, memory) = find(&other, "a/b").unwrap();
+    assert_eq!(base, other.join("infissi-a_b"));
+    assert!(memory.unwrap_err().to_string().contains("DelegateSubgroup=supervisor"));
 }
 
 #[test]

@@ -79,6 +79,13 @@ impl Actor {
         {
             self.close_door(spare.listener, now);
         }
+        if !self.doors.is_full()
+            && let Some(socket) = self.take_stored(address, now)
+        {
+            let door = self.doors.add(app, address, socket);
+            self.tell_to_listen(door);
+            return Ok(());
+        }
         let in_the_way = no_more.iter().filter(|door| collide(door.address, address));
         let in_the_way: Vec<u64> = in_the_way.map(|door| door.listener).collect();
         let door = self.doors.open(app, address, &in_the_way, now)?;
@@ -164,6 +171,9 @@ impl Actor {
         for app in apps {
             self.order(&Order::Remove { app });
         }
+        // What was published a moment ago may want them.
+        self.open_what_is_due(now);
+        self.let_go_of_unclaimed();
     }
 
     /// Every process is looked at for that: on another thread.

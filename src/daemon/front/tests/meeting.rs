@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use tokio::net::UnixListener;
 
 /// Begins where an earlier supervisor left a worker with one listener, of an app `web`.
-async fn meet(stage: &mut Stage, protocol: u32) -> (Front, Worker, SocketAddr) {
+pub(super) async fn meet(stage: &mut Stage, protocol: u32) -> (Front, Worker, SocketAddr) {
     if Record::read(stage.dir.path()).is_none() {
         let own = ProcessId { pid: 0, start_time: 0 };
         Record::new(own).write(stage.dir.path()).unwrap();
