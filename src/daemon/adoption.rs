@@ -189,8 +189,9 @@ impl Found {
             shared.front.knows(run.id);
             tokio::spawn(exit_watch::watch_adopted(shared.clone(), run, pidfd));
         }
-        // What ended together with the earlier supervisor had lines in its hands, too.
-        for app in shared.logs.owed().iter().filter_map(|name| config.app(name).filter(|app| app.name == *name)) {
+        // Of what ended together with the earlier supervisor that one had lines in its hands, too.
+        let owed = shared.logs.owed().iter().filter(|name| shared.outputs.settings(name).is_none());
+        for app in owed.filter_map(|name| config.app(name).filter(|app| app.name == *name)) {
             shared.open_logs(app);
         }
         shared.logs.settle();

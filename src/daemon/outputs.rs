@@ -50,6 +50,8 @@ pub(super) fn start_logs(runtime_dir: &Path, state_id: &str, events: Arc<Events>
     let journal = Journal::open(&path, era).or_else(|error| {
         let what = "lines that apps are just writing may be missing in their logs when this supervisor is killed";
         warn!("{what}: no journal at {}: {}", path.display(), sentence(&error));
+        // What is in it is not to be believed by one that comes later.
+        let _not_there = std::fs::remove_file(&path);
         Journal::in_memory()
     });
     Capture::go_on(journal?, move |notice| events.add(log_happening(&notice), clock::now().wall))
