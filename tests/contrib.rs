@@ -18,13 +18,33 @@ fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-#[test]
-fn the_configuration_of_the_server_is_valid() {
-    let file = contrib("examples/fastpanel/supervisor.toml");
+fn is_valid(file: &Path, apps: &str) {
     let supervisor = env!("CARGO_BIN_EXE_infissi-supervisord");
     let checked = run(supervisor, &["--check", "--config", file.to_str().unwrap()]).unwrap();
     let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success() && said.contains("is valid: 2 apps"), "{checked:?}");
+    assert!(checked.status.success() && said.contains(&format!("is valid: {apps}")), "{checked:?}");
+}
+
+#[test]
+fn the_configuration_of_the_server_is_valid() {
+    is_valid(&contrib("examples/fastpanel/supervisor.toml"), "2 apps");
+}
+
+#[test]
+fn the_first_configuration_of_the_package_is_valid_and_so_is_what_it_suggests() {
+    let file = contrib("deb/supervisor.toml");
+    is_valid(&file, "0 apps");
+    let suggested: String = std::fs::read_to_string(file)
+        .unwrap()
+        .lines()
+        .map(|line| line.strip_prefix('#').unwrap_or(line).to_owned() + "\n")
+        .collect();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("supervisor.toml");
+    // Prose has a space behind its mark.
+    std::fs::write(&file, suggested.lines().filter(|line| !line.starts_with(' ')).collect::<Vec<_>>().join("\n"))
+        .unwrap();
+    is_valid(&file, "1 app");
 }
 
 #[test]
@@ -48,4 +68,17 @@ fn nginx_takes_the_snippets_for_its_vhost() {
         run(program.to_str().unwrap(), &["-t", "-p", dir.path().to_str().unwrap(), "-c", file.to_str().unwrap()]);
     let said = said.unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn bash_completes_what_the_program_itself_tells() {
+    let programs = Path::new(env!("CARGO_BIN_EXE_infissi-ctl")).parent().unwrap();
+    let script = format!(
+        "PATH='{}':$PATH; . '{}'; COMP_WORDS=(infissi-ctl by-) COMP_CWORD=1; $(complete -p infissi-ctl | \
+         sed 's/.*-F \\([^ ]*\\).*/\\1/') infissi-ctl by- infissi-ctl; echo \"${{COMPREPLY[@]}}\"",
+        programs.display(),
+        contrib("completions/infissi-ctl.bash").display()
+    );
+    let completed = run("bash", &["--norc", "-c", &script]).unwrap();
+    assert_eq!(String::from_utf8_lossy(&completed.stdout).trim(), "by-hand", "{completed:?}");
 }

@@ -414,6 +414,23 @@ fn backup_plan(dir: &std::path::Path, uid: u32) -> Value {
 }
 
 #[test]
+fn by_hand_tells_of_every_app_even_where_one_cannot_be_told() {
+    let plan =
+        json!({ "cwd": "/srv", "user": "www", "uid": 4_000_000, "gid": 1, "groups": [], "env": [["PORT", "1"]] });
+    let told = Supervisor::answering(&[("GET /v1/apps/web", 200, detail()), ("GET /v1/apps/web/exec", 200, plan)]);
+    let said = told.ctl("by-hand");
+    assert!(said.out.contains("web, as www") && said.out.contains("cd /srv && runuser -u www -- env "), "{}", said.out);
+    assert_eq!(said.code, 0);
+    assert_eq!(told.ctl("by-hand web --json").json()[0]["user"], "www");
+
+    let cannot = refusal("busy", "web has no release yet");
+    let untold = Supervisor::answering(&[("GET /v1/apps/web", 200, detail()), ("GET /v1/apps/web/exec", 409, cannot)]);
+    let said = untold.ctl("by-hand");
+    assert!(said.out.contains("web: web has no release yet\n") && said.code == 5, "{}", said.out);
+    assert_eq!(untold.ctl("by-hand --json").json()[0]["error"]["code"], "busy");
+}
+
+#[test]
 fn backups_are_made_listed_and_pruned_with_what_the_supervisor_says() {
     let dir = tempfile::tempdir().unwrap();
     let plan = backup_plan(dir.path(), nix::unistd::geteuid().as_raw());

@@ -7,7 +7,12 @@ use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 use infissi::config::{self, Facts, Sources};
 use infissi::ctl::arguments::{Arguments, GROUPS};
+use regex::Regex;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+
+/// The day of this version, as the heads of the pages show it.
+const DATE: &str = "2026-11-26";
 
 #[test]
 fn the_page_of_infissi_ctl_is_up_to_date() {
@@ -57,6 +62,61 @@ fn every_key_of_the_configuration_is_described() {
     assert!(missing.is_empty(), "man/supervisor.toml.5 does not describe {missing:?}");
 }
 
+#[test]
+fn every_argument_of_every_command_is_described() {
+    let mut definition = Arguments::command();
+    definition.build();
+    for command in
+        GROUPS.iter().flat_map(|(_, names)| names.iter()).map(|name| definition.find_subcommand(name).unwrap())
+    {
+        let missing = command.get_arguments().find(|arg| !arg.is_hide_set() && arg.get_help().is_none());
+        assert!(missing.is_none(), "no help for {missing:?} of {}", command.get_name());
+    }
+}
+
+#[test]
+fn every_exit_code_and_every_variable_of_the_environment_is_described() {
+    let page = |name: &str| std::fs::read_to_string(directory().join(name)).unwrap();
+    let pages = ["infissi-ctl.1", "supervisor.toml.5", "infissi-supervisord.8"].map(page);
+    for (page, most) in [(&pages[0], 5), (&pages[2], 2)] {
+        let (_, statuses) = page.split_once(".SH EXIT STATUS").unwrap();
+        let missing: Vec<u8> = (0..=most).filter(|code| !statuses.contains(&format!(".TP\n.B {code}\n"))).collect();
+        assert!(missing.is_empty(), "no word on {missing:?} in\n{statuses}");
+    }
+    // Ours, those of Next.js and systemd that are texts somewhere, and whatever is asked for by name.
+    let variable =
+        Regex::new(r#""((?:INFISSI|NEXT)_[A-Z_]+|[A-Z]+_DIRECTORY|[A-Z]+_SOCKET)"|var(?:_os)?\("([A-Z_]+)"\)"#)
+            .unwrap();
+    let mut missing = BTreeSet::new();
+    let mut count = 0;
+    for text in sources(&directory().with_file_name("src")) {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for found in variable.captures_iter(code) {
+            let name = found.get(1).or(found.get(2)).unwrap().as_str();
+            count += 1;
+            // Those that break something on purpose are in builds with debug assertions alone.
+            if !name.starts_with("INFISSI_FAIL") && !pages.iter().any(|page| page.contains(name)) {
+                missing.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(count > 10, "{count}");
+    assert!(missing.is_empty(), "no page describes {missing:?}");
+}
+
+/// The texts of all files below.
+fn sources(below: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(below).unwrap().map(|entry| entry.unwrap().path());
+    let texts = entries.map(|path| match path.extension() {
+        None => sources(&path),
+        Some(kind) if kind == "rs" && !path.ends_with("tests.rs") && !path.ends_with("build.rs") => {
+            vec![std::fs::read_to_string(path).unwrap()]
+        }
+        Some(_) => Vec::new(),
+    });
+    texts.flatten().collect()
+}
+
 /// As the refusal of a key that is none of them lists them, table by table.
 fn accepted_keys() -> Vec<String> {
     let text = "[supervisor]\nqqqqqqqqqqqq = 1\n[apps.a]\nqqqqqqqqqqqq = 1\n[apps.a.health]\nqqqqqqqqqqqq = 1\n\
@@ -87,7 +147,7 @@ fn head(definition: &Command, section: &str, manual: &str) -> String {
     man.render_description_section(&mut page).unwrap();
     man.render_options_section(&mut page).unwrap();
     // It leaves the date out, and what follows would be taken for it.
-    String::from_utf8(page).unwrap().replacen(&format!(" {section}  \""), &format!(" {section} \"\" \""), 1)
+    String::from_utf8(page).unwrap().replacen(&format!(" {section}  \""), &format!(" {section} {DATE} \""), 1)
 }
 
 /// A command's usage, aliases, what it does and its own options.

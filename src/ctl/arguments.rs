@@ -61,6 +61,12 @@ pub enum Command {
     },
     /// Probe an app now; exit 0 only if it is healthy
     Health(Apps),
+    /// How to start the apps without infissi: a line for each, to copy before infissi is taken away
+    ByHand {
+        /// A name, an alias, a glob in quotes, or all, which is the default
+        #[arg(value_name = "APP")]
+        apps: Vec<String>,
+    },
     /// Start what is stopped
     Start(ActOptions),
     /// Stop, and keep stopped
@@ -112,6 +118,7 @@ pub enum Command {
     Reset(Apps),
     /// Empty an app's log files
     Flush {
+        /// A name, an alias, a glob in quotes, or all
         #[arg(value_name = "APP")]
         apps: Vec<String>,
     },
@@ -156,6 +163,7 @@ pub enum Command {
     },
     /// Check a supervisor.toml and show every mistake in it
     Check {
+        /// The file [the one that infissi-supervisord would find]
         #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: Option<PathBuf>,
     },
@@ -186,7 +194,11 @@ pub enum Command {
     Restricted(RestrictedOptions),
     /// Print the completions for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
-    Completions { shell: Shell },
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
     /// Words of PM2, of later versions, and slips.
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -359,7 +371,7 @@ impl Arguments {
 
 /// The commands in the groups in which people look for them.
 pub const GROUPS: [(&str, &[&str]); 6] = [
-    ("Look", &["list", "show", "logs", "events", "health"]),
+    ("Look", &["list", "show", "logs", "events", "health", "by-hand"]),
     ("Act", &["start", "stop", "restart", "reload", "swap", "signal", "reset", "flush", "exec"]),
     ("Deploy", &["deploy", "releases", "rollback"]),
     ("Keep", &["backup", "backups", "restore"]),
@@ -474,4 +486,5 @@ Try it:
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   infissi-ctl completions bash > /etc/bash_completion.d/infissi-ctl
-  infissi-ctl completions zsh > \"${fpath[1]}/_infissi-ctl\"";
+  infissi-ctl completions zsh > \"${fpath[1]}/_infissi-ctl\"
+contrib/completions has files that ask for them each time, and so fit every version.";

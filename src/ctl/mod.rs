@@ -5,6 +5,7 @@ mod activation;
 mod apply;
 pub mod arguments;
 mod backup;
+mod by_hand;
 mod check;
 mod clock;
 mod course;
@@ -128,6 +129,7 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         Command::Logs(options) => logs::logs(session, &options),
         Command::Events { follow } => events::events(session, follow),
         Command::Health(named) => health::health(session, &named.apps),
+        Command::ByHand { apps } => by_hand::by_hand(session, &apps),
         Command::Start(options) => act(session, "start", "starting", &options, false),
         Command::Stop(options) => act(session, "stop", "stopping", &options, false),
         Command::Restart(RestartOptions { act: options, hard })

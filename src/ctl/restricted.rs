@@ -177,6 +177,7 @@ fn wish(command: &Command) -> Result<Wish<'_>, String> {
         Command::Releases { prune: Some(_), .. } => return Err(never("releases --prune")),
         Command::Restore(_) => return Err(never("restore")),
         Command::Events { .. } => return Err(never("events")),
+        Command::ByHand { .. } => return Err(never("by-hand")),
         Command::Apply { .. } => return Err(never("apply")),
         Command::Check { .. } => return Err(never("check")),
         Command::Init { .. } => return Err(never("init")),

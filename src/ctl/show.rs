@@ -38,7 +38,7 @@ pub(crate) fn show(session: &mut Session, apps: &[String]) -> Result<u8, Failure
 }
 
 /// Each word as the apps that it means. A single name is left to the supervisor, which knows the nearest one.
-fn names(session: &mut Session, words: &[String]) -> Result<Vec<String>, Failure> {
+pub(crate) fn names(session: &mut Session, words: &[String]) -> Result<Vec<String>, Failure> {
     let words: Vec<&str> = words.iter().flat_map(|word| routes::selector_words(word)).collect();
     if !words.iter().any(|word| is_several(word)) {
         return Ok(words.into_iter().map(str::to_owned).collect());

@@ -126,6 +126,18 @@ fn ctrl_c_and_the_shutdown_command_end_everything_cleanly() {
 }
 
 #[test]
+fn a_shutdown_is_answered_when_it_has_begun() {
+    let mut server = Server::start(
+        "[apps.web]\ncommand = [\"sh\", \"-c\", \"while [ ! -e enough ]; do sleep 0.05; done\"]\nkill_timeout = \"1m\"",
+    );
+    server.wait_status("web", "online");
+    server.ctl(&["shutdown", "--no-wait"]).ok();
+    server.wait_status("web", "stopping");
+    server.write("enough", "");
+    assert_eq!(server.ended(), 0);
+}
+
+#[test]
 fn shutdown_timeout_caps_what_an_app_may_take() {
     let setup = Setup::default().keys("shutdown_timeout = \"1s\"");
     let mut server = setup.start(

@@ -75,6 +75,7 @@ fn everything_else_is_refused_and_told_what_is_allowed() {
         ("init /root", "\"init\" is nothing"),
         ("doctor", "\"doctor\" is nothing"),
         ("events", "\"events\" is nothing"),
+        ("by-hand current", "\"by-hand\" is nothing"),
         ("completions bash", "\"completions\" is nothing"),
         ("releases current --prune 1", "\"releases --prune\" is nothing"),
         ("restricted --allow stop --app other", "\"restricted\" is nothing"),

@@ -166,7 +166,11 @@ pub(super) async fn shutdown(State(shared): State<Arc<Shared>>, Extension(caller
         let hint = format!("`{stop}` stops it and its apps, `infissi-ctl stop all` the apps alone");
         return Err(Refusal::new(RefusalCode::NotAllowed, why).hint(hint).into());
     }
-    act(&shared, &caller, Request::Shutdown { hurry: false }).await
+    // It may take longer than anybody waits for an answer; when it is done there is nobody to answer any more.
+    let (reply, _at_the_end) = oneshot::channel();
+    let (id, request) = (shared.next_request(), Request::Shutdown { hurry: false });
+    shared.ask(Ask::Request { id, by: caller.name(), request, reply }).await;
+    answer_actions(Vec::new())
 }
 
 /// # Errors

@@ -84,7 +84,7 @@ pub struct Launched {
 /// Every reason for which the app cannot run, in the operator's words; no process is left then.
 pub fn launch(launch: Launch<'_>, record: impl FnOnce(&Launched)) -> Result<Launched, LaunchError> {
     let plan = Plan::new(&launch)?;
-    let (gate, child_gate) = UnixStream::pair().map_err(|source| LaunchError::step("make a gate", source))?;
+    let (mut gate, child_gate) = UnixStream::pair().map_err(|source| LaunchError::step("make a gate", source))?;
     let descriptors = Descriptors::new(launch.stdin, launch.stdout, launch.stderr, child_gate.into())
         .map_err(|source| LaunchError::step("open the descriptors of the process", source))?;
     let (pid, pidfd) = clone(&plan, &descriptors, launch.cgroup).map_err(|source| plan.explain_clone(source))?;
@@ -92,6 +92,12 @@ pub fn launch(launch: Launch<'_>, record: impl FnOnce(&Launched)) -> Result<Laun
     drop(descriptors);
     let Some(ProcessId { start_time, .. }) = ProcessId::of(pid) else {
         end(pidfd.as_fd());
+        // It has ended and was reaped already: mostly after it said why.
+        if let Ok(Some(report)) = next_report(&mut gate)
+            && !matches!(report.stage, Stage::READY)
+        {
+            return Err(plan.explain(&report));
+        }
         let gone = io::Error::from_raw_os_error(libc::ESRCH);
         return Err(LaunchError::step("read the start time of the process", gone));
     };
