@@ -312,6 +312,32 @@ fn a_supervisor_that_dies_while_it_starts_a_worker_leaves_no_second_one() {
     }
 }
 
+#[test]
+fn a_supervisor_may_die_while_it_ends_a_drain_before_its_time() {
+    let mut story = Story::with(Setup::default().env("INFISSI_FAILPOINT", "failpoint"), LONG_DRAIN);
+    let streams = Load::start(story.plan().kinds(&[Kind::Events]).span(Duration::from_secs(2)));
+    for point in ["cut.begun", "cut.done"] {
+        story.server.wait_until("a stream to be open", || {
+            let shown = story.server.show("web");
+            shown["traffic"]["streams"].as_u64().is_some_and(|streams| streams > 0)
+        });
+        let first = story.server.follow(&["restart", "web"]);
+        story.server.wait_until("the old slot to drain", || story.app()["other"]["phase"] == "draining");
+        let supervisor = story.server.supervisor_pid();
+        arm(&story, point);
+        let second = story.server.follow(&["restart", "web"]);
+        story.server.wait_until(&format!("the supervisor to die at {point}"), || !is_alive(supervisor));
+        drop((first, second));
+        story.server.ended();
+        story.server.run();
+        story.server.wait_until("one instance to be left", || {
+            let app = story.app();
+            app["status"] == "online" && app["other"].is_null() && marked(&story.server.state_id()).len() == 1
+        });
+    }
+    drop(streams);
+}
+
 /// A number below this, of a sequence that is the same each time.
 struct Dice(u64);
 
