@@ -8,8 +8,10 @@ use crate::server::Setup;
 use crate::story::{LONG_DRAIN, Story, after_some, is_soak, tell};
 use crate::writers::{WRITERS, assert_each_line_once, prepare, tables};
 use infissi::api::{Client, routes};
+use infissi::linux::ports::holders;
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -79,6 +81,8 @@ const OF_AN_APPLY: &[&str] = &[
 ];
 const OF_AN_ACTIVATION: &[&str] =
     &["live.made", "live.moved", "state.json.written", "save.done", "state.json.renamed", "publish.begun"];
+const OF_A_WORKER: &[&str] =
+    &["worker.started", "worker.json.begun", "worker.json.written", "worker.json.renamed", "worker.shown"];
 const OF_A_SIGNAL: &[&str] = &["signal.begun", "signal.done"];
 
 const DEAF: &str = "[apps.deaf]
@@ -284,6 +288,54 @@ fn the_link_to_the_active_release_follows_wherever_its_supervisor_dies() {
     let ledger = load.end();
     tell("deaths in activations", &ledger);
     ledger.assert_nothing_lost(KINDS);
+}
+
+#[test]
+fn a_supervisor_that_dies_while_it_starts_a_worker_leaves_no_second_one() {
+    let mut story = Story::with(Setup::default().env("INFISSI_FAILPOINT", "failpoint"), LONG_DRAIN);
+    let pid = story.app()["pid"].clone();
+    for point in OF_A_WORKER {
+        let supervisor = story.server.supervisor_pid();
+        let old = story.server.wait_for("the worker", || story.server.worker());
+        arm(&story, point);
+        signal(old, Signal::SIGKILL);
+        story.server.wait_until(&format!("the supervisor to die at {point}"), || !is_alive(supervisor));
+        story.server.ended();
+        story.server.run();
+        story.wait_public();
+        story.server.wait_until(&format!("one worker alone to have the port after {point}"), || {
+            let holders = holders(story.port).into_iter().filter_map(|holder| Some(holder.process?.0));
+            let both = story.server.worker().map(|worker| BTreeSet::from([story.server.supervisor_pid(), worker]));
+            both.is_some_and(|both| holders.collect::<BTreeSet<i32>>() == both)
+        });
+        assert_eq!((&story.app()["pid"], &story.app()["restarts"]), (&pid, &0.into()), "the app is not concerned");
+    }
+}
+
+#[test]
+fn a_supervisor_may_die_while_it_ends_a_drain_before_its_time() {
+    let mut story = Story::with(Setup::default().env("INFISSI_FAILPOINT", "failpoint"), LONG_DRAIN);
+    let streams = Load::start(story.plan().kinds(&[Kind::Events]).span(Duration::from_secs(2)));
+    for point in ["cut.begun", "cut.done"] {
+        story.server.wait_until("a stream to be open", || {
+            let shown = story.server.show("web");
+            shown["traffic"]["streams"].as_u64().is_some_and(|streams| streams > 0)
+        });
+        let first = story.server.follow(&["restart", "web"]);
+        story.server.wait_until("the old slot to drain", || story.app()["other"]["phase"] == "draining");
+        let supervisor = story.server.supervisor_pid();
+        arm(&story, point);
+        let second = story.server.follow(&["restart", "web"]);
+        story.server.wait_until(&format!("the supervisor to die at {point}"), || !is_alive(supervisor));
+        drop((first, second));
+        story.server.ended();
+        story.server.run();
+        story.server.wait_until("one instance to be left", || {
+            let app = story.app();
+            app["status"] == "online" && app["other"].is_null() && marked(&story.server.state_id()).len() == 1
+        });
+    }
+    drop(streams);
 }
 
 /// A number below this, of a sequence that is the same each time.

@@ -6,6 +6,7 @@ use crate::daemon::front::figures::Serving;
 use crate::daemon::front::record::Record;
 use crate::daemon::front::worker::{Process, Worker, WorkerId};
 use crate::daemon::notice::Notice;
+use crate::linux::failpoint;
 use crate::linux::proc::ProcessId;
 use crate::linux::spawn::Launched;
 use crate::proxy::channel::{Order, PROTOCOL};
@@ -20,6 +21,8 @@ use tracing::{info, warn};
 
 /// Where the next supervisor finds the worker, in the runtime directory.
 const SOCKET: &str = "worker.sock";
+/// Begins the name of one that nobody is to find yet.
+pub(super) const HIDDEN: &str = ".worker-";
 /// A worker that lived less dies in a row.
 const STEADY: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -53,7 +56,7 @@ impl Actor {
     pub(super) fn bind_socket(&mut self) -> Option<UnixListener> {
         // Of one that died before it was there.
         let _gone = self.attaching_at.take().map(std::fs::remove_file);
-        let path = self.world.runtime_dir.join(format!(".worker-{}", self.next_worker));
+        let path = self.world.runtime_dir.join(format!("{HIDDEN}{}", self.next_worker));
         let bind = || -> io::Result<UnixListener> {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -94,6 +97,7 @@ impl Actor {
         self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
         self.serves = Serves::Current(worker);
         self.record = Some(Record::new(process));
+        failpoint::here("worker.started");
     }
 
     /// None where the channel cannot be used; the worker at its other end ends by itself then.
@@ -130,6 +134,7 @@ impl Actor {
         if let Err(error) = std::fs::rename(&hidden, self.socket()) {
             warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
         }
+        failpoint::here("worker.shown");
     }
 
     pub(super) fn gone(&mut self, id: WorkerId, how: Option<String>) {

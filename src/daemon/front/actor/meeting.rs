@@ -3,9 +3,11 @@
 //! ```text
 //! connect ──Hello in time──▶ goes on with our orders, or leaves to another one where it is of another build than we are
 //!         ──it ends────────▶ nobody was there
+//!         ──was never shown▶ gives us its ports, and leaves
 //!         ──silent─────────▶ unheard ──Hello──▶ gives its ports to who wants them, and leaves
 //! ```
 
+use super::keeping::HIDDEN;
 use super::{Actor, Met, Serves, Told};
 use crate::daemon::clock;
 use crate::daemon::front::figures::Serving;
@@ -13,39 +15,85 @@ use crate::daemon::front::record::Record;
 use crate::daemon::front::worker::{News, Process, Worker};
 use crate::proxy::channel::{Listener, Order, PROTOCOL, Report};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 /// A worker of an earlier supervisor answers within this time, or nobody waits for it.
 const HELLO_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a worker says first.
+struct Hello {
+    /// Of our program, and speaks as we do.
+    is_ours: bool,
+    serving: Serving,
+    listeners: Vec<Listener>,
+    sockets: Vec<OwnedFd>,
+}
+
 impl Actor {
     /// A worker that outlived its supervisor still serves: it is given orders again, or another one is given its place.
     pub(super) async fn meet(&mut self) -> Met {
-        let Ok(Ok(stream)) = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(self.socket())).await else {
-            return Met::Nobody;
-        };
-        let record = Record::read(&self.world.runtime_dir);
-        let process = record.and_then(Record::open).map_or(Process::Unknown, Process::Met);
-        let Some(worker) = stream.into_std().ok().and_then(|stream| self.speak_to(stream, process)) else {
-            return Met::Nobody;
-        };
-        worker.order(Order::Attach { protocol: PROTOCOL });
-        match timeout(HELLO_PATIENCE, self.news.recv()).await {
-            Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) => {
-                self.adopt(listeners, sockets);
-                let is_ours = record.is_some_and(Record::is_of_our_program) && version == env!("CARGO_PKG_VERSION");
-                self.met(worker, is_ours && protocol == PROTOCOL, Serving { pid, version });
-                Met::AWorker
-            }
-            Ok(None | Some((_, News::Gone(_)))) => Met::Nobody,
-            Ok(Some((_, News::Said(..)))) | Err(_) => {
-                warn!("a proxy worker of an earlier supervisor is there and says nothing: another one takes its place");
-                self.unheard = Some(worker);
-                Met::AWorker
+        let mut met = Met::Nobody;
+        if let Some((worker, said)) = self.greet(self.socket(), Record::read(&self.world.runtime_dir)).await {
+            met = Met::AWorker;
+            match said {
+                Some(Hello { is_ours, serving, listeners, sockets }) => {
+                    self.adopt(listeners, sockets);
+                    self.met(worker, is_ours, serving);
+                }
+                None => {
+                    warn!(
+                        "a proxy worker of an earlier supervisor is there and says nothing: another one takes its place"
+                    );
+                    self.unheard = Some(worker);
+                }
             }
         }
+        for path in self.hidden_sockets() {
+            // Its supervisor was killed before it could be found: what it has of ports is taken from it.
+            if let Some((worker, Some(Hello { serving, listeners, sockets, .. }))) =
+                self.greet(path.clone(), None).await
+            {
+                met = Met::AWorker;
+                info!("the proxy worker that an earlier supervisor was starting, pid {}, leaves", serving.pid);
+                self.take_ports(listeners, sockets);
+                worker.order(Order::Leave);
+                self.leaving.push(worker);
+            }
+            let _gone = std::fs::remove_file(path);
+        }
+        met
+    }
+
+    /// None: nobody is there. A worker that says nothing in time may come to itself.
+    async fn greet(&mut self, socket: PathBuf, record: Option<Record>) -> Option<(Worker, Option<Hello>)> {
+        let stream = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(socket)).await.ok()?.ok()?;
+        let process = record.and_then(Record::open).map_or(Process::Unknown, Process::Met);
+        let worker = self.speak_to(stream.into_std().ok()?, process)?;
+        worker.order(Order::Attach { protocol: PROTOCOL });
+        let until = tokio::time::Instant::now() + HELLO_PATIENCE;
+        loop {
+            match timeout_at(until, self.news.recv()).await {
+                Ok(Some((id, news))) if id != worker.id => self.heard(id, news),
+                Ok(Some((_, News::Said(Report::Hello { protocol, version, pid, listeners }, sockets)))) => {
+                    let is_ours = record.is_some_and(Record::is_of_our_program) && version == env!("CARGO_PKG_VERSION");
+                    let is_ours = is_ours && protocol == PROTOCOL;
+                    let hello = Hello { is_ours, serving: Serving { pid, version }, listeners, sockets };
+                    return Some((worker, Some(hello)));
+                }
+                Ok(None | Some((_, News::Gone(_)))) => return None,
+                Ok(Some((_, News::Said(..)))) | Err(_) => return Some((worker, None)),
+            }
+        }
+    }
+
+    /// Where workers listen that were not shown yet.
+    fn hidden_sockets(&self) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(&self.world.runtime_dir).into_iter().flatten().flatten();
+        let hidden = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(HIDDEN));
+        hidden.map(|entry| entry.path()).collect()
     }
 
     fn met(&mut self, worker: Worker, is_ours: bool, serving: Serving) {
@@ -65,6 +113,18 @@ impl Actor {
         for (Listener { listener, app, address }, socket) in listeners.into_iter().zip(sockets) {
             if self.doors.adopt(listener, app, address, socket).is_none() {
                 debug!("listener {listener} of the proxy worker is not what it says");
+            }
+        }
+    }
+
+    /// Of a worker that leaves: those that no other one has.
+    fn take_ports(&mut self, listeners: Vec<Listener>, sockets: Vec<OwnedFd>) {
+        for (Listener { app, address, .. }, socket) in listeners.into_iter().zip(sockets) {
+            if self.doors.is_open(&app, address) {
+                continue;
+            }
+            if let Some(door) = self.doors.adopt(self.doors.unused(), app, address, socket) {
+                self.tell_to_listen(door);
             }
         }
     }
