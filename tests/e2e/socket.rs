@@ -526,6 +526,7 @@ fn openapi_lists_exactly_the_routes_that_answer() {
         "GET /v1/events",
         "POST /v1/apply",
         "POST /v1/shutdown",
+        "POST /v1/upgrade",
         "GET /v1/openapi.json",
         "GET /v1/overview",
         "GET /metrics",
