@@ -165,7 +165,6 @@ fn every_refusal_has_its_exit_code_in_words_and_in_json() {
         ("failed", 500, 1),
         ("usage", 400, 2),
         ("bad-config", 422, 2),
-        ("not-yet-there", 501, 2),
         ("no-such-app", 404, 4),
         ("not-allowed", 403, 5),
         ("busy", 409, 5),

@@ -15,11 +15,11 @@ pub use deploy::{DeployEnd, DeployPlan, Deploying, LastDeploy, MemoryPlan, Relea
 pub use event::{EventKind, EventRecord};
 pub use reply::{
     ActionReply, ActionResult, ApplyReply, BackupPlan, ErrorBody, ExecPlan, LogRecord, Plan, PlanAction, PlanStep,
-    ProbeReply, Refusal, RefusalCode,
+    ProbeReply, Refusal, RefusalCode, UpgradeReply,
 };
 pub use request::{ActionQuery, ActivateBody, ApplyBody, EventsQuery, ExecQuery, LogsQuery, SignalBody, Way};
 pub use status::{
     AppDetail, AppStatus, ConfigStatus, HostStatus, InstanceStatus, LastExit, LogFiles, OtherPhase, OtherSlot,
-    OutputLine, Overview, ProcessRow, SupervisorStatus, Traffic, WorkerStatus,
+    OutputLine, Overview, ProcessRow, ProgramStatus, SupervisorStatus, Traffic, UpgradeStatus, WorkerStatus,
 };
 pub use words::{ExitReason, Health, Slot, Status, Stream};

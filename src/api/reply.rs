@@ -62,8 +62,6 @@ pub enum RefusalCode {
     NotAllowed,
     /// Something else is under way.
     Busy,
-    /// It is of a later version.
-    NotYetThere,
     TooLarge,
     /// Too many connections.
     Overloaded,
@@ -80,7 +78,6 @@ impl RefusalCode {
             RefusalCode::NoSuchApp | RefusalCode::NotFound => 404,
             RefusalCode::NotAllowed => 403,
             RefusalCode::Busy => 409,
-            RefusalCode::NotYetThere => 501,
             RefusalCode::TooLarge => 413,
             RefusalCode::Overloaded => 503,
         }
@@ -90,7 +87,7 @@ impl RefusalCode {
     pub fn exit_code(self) -> u8 {
         match self {
             RefusalCode::Failed | RefusalCode::NotFound | RefusalCode::TooLarge => 1,
-            RefusalCode::Usage | RefusalCode::BadConfig | RefusalCode::NotYetThere => 2,
+            RefusalCode::Usage | RefusalCode::BadConfig => 2,
             RefusalCode::NoSupervisor => 3,
             RefusalCode::NoSuchApp => 4,
             RefusalCode::NotAllowed | RefusalCode::Busy | RefusalCode::Overloaded => 5,
@@ -208,6 +205,18 @@ pub struct BackupPlan {
     pub before: Vec<Vec<String>>,
     /// At least 1.
     pub keep: u32,
+}
+
+/// `POST /v1/upgrade`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeReply {
+    /// Names the upgrade that begins now: `GET /v1/supervisor` tells how it ended.
+    pub id: u64,
+    /// Versions: of what runs, and of what takes over.
+    pub from: String,
+    pub to: String,
+    /// Absolute.
+    pub program: String,
 }
 
 /// One line of `GET …/logs`, NDJSON.

@@ -8,6 +8,7 @@ pub const APPS: &str = "/v1/apps";
 pub const OVERVIEW: &str = "/v1/overview";
 pub const APPLY: &str = "/v1/apply";
 pub const SHUTDOWN: &str = "/v1/shutdown";
+pub const UPGRADE: &str = "/v1/upgrade";
 
 /// `/v1/apps/{app}`.
 pub fn app(app: &str) -> String {

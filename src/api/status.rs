@@ -237,10 +237,39 @@ pub struct SupervisorStatus {
     /// The proxy worker, once an app needed one.
     #[serde(default)]
     pub worker: Option<WorkerStatus>,
+    /// Where its program is.
+    #[serde(default)]
+    pub program: Option<ProgramStatus>,
+    /// How the last upgrade ended, in the life of this process.
+    #[serde(default)]
+    pub upgrade: Option<UpgradeStatus>,
     /// How process trees are kept: `cgroup` or `session`.
     pub trees: String,
     /// What the operator should know: state not written, no cgroup, running as root.
     pub warnings: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramStatus {
+    /// Absolute: where it was started from.
+    pub path: String,
+    /// Another build than the one that runs is there by now, or none.
+    pub replaced: bool,
+}
+
+/// How one program took the place of another, or did not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpgradeStatus {
+    /// As in [`UpgradeReply`](super::UpgradeReply).
+    pub id: u64,
+    /// Versions.
+    pub from: String,
+    pub to: String,
+    pub at: Timestamp,
+    /// So long nobody decided; what runs went on.
+    pub took_ms: u64,
+    /// Why the new one gave up, where the old one goes on.
+    pub failed: Option<String>,
 }
 
 /// The process that has the public ports.

@@ -17,7 +17,7 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 /// Ctrl-C, as a shell counts it: 128 and the signal's number.
-const INTERRUPTED: u8 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What is asked for, and how it is called while it lasts.
 pub(crate) struct Act<'a> {

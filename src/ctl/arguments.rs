@@ -1,8 +1,14 @@
 //! The command line of `infissi-ctl`, as clap reads it, `--help` shows it and the man page prints it.
 
+mod examples;
+
 use super::restricted::RestrictedOptions;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use examples::{
+    APPLY_EXAMPLES, BACKUP_EXAMPLES, COMPLETIONS_EXAMPLES, DEPLOY_EXAMPLES, EXAMPLES, EXEC_EXAMPLES, INIT_EXAMPLES,
+    LIST_EXAMPLES, LOGS_EXAMPLES, RESTORE_EXAMPLES, RESTRICTED_EXAMPLES, SIGNAL_EXAMPLES, UPGRADE_EXAMPLES,
+};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -181,8 +187,15 @@ pub enum Command {
     Doctor,
     /// Does the supervisor answer?
     Ping,
-    /// The versions of infissi-ctl and of the supervisor
+    /// The versions of infissi-ctl, the supervisor and its proxy worker, and whether they differ
     Version,
+    /// Let the new infissi-supervisord that was installed take over; no app is touched
+    ///
+    /// To be done after the program was replaced where the supervisor was started from. The new program is asked first
+    /// whether it can go on with what runs; then it takes the place of the old one, in the same process. Apps keep their
+    /// processes, their requests and their output. Where the new program does not start well, the old one goes on.
+    #[command(after_help = UPGRADE_EXAMPLES)]
+    Upgrade,
     /// Stop all apps and the supervisor; under systemd, systemctl does that
     Shutdown {
         /// Do not wait until it has stopped
@@ -199,7 +212,7 @@ pub enum Command {
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
-    /// Words of PM2, of later versions, and slips.
+    /// Words of PM2, and slips.
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -376,7 +389,7 @@ pub const GROUPS: [(&str, &[&str]); 6] = [
     ("Deploy", &["deploy", "releases", "rollback"]),
     ("Keep", &["backup", "backups", "restore"]),
     ("Configure", &["apply", "check", "init"]),
-    ("The supervisor", &["doctor", "ping", "version", "shutdown", "restricted", "completions"]),
+    ("The supervisor", &["doctor", "ping", "version", "upgrade", "shutdown", "restricted", "completions"]),
 ];
 
 fn overview(definition: &clap::Command) -> String {
@@ -396,95 +409,3 @@ fn overview(definition: &clap::Command) -> String {
 
 /// The heading of the options that every command takes.
 const EVERYWHERE: &str = "Options of every command";
-
-const EXAMPLES: &str = "\
-Without a command: list. APP is one or more names, aliases, globs, or all.
-
-Examples:
-  infissi-ctl                       the table of all apps
-  infissi-ctl restart staging       waits until the new one has taken over
-  infissi-ctl logs staging -n 100   the last 100 lines, then live
-  infissi-ctl show staging          why did it restart?
-  infissi-ctl apply --dry-run       what would the changed supervisor.toml do?
-
-Exit status: 0 done, 1 it failed, 2 wrong usage or bad configuration,
-3 no supervisor answers, 4 no such app, 5 refused (busy, not allowed).";
-
-const LIST_EXAMPLES: &str = "\
-Examples:
-  infissi-ctl list
-  infissi-ctl list --json | jq -r '.[] | select(.status != \"online\") | .name'";
-
-const LOGS_EXAMPLES: &str = "\
-A line of standard output is marked |, one of standard error !.
-
-Examples:
-  infissi-ctl logs                                  all apps, live
-  infissi-ctl logs staging -n 200 --no-follow
-  infissi-ctl logs staging --since 10m --err
-  infissi-ctl logs staging --since 'yesterday 02:00' --grep 'Error|timeout'
-  infissi-ctl logs staging --raw --no-follow > staging.txt";
-
-const DEPLOY_EXAMPLES: &str = "\
-Until the new release is healthy, nothing that runs is touched; a deploy that fails leaves the old one serving.
-
-Examples:
-  infissi-ctl deploy staging                     the branch that its deploy table names
-  infissi-ctl deploy current --ref v1.4.2
-  infissi-ctl deploy current --from ./build      a directory, built here or by CI
-  git archive HEAD | ssh HOST infissi-ctl deploy current --from -
-  infissi-ctl deploy current --stage && infissi-ctl swap current
-  infissi-ctl deploy current --init --dry-run    out of the checkout it runs in: what is not in git?
-  infissi-ctl deploy current --dry-run";
-
-const SIGNAL_EXAMPLES: &str = "\
-Examples:
-  infissi-ctl signal staging HUP
-  infissi-ctl signal 'worker-*' SIGUSR2";
-
-const EXEC_EXAMPLES: &str = "\
-Examples:
-  infissi-ctl exec staging -- npx prisma migrate status
-  infissi-ctl exec staging --release 20261126-152353-0a1b2c3 -- npm test
-  infissi-ctl exec staging -- env";
-
-const BACKUP_EXAMPLES: &str = "\
-It is a .tar.gz; what the commands of `before` dumped is in backup-out/.
-
-Examples:
-  infissi-ctl backup current
-  infissi-ctl backups current --json | jq -r '.[0].path'     the newest
-  tar -tzf /var/backups/crm/backup-20261126-180000.tar.gz    what is in it";
-
-const RESTORE_EXAMPLES: &str = "\
-The archive is read through first, then unpacked beside; only then do paths change places. Dumps are not loaded.
-
-Examples:
-  infissi-ctl restore current latest --dry-run
-  infissi-ctl restore current backup-20261126-180000.tar.gz
-  infissi-ctl restore current latest --into /tmp/crm          only to look at it";
-
-const APPLY_EXAMPLES: &str = "\
-Examples:
-  infissi-ctl check && infissi-ctl apply --dry-run
-  infissi-ctl apply";
-
-const INIT_EXAMPLES: &str = "\
-Examples:
-  infissi-ctl init .
-  infissi-ctl init /var/www/crm --port 3000 >> /etc/infissi/supervisor.toml";
-
-const RESTRICTED_EXAMPLES: &str = "\
-It carries out what SSH_ORIGINAL_COMMAND asks for, if that is one of these commands with these apps; no shell reads it.
-Whoever may deploy an app, or exec in it, may run anything as its user.
-
-In ~/.ssh/authorized_keys, in one line:
-  command=\"infissi-ctl restricted --allow deploy,rollback,list,logs --app current\",restrict ssh-ed25519 AAAA… ci
-Try it:
-  SSH_ORIGINAL_COMMAND='restart other' infissi-ctl restricted --allow deploy --app current";
-
-const COMPLETIONS_EXAMPLES: &str = "\
-Examples:
-  infissi-ctl completions bash > /etc/bash_completion.d/infissi-ctl
-  infissi-ctl completions zsh > \"${fpath[1]}/_infissi-ctl\"
-contrib/completions has files that ask for them each time, and so fit every version.";

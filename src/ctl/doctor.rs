@@ -89,12 +89,18 @@ fn examine(session: &mut Session) -> Result<Vec<Finding>, Failure> {
 
 fn versions(supervisor: &SupervisorStatus) -> Finding {
     let own = env!("CARGO_PKG_VERSION");
+    if let Some(program) = supervisor.program.as_ref().filter(|program| program.replaced) {
+        return unwise(
+            format!("another build than the supervisor that runs is installed as {}", program.path),
+            Some("infissi-ctl upgrade"),
+        );
+    }
     if supervisor.version == own {
         return good(format!("infissi-ctl and the supervisor are both version {own}"));
     }
     unwise(
         format!("infissi-ctl is version {own}, the supervisor {}", supervisor.version),
-        Some("restart the supervisor's service to run the version that is installed"),
+        Some("install both of one version, then infissi-ctl upgrade"),
     )
 }
 

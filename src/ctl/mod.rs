@@ -39,6 +39,8 @@ mod supervisor;
 mod table;
 mod traffic;
 mod units;
+mod upgrade;
+mod version;
 mod watch;
 
 use crate::deploy::Keep;
@@ -158,7 +160,8 @@ fn carry_out(command: Option<Command>, session: &mut Session) -> Result<u8, Fail
         Command::Init { dir, port } => check::init(session, &dir, port),
         Command::Doctor => doctor::doctor(session),
         Command::Ping => supervisor::ping(session),
-        Command::Version => supervisor::version(session),
+        Command::Version => version::version(session),
+        Command::Upgrade => upgrade::upgrade(session),
         Command::Shutdown { no_wait } => supervisor::shutdown(session, !no_wait),
         Command::Restricted(options) => restricted::restricted(session, &options),
         Command::Completions { shell } => {

@@ -1,4 +1,4 @@
-//! What hands that know PM2 type, words of later versions, and slips: translated, or answered with the right command.
+//! What hands that know PM2 type, and slips: translated, or answered with the right command.
 
 use super::arguments::Arguments;
 use super::failure::Failure;
@@ -17,9 +17,6 @@ pub(crate) enum Meaning {
     Refused(Failure),
 }
 
-/// Commands of a later version.
-const LATER: [&str; 1] = ["upgrade"];
-
 /// A suggestion is worth making from this likeness on (Jaro-Winkler, 0 to 1).
 const ALIKE: f64 = 0.8;
 
@@ -37,6 +34,7 @@ pub(crate) fn meaning(words: &[OsString]) -> Meaning {
         "kill" => Meaning::Instead(&["shutdown"]),
         "gracefulReload" => Meaning::Instead(&["reload"]),
         "report" => Meaning::Instead(&["doctor"]),
+        "update" | "updatePM2" => Meaning::Instead(&["upgrade"]),
         "save" | "dump" => Meaning::Nothing(
             "Nothing to save: supervisor.toml says what runs, and the supervisor itself remembers what was stopped.",
         ),
@@ -93,16 +91,8 @@ pub(crate) fn meaning(words: &[OsString]) -> Meaning {
         "install" | "set" | "module:install" => {
             usage("there are no modules: log rotation and health checks are built in", "man supervisor.toml".to_owned())
         }
-        "update" => Meaning::Refused(later("upgrade")),
-        word if LATER.contains(&word) => Meaning::Refused(later(word)),
         word => Meaning::Refused(unknown(word)),
     }
-}
-
-pub(crate) fn later(what: &str) -> Failure {
-    let version = env!("CARGO_PKG_VERSION");
-    let message = format!("`{what}` is not yet there in infissi-ctl {version}");
-    Failure::new(RefusalCode::NotYetThere, message, "infissi-ctl --help shows what is")
 }
 
 fn unknown(word: &str) -> Failure {
@@ -118,8 +108,7 @@ fn nearest(word: &str) -> Option<String> {
     let commands = definition.get_subcommands().flat_map(|command| {
         std::iter::once(command.get_name().to_owned()).chain(command.get_visible_aliases().map(str::to_owned))
     });
-    let words = commands.chain(LATER.map(str::to_owned));
-    let scored = words.map(|known| (strsim::jaro_winkler(word, &known), known));
+    let scored = commands.map(|known| (strsim::jaro_winkler(word, &known), known));
     let best = scored.max_by(|(one, _), (other, _)| one.total_cmp(other))?;
     (best.0 >= ALIKE).then_some(best.1)
 }
@@ -195,13 +184,6 @@ mod tests {
             let (code, _, hint) = answer(line);
             assert_eq!(code, RefusalCode::Usage, "{line}");
             assert!(hint.contains(expected), "{line}: {hint}");
-        }
-    }
-
-    #[test]
-    fn what_comes_later_is_recognised() {
-        for word in LATER.into_iter().chain(["update"]) {
-            assert_eq!(answer(word).0, RefusalCode::NotYetThere, "{word}");
         }
     }
 

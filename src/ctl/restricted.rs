@@ -183,6 +183,7 @@ fn wish(command: &Command) -> Result<Wish<'_>, String> {
         Command::Init { .. } => return Err(never("init")),
         Command::Doctor => return Err(never("doctor")),
         Command::Shutdown { .. } => return Err(never("shutdown")),
+        Command::Upgrade => return Err(never("upgrade")),
         Command::Completions { .. } => return Err(never("completions")),
         Command::Restricted(_) => return Err(never("restricted")),
         Command::Other(words) => {

@@ -90,6 +90,8 @@ pub(crate) fn supervisor() -> SupervisorStatus {
         host: HostStatus { memory_total_bytes: 4 << 30, memory_available_bytes: 2 << 30, load_1: 0.2, cpus: 2 },
         port_range: Some([21_000, 21_999]),
         worker: None,
+        program: None,
+        upgrade: None,
         trees: "cgroup".to_owned(),
         warnings: Vec::new(),
     }

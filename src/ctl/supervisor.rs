@@ -1,4 +1,4 @@
-//! `ping`, `version`, `shutdown`: about the supervisor itself.
+//! `ping`, `shutdown`: about the supervisor itself.
 
 use super::clock;
 use super::failure::Failure;
@@ -25,23 +25,6 @@ pub(crate) fn ping(session: &mut Session) -> Result<u8, Failure> {
         let SupervisorStatus { version, pid, uptime_ms, .. } = supervisor;
         let up = uptime(uptime_ms);
         writeln!(session.out, "infissi-supervisord {version} answers in {took:.1} ms: pid {pid}, up {up}")?;
-    }
-    Ok(0)
-}
-
-/// The own version also where no supervisor answers: that is no failure of this command.
-pub(crate) fn version(session: &mut Session) -> Result<u8, Failure> {
-    let own = env!("CARGO_PKG_VERSION");
-    let supervisor = session.client().and_then(|client| Ok(client.get::<SupervisorStatus>(routes::SUPERVISOR)?));
-    if session.json {
-        let theirs = supervisor.ok().map(|supervisor| supervisor.version);
-        session.print_json(&json!({ "infissi_ctl": own, "infissi_supervisord": theirs }))?;
-        return Ok(0);
-    }
-    writeln!(session.out, "infissi-ctl {own}")?;
-    match supervisor {
-        Ok(supervisor) => writeln!(session.out, "infissi-supervisord {}", supervisor.version)?,
-        Err(_) => writeln!(session.out, "infissi-supervisord: none answers")?,
     }
     Ok(0)
 }

@@ -13,6 +13,7 @@ use crate::linux::inherited::Inherited;
 use crate::linux::pidfd::pidfd_open;
 use crate::linux::pipe;
 use crate::linux::ports::{self, Listening};
+use crate::linux::proc::ProcStat;
 use crate::linux::strays::Spared;
 use crate::linux::tree::Tree;
 use crate::supervisor::{RunId, Survivor};
@@ -34,8 +35,22 @@ struct FoundTree {
     survivor: Survivor,
     /// Readable when its leader has ended.
     pidfd: OwnedFd,
+    /// Its leader is our child: the program before this one started it, in this process.
+    is_child: bool,
     /// Its standard output and error.
     output: [OwnedFd; 2],
+}
+
+/// To be called before any child is reaped: the status of those that the program before this one started is not to be
+/// taken by anybody else.
+pub(super) fn know_children(launcher: &Launcher) {
+    let leaders = launcher.records.all().into_iter().map(|record| record.leader());
+    let children = leaders.filter(|leader| leader.stat().is_some_and(|stat| is_child(&stat)));
+    children.for_each(|leader| launcher.children.knows(leader.pid));
+}
+
+fn is_child(stat: &ProcStat) -> bool {
+    stat.ppid == std::process::id().cast_signed()
 }
 
 /// Looks for it. Blocks.
@@ -43,10 +58,11 @@ pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
     let kept: Vec<String> = inherited.names().map(str::to_owned).collect();
     let records = launcher.records.all();
     let trees = records.into_iter().filter_map(|record| {
-        let run = RunId(record.run);
+        let (run, pid) = (RunId(record.run), record.pid);
         let tree = found(launcher, &mut inherited, record);
         if tree.is_none() {
             launcher.records.forget(run);
+            launcher.children.forget(pid);
         }
         tree
     });
@@ -70,7 +86,8 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
     let leader = record.leader();
     // The descriptor first: whoever has the pid then keeps it.
     let pidfd = pidfd_open(leader.pid).ok()?;
-    let stat = leader.stat().filter(|stat| stat.is_alive())?;
+    // Of a child of ours that has ended it is still to be learnt how.
+    let stat = leader.stat().filter(|stat| stat.is_alive() || is_child(stat))?;
     let cgroup = match &record.cgroup {
         Some(path) => Some(Cgroup::open(path.clone()).inspect_err(|error| debug!("{}: {error}", path.display())).ok()?),
         None => None,
@@ -112,7 +129,7 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
     {
         run.is_seen_at(address);
     }
-    Some(FoundTree { run: Arc::new(run), survivor, pidfd, output: [out, err] })
+    Some(FoundTree { run: Arc::new(run), survivor, pidfd, is_child: is_child(&stat), output: [out, err] })
 }
 
 /// To the app's files, if it has any.
@@ -149,6 +166,7 @@ impl Found {
         let left: Vec<FoundTree> = left;
         self.last_words.extend(left.into_iter().map(|FoundTree { run, output, .. }| {
             launcher.records.forget(run.id);
+            launcher.children.forget(run.pid);
             LastWords { run: run.id, app: run.app.clone(), output: output.map(Some) }
         }));
     }
@@ -183,11 +201,15 @@ impl Found {
             take_output(shared, config, (run, &app), [out, err]);
             ended.push((run, app));
         }
-        for FoundTree { run, pidfd, output, .. } in self.trees {
+        for FoundTree { run, pidfd, is_child, output, .. } in self.trees {
             take_output(shared, config, (run.id, &run.app), output);
             shared.runs.add(run.clone());
             shared.front.knows(run.id);
-            tokio::spawn(exit_watch::watch_adopted(shared.clone(), run, pidfd));
+            if is_child {
+                tokio::spawn(exit_watch::watch(shared.clone(), run, pidfd));
+            } else {
+                tokio::spawn(exit_watch::watch_adopted(shared.clone(), run, pidfd));
+            }
         }
         // Of what ended together with the earlier supervisor that one had lines in its hands, too.
         let owed = shared.logs.owed().iter().filter(|name| shared.outputs.settings(name).is_none());

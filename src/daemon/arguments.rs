@@ -16,6 +16,9 @@ pub struct Arguments {
     /// Check the configuration, show every mistake in it, and exit
     #[arg(long)]
     pub check: bool,
+    /// Say whether it could go on with what the supervisor that runs has; nothing for the command line.
+    #[arg(long, hide = true)]
+    pub check_succession: bool,
 }
 
 const EXAMPLES: &str = "\

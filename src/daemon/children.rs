@@ -36,6 +36,11 @@ impl Children {
         launched
     }
 
+    /// A child that the program before this one started.
+    pub(super) fn knows(&self, pid: i32) {
+        self.pids().insert(pid);
+    }
+
     /// Its exit status was taken.
     pub(super) fn forget(&self, pid: i32) {
         self.pids().remove(&pid);

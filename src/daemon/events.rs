@@ -30,6 +30,13 @@ impl Events {
         Events { kept: Mutex::new(kept), news: broadcast::channel(BEHIND).0 }
     }
 
+    /// Goes on behind those of the program before this one.
+    pub(super) fn after(records: Vec<EventRecord>) -> Events {
+        let next = records.last().map_or(1, |last| last.seq + 1);
+        let kept = Kept { next, records: records.into() };
+        Events { kept: Mutex::new(kept), ..Events::new() }
+    }
+
     /// Number it, log it, keep it, tell it.
     pub(super) fn add(&self, announcement: Announcement, at: Timestamp) {
         let Announcement { app, kind, by, slot, pid, mut message } = announcement;

@@ -2,7 +2,7 @@
 //!
 //! In reading order: `startup` (from a command line to a running loop), `shell` (the loop), `launch` and `environment`
 //! (processes), `exit_watch`, `probes` and `sampler` (what happens to them), `control` (the socket), `apply`, `state` and `writer`
-//! (what is on the disk).
+//! (what is on the disk), `upgrade` (another program in the place of this one).
 
 mod adoption;
 mod after_stop;
@@ -39,6 +39,7 @@ mod signals;
 mod startup;
 mod state;
 mod tally;
+mod upgrade;
 mod users;
 mod writer;
 

@@ -1,6 +1,7 @@
 //! What reaches the loop from the tasks and threads around it.
 
 use super::launch::Landing;
+use super::upgrade::Upgrade;
 use crate::api::{AppStatus, LastExit, Plan, Refusal, Setback};
 use crate::config::Config;
 use crate::supervisor::{LeaderExit, Release, Reply, Request, RequestId, RunId, SpawnRefusal};
@@ -73,6 +74,13 @@ pub(super) enum Ask {
         /// Told at once whether this configuration is in force now.
         taken: oneshot::Sender<bool>,
         reply: oneshot::Sender<Reply>,
+    },
+    /// Another program is to take the place of this one, as soon as nothing is in the way.
+    Upgrade {
+        upgrade: Upgrade,
+        /// Told when that is so, or why it was not for too long. What is given along is dropped once whoever asked has the
+        /// answer: only then it is done.
+        accepted: oneshot::Sender<Result<oneshot::Sender<()>, Refusal>>,
     },
     /// Who asked is gone.
     Abandoned {

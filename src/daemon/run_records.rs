@@ -93,6 +93,17 @@ impl RunRecords {
         self.write(&self.file(record.run), record)
     }
 
+    /// Is everything understood that is noted in this directory? Changes nothing.
+    ///
+    /// # Errors
+    /// What is not: a sentence.
+    pub(super) fn check(runtime_dir: &Path) -> Result<(), String> {
+        let entries = std::fs::read_dir(runtime_dir.join("runs")).into_iter().flatten().flatten();
+        let mut records = entries.map(|entry| entry.path()).filter(|path| path.extension() == Some("json".as_ref()));
+        records.try_for_each(|path| understand::<RunRecord>(&path))?;
+        understand::<Memory>(&runtime_dir.join(REMEMBERED))
+    }
+
     /// It is over.
     pub(super) fn forget(&self, run: RunId) {
         let _never_noted = std::fs::remove_file(self.file(run.0));
@@ -141,6 +152,20 @@ impl RunRecords {
         let is_ours = dated.version == VERSION && dated.boot == self.boot && dated.state_id == self.state_id;
         is_ours.then_some(dated.what)
     }
+}
+
+/// One that is gone by now is not in the way.
+fn understand<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<(), String> {
+    let why = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => error.to_string(),
+        Ok(text) => match serde_json::from_slice::<Dated<T>>(&text) {
+            Ok(dated) if dated.version == VERSION => return Ok(()),
+            Ok(dated) => format!("it is of version {}", dated.version),
+            Err(error) => error.to_string(),
+        },
+    };
+    Err(format!("cannot use {}: {why}", path.display()))
 }
 
 #[cfg(test)]
@@ -193,5 +218,21 @@ mod tests {
         assert_eq!(records.all(), []);
         assert_eq!(std::fs::read_dir(dir.path().join("runs")).unwrap().count(), 0);
         assert!(records.read::<Memory>(&records.dir.join(REMEMBERED)).is_none());
+    }
+
+    #[test]
+    fn what_is_not_understood_is_told_and_left_where_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let records = RunRecords::new(dir.path(), "0a1b").unwrap();
+        RunRecords::check(dir.path()).unwrap();
+        records.note(&record(7)).unwrap();
+        records.remember(&Memory::default()).unwrap();
+        RunRecords::check(dir.path()).unwrap();
+        for path in [records.file(8), records.dir.join(REMEMBERED)] {
+            std::fs::write(&path, r#"{"version": 2, "boot": "", "state_id": "", "what": {}}"#).unwrap();
+            let why = RunRecords::check(dir.path()).unwrap_err();
+            assert!(why.contains(path.to_str().unwrap()), "{why}");
+            std::fs::remove_file(path).unwrap();
+        }
     }
 }

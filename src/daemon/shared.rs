@@ -1,6 +1,5 @@
 //! What the loop, the control socket and the threads share.
 
-use super::clock;
 use super::events::Events;
 use super::front::Front;
 use super::launch::Launcher;
@@ -9,6 +8,7 @@ use super::outputs::Outputs;
 use super::run_records::Memory;
 use super::runs::Runs;
 use super::state::{Saved, StateDir};
+use super::upgrade::Upgrades;
 use super::writer::Writer;
 use crate::config::{Config, Places, Sources};
 use crate::logs::Capture;
@@ -31,7 +31,9 @@ pub(super) struct Shared {
     pub logs: Capture,
     pub events: Arc<Events>,
     pub runs: Runs,
+    /// Since when there is a supervisor in this process; since the machine booted.
     pub began: Duration,
+    pub upgrades: Upgrades,
     /// `applied.json`.
     pub applied_file: Arc<Writer<(Sources, Timestamp)>>,
     /// One `apply` at a time.
@@ -80,6 +82,8 @@ pub(super) struct Beginning {
     pub before: Option<Arc<Config>>,
     pub applied: AppliedConfig,
     pub warnings: Vec<String>,
+    pub began: Duration,
+    pub upgrades: Upgrades,
     /// Why the state could not be saved at the start.
     pub unsaved: Option<String>,
 }
@@ -100,7 +104,8 @@ impl Shared {
             logs: begin.logs,
             events: begin.events,
             runs: Runs::default(),
-            began: clock::now().mono,
+            began: begin.began,
+            upgrades: begin.upgrades,
             applied_file: Writer::new(move |(sources, at)| applied.save_applied(&sources, at)),
             applying: tokio::sync::Mutex::new(()),
             config: RwLock::new(begin.config),
@@ -173,6 +178,21 @@ impl Shared {
                 tracing::debug!("what is to be remembered is not written: {error}");
             }
         });
+    }
+
+    /// Returns when it is written; blocks meanwhile, and for `limit` at most.
+    ///
+    /// # Errors
+    /// It is not: a sentence.
+    pub(super) fn remember_within(&self, memory: Memory, limit: Duration) -> Result<(), String> {
+        let (done, written) = std::sync::mpsc::channel();
+        self.remembered_file.put(Some(memory), move |result| drop(done.send(result)));
+        match written.recv_timeout(limit) {
+            Ok(result) => {
+                result.map_err(|error| format!("the runtime directory does not take what is to be remembered: {error}"))
+            }
+            Err(_) => Err("the runtime directory does not answer".to_owned()),
+        }
     }
 
     /// All apps have been stopped: there is nothing to go on with. Returns when it is forgotten.

@@ -1,5 +1,7 @@
 //! The loop: the world becomes events, effects become acts.
 
+mod departure;
+
 use super::clock;
 use super::endings::Endings;
 use super::front::{Publication, REPLACED_WITHIN};
@@ -11,11 +13,13 @@ use super::runs::Run;
 use super::service_manager::ServiceManager;
 use super::shared::Shared;
 use super::signals::{Signal, Signals};
+use super::upgrade::Leaving;
 use super::{exit_watch, probes, tally};
 use crate::config::Config;
 use crate::linux::failpoint;
 use crate::linux::tree::Signalled;
 use crate::supervisor::{Effect, Event, Kept, Reply, Request, RequestId, RunId, SpawnRefusal, Supervisor};
+use departure::Departure;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::io::{IsTerminal, stdin};
@@ -52,6 +56,8 @@ pub(super) struct Shell {
     replies: HashMap<RequestId, oneshot::Sender<Reply>>,
     endings: Endings,
     exit_by: Option<Duration>,
+    /// Another program is to take our place.
+    departure: Option<Departure>,
     /// Started by hand.
     on_terminal: bool,
     /// What runs goes on by an older configuration: this one is applied first.
@@ -98,6 +104,7 @@ impl Shell {
             replies: HashMap::new(),
             endings: Endings::default(),
             exit_by: None,
+            departure: None,
             on_terminal: stdin().is_terminal(),
             to_apply,
             unclaimed: true,
@@ -106,8 +113,8 @@ impl Shell {
         }
     }
 
-    /// Runs until everything is at rest after a shutdown.
-    pub(super) async fn run(mut self) {
+    /// Runs until everything is at rest after a shutdown, or until another program is to go on.
+    pub(super) async fn run(mut self) -> Option<Leaving> {
         self.feed(Event::Began);
         if let Some(config) = self.to_apply.take() {
             let (id, by) = (self.shared.next_request(), "supervisor".to_owned());
@@ -124,7 +131,10 @@ impl Shell {
             }
             self.manager.press_on(clock::now().mono, self.shared.logs.is_alive());
             if self.done {
-                return;
+                return None;
+            }
+            if let Some(packed) = self.leave() {
+                return Some(self.left_with(packed));
             }
             let wake = self.sleep();
             tokio::select! {
@@ -141,10 +151,12 @@ impl Shell {
         let now = clock::now();
         let save = self.saving.map(|saving| saving.since + SAVE_PATIENCE);
         let manager = self.manager.deadline();
-        let due = [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by, manager]
-            .into_iter()
-            .flatten()
-            .min();
+        let leave = self.departure.as_ref().map(Departure::deadline);
+        let due =
+            [self.core.deadline(now), self.endings.deadline(), save, self.save_again_at, self.exit_by, manager, leave]
+                .into_iter()
+                .flatten()
+                .min();
         // A day is as good as never, and a clock is looked at again then.
         due.map_or(Duration::from_secs(86_400), |due| due.saturating_sub(now.mono))
     }
@@ -207,6 +219,7 @@ impl Shell {
                 self.request(id, by, Request::Apply { config: config.clone(), wait });
                 let _applier_is_gone = taken.send(Arc::ptr_eq(self.core.config(), &config));
             }
+            Ask::Upgrade { upgrade, accepted } => self.departure = Some(Departure::new(upgrade, accepted)),
             Ask::Abandoned { id } => {
                 if self.replies.remove(&id).is_some() {
                     self.feed(Event::Abandoned { id });

@@ -1,7 +1,9 @@
 //! What the operator and the kernel signal to the supervisor, as a stream.
 
+use crate::linux::descriptors::is_quiet;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -46,6 +48,14 @@ impl Signals {
             () = one(&mut self.apply) => Signal::Apply,
             () = one(&mut self.reopen) => Signal::Reopen,
         }
+    }
+}
+
+impl Signals {
+    /// Those that came and that nobody has taken yet, but for children's ends, which whoever looks finds.
+    pub(super) fn unheard(&self) -> Vec<i32> {
+        let kinds = [(&self.shutdown, SIGTERM), (&self.apply, SIGHUP), (&self.reopen, SIGUSR1)];
+        kinds.into_iter().filter(|(stream, _)| !is_quiet(stream.as_raw_fd())).map(|(_, signal)| signal).collect()
     }
 }
 

@@ -15,6 +15,7 @@ use super::shared::{AppliedConfig, Beginning, Shared};
 use super::shell::Shell;
 use super::signals::Signals;
 use super::state::StateDir;
+use super::upgrade::{self, Leaving, TakeOver, Upgrades};
 use super::users::Users;
 use super::{after_stop, clock, control, last_applied, leftovers, own_log, sampler};
 use crate::api::{EventKind, Slot};
@@ -24,6 +25,7 @@ use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
 use crate::linux::failpoint;
+use crate::linux::fallback::{self, take_orders};
 use crate::linux::heap;
 use crate::linux::identity::Identity;
 use crate::linux::inherited::Inherited;
@@ -32,6 +34,8 @@ use crate::linux::lock::{DirLock, Purpose};
 use crate::supervisor::{Announcement, Kept, Supervisor, plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::os::fd::AsFd;
+use std::panic::{catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,24 +66,37 @@ struct Stop {
 
 /// Runs a supervisor until it is told to end; the exit code.
 pub fn run(arguments: &Arguments) -> u8 {
-    match prepare_and_run(arguments) {
-        Ok(()) => 0,
-        Err(Stop { why, code }) => {
-            // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(std::io::stderr(), "infissi-supervisord: {why}");
-            // It would be started again at once, and what is in its way still be there.
-            if code == FAILED && std::env::var_os("NOTIFY_SOCKET").is_some() {
-                std::thread::sleep(NEXT_TRY);
-            }
-            code
+    let Stop { why, code } = match catch_unwind(|| prepare_and_run(arguments)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(stop)) => stop,
+        Err(panic) => {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            go_back(&format!("it panicked: {}", said.unwrap_or("without a word")));
+            resume_unwind(panic)
         }
+    };
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(std::io::stderr(), "infissi-supervisord: {why}");
+    go_back(&why);
+    // It would be started again at once, and what is in its way still be there.
+    if code == FAILED && std::env::var_os("NOTIFY_SOCKET").is_some() {
+        std::thread::sleep(NEXT_TRY);
+    }
+    code
+}
+
+/// To the program that we have taken the place of and are no use for. Returns only where there is none.
+fn go_back(why: &str) {
+    if let Some(error) = fallback::go_back(why) {
+        let _ = writeln!(std::io::stderr(), "infissi-supervisord: there is no way back: {error}");
     }
 }
 
 fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
     heap::keep_little();
-    let inherited =
+    let mut inherited =
         Inherited::take_over().map_err(|error| failed(format!("what LISTEN_FDS names cannot be had: {error}")))?;
+    let take_over = TakeOver::begin(&mut inherited).map_err(failed)?;
     let own = Identity::own();
     let path = config_path(arguments, &own)?;
     if arguments.check {
@@ -98,7 +115,10 @@ fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
         }
         Err(mistakes) => last_applied(path, &own, mistakes)?,
     };
-    supervise(own, begun, inherited)
+    if arguments.check_succession {
+        return upgrade::check::tell(&begun.places).map_err(failed);
+    }
+    supervise(own, begun, (inherited, take_over))
 }
 
 /// A configuration to run, with what is to be said of it.
@@ -111,7 +131,11 @@ struct Begun {
     fresh: bool,
 }
 
-fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), Stop> {
+fn supervise(
+    own: Identity,
+    begun: Begun,
+    (mut inherited, take_over): (Inherited, Option<TakeOver>),
+) -> Result<(), Stop> {
     let Begun { places, config, applied, mut warnings, fresh } = begun;
     let directories = [
         ("runtime_dir", &places.runtime_dir, 0o755),
@@ -122,9 +146,20 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
         own_directory(dir, mode)
             .map_err(|error| failed(format!("{} (it is the {key} of [supervisor])", sentence(&error))))?;
     }
-    let lock = |dir: &Path, purpose| DirLock::take(dir, purpose).map_err(|error| failed(sentence(&error)));
-    after_stop::forget();
-    let _locks = [lock(&places.state_dir, Purpose::State)?, lock(&places.runtime_dir, Purpose::Runtime)?];
+    if take_over.is_none() {
+        after_stop::forget();
+    }
+    let mut lock = |dir: &Path, purpose, name| {
+        let passed_on = inherited.named(name).and_then(|lock| DirLock::passed_on(lock, dir, purpose));
+        let lock = passed_on.map_or_else(|| DirLock::take(dir, purpose), Ok);
+        lock.map_err(|error| failed(sentence(&error)))
+    };
+    let locks = [
+        lock(&places.state_dir, Purpose::State, upgrade::STATE_LOCK)?,
+        lock(&places.runtime_dir, Purpose::Runtime, upgrade::RUNTIME_LOCK)?,
+    ];
+    let before_us = take_over.as_ref().map(|take_over| &take_over.handover);
+    let program = before_us.map_or_else(program_path, |handover| Ok(handover.program.clone()))?;
     let log = own_log::start(&config.supervisor.log);
     info!("infissi-supervisord {} with {}", env!("CARGO_PKG_VERSION"), applied.path.display());
     for dir in [&places.state_dir, &places.runtime_dir] {
@@ -145,13 +180,16 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
     let cgroups = Cgroups::discover(&saved.id);
     let cgroups = cgroups.inspect_err(|why| info!("process trees are kept by session: {why}")).map(Arc::new);
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
-    let nofile = Nofile::raise_own().ok();
+    let raised = Nofile::raise_own().ok();
+    // Ours was raised by the program before us.
+    let nofile = before_us.and_then(|handover| handover.nofile).map(|(soft, hard)| Nofile { soft, hard }).or(raised);
     for warning in warnings.iter().chain(&unsaved) {
         warn!("{warning}");
     }
     let records = RunRecords::new(&places.runtime_dir, &saved.id)
         .map_err(|error| failed(format!("{}: {error}", places.runtime_dir.join("runs").display())))?;
-    let events = Arc::new(Events::new());
+    let events = Arc::new(before_us.map_or_else(Events::new, |handover| Events::after(handover.events())));
+    let began = before_us.map_or_else(|| clock::now().mono, |handover| handover.began);
     let logs = start_logs(&places.runtime_dir, &saved.id, events.clone())
         .map_err(|error| failed(format!("cannot start the log thread: {error}")))?;
     let launcher = Arc::new(Launcher {
@@ -165,18 +203,40 @@ fn supervise(own: Identity, begun: Begun, inherited: Inherited) -> Result<(), St
         manager: Arc::new(ServiceManager::found()),
     });
     let config = Arc::new(config);
-    let beginning =
-        Beginning { places, launcher, logs, events, state, saved, config, before, applied, warnings, unsaved };
+    let upgrades = Upgrades::new(program, locks);
+    let beginning = Beginning {
+        places,
+        launcher,
+        logs,
+        events,
+        state,
+        saved,
+        config,
+        before,
+        applied,
+        warnings,
+        began,
+        upgrades,
+        unsaved,
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .thread_keep_alive(IDLE_THREAD)
         .max_blocking_threads(MOST_THREADS)
         .build()
         .map_err(|error| failed(format!("cannot start the event loop: {error}")))?;
-    let ended = runtime.block_on(serve(beginning, inherited));
+    let ended = runtime.block_on(serve(beginning, inherited, take_over));
+    if let Ok(Some(leaving)) = ended {
+        drop(log);
+        return Err(failed(format!("no program can be executed: {}", leaving.go())));
+    }
     runtime.shutdown_timeout(Duration::from_secs(1));
     drop(log);
-    ended
+    ended.map(drop)
+}
+
+fn program_path() -> Result<PathBuf, Stop> {
+    upgrade::own_path().map_err(|error| failed(format!("it cannot be told which program this is: {error}")))
 }
 
 /// For a start after which this file is faulty.
@@ -195,7 +255,12 @@ fn before(state: &StateDir, is_root: bool) -> Option<Arc<Config>> {
     Some(Arc::new(parse_sources(&applied.sources, is_root).ok()?.config))
 }
 
-async fn serve(mut beginning: Beginning, mut inherited: Inherited) -> Result<(), Stop> {
+/// Some: it is not over, another program is to go on.
+async fn serve(
+    mut beginning: Beginning,
+    mut inherited: Inherited,
+    take_over: Option<TakeOver>,
+) -> Result<Option<Box<Leaving>>, Stop> {
     let (notices, notices_in) = mpsc::unbounded_channel();
     let (asks, asks_in) = mpsc::channel(ASKS);
     let mut kept = beginning.saved.kept();
@@ -205,6 +270,8 @@ async fn serve(mut beginning: Beginning, mut inherited: Inherited) -> Result<(),
         beginning.events.clone(),
         notices.clone(),
     );
+    adoption::know_children(&beginning.launcher);
+    let passed_on = inherited.named(upgrade::CONTROL);
     let stored = inherited.listeners().into_iter().map(|(name, socket, address)| Stored { name, socket, address });
     let (front, met) = front::start(world, stored.collect()).await;
     let launcher = beginning.launcher.clone();
@@ -251,8 +318,13 @@ async fn serve(mut beginning: Beginning, mut inherited: Inherited) -> Result<(),
     failpoint::here("start.went-on");
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
-    let (listener, socket_file) = control::bind(&socket)
+    // Orders that were given while one program took the other's place.
+    take_orders();
+    let (listener, socket_file) = control::open(&socket, passed_on)
         .map_err(|error| failed(format!("cannot open the control socket {}: {error}", socket.display())))?;
+    if let Ok(copy) = listener.as_fd().try_clone_to_owned() {
+        shared.upgrades.listens_on(copy);
+    }
     sampler::start(&shared).map_err(|error| failed(format!("cannot start the sampler: {error}")))?;
     tokio::spawn(control::serve(shared.clone(), listener));
     let config = shared.config();
@@ -261,10 +333,17 @@ async fn serve(mut beginning: Beginning, mut inherited: Inherited) -> Result<(),
     {
         warn!("no metrics: cannot listen on {address}: {error}");
     }
-    announce_start(&shared);
+    match take_over {
+        None => announce_start(&shared),
+        // Once the loop has gone round for the first time.
+        Some(take_over) => drop(tokio::spawn(done(take_over, shared.clone()))),
+    }
     failpoint::here("start.ready");
     manager.is_ready();
-    Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals).run().await;
+    let shell = Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals);
+    if let Some(leaving) = shell.run().await {
+        return Ok(Some(Box::new(leaving)));
+    }
     shared.forget().await;
     leftovers::of_ours(&shared.launcher.state_id, shared.launcher.cgroups.clone().ok()).await;
     shared.front.end().await;
@@ -278,7 +357,11 @@ async fn serve(mut beginning: Beginning, mut inherited: Inherited) -> Result<(),
     info!("everything is stopped");
     // The last answers are on their way.
     tokio::time::sleep(Duration::from_millis(50)).await;
-    Ok(())
+    Ok(None)
+}
+
+async fn done(take_over: TakeOver, shared: Arc<Shared>) {
+    take_over.complete(&shared);
 }
 
 /// Where nobody of the earlier supervisor goes on, what comes waits for ours.

@@ -118,6 +118,15 @@ impl StateDir {
         (Saved { version: VERSION, id: self.id(), save, desired, apps }, warnings)
     }
 
+    /// Could it be gone on with? Changes nothing.
+    ///
+    /// # Errors
+    /// It cannot be used, as a sentence.
+    pub(super) fn check(&self) -> Result<(), String> {
+        self.read("state.json", |saved: &Saved| saved.version).map_err(|unusable| unusable.why)?;
+        self.load_applied().map(drop)
+    }
+
     /// The configuration that was applied last, if there is one. Changes nothing.
     ///
     /// # Errors

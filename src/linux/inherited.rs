@@ -60,6 +60,14 @@ impl Inherited {
         found
     }
 
+    /// Each once more, with its name.
+    ///
+    /// # Errors
+    /// No descriptors left.
+    pub fn copies(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        self.left.iter().map(|(name, fd)| Ok((name.clone(), fd.try_clone()?))).collect()
+    }
+
     /// The names of what is left, in the order in which it came.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.left.iter().map(|(name, _)| name.as_str())

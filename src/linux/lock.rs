@@ -2,14 +2,15 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The right to a directory. It ends with this value, and with the process however that ends: flock(2).
 #[derive(Debug)]
 pub struct DirLock {
     /// Closed on exec, so no app ever holds it.
-    _file: File,
+    file: File,
 }
 
 /// What a directory is locked for. Each has a file of its own, so that one directory may serve for both.
@@ -42,10 +43,7 @@ impl DirLock {
     /// # Errors
     /// When another supervisor holds it, or the file cannot be made there.
     pub fn take(dir: &Path, purpose: Purpose) -> Result<DirLock, LockError> {
-        let path = dir.join(match purpose {
-            Purpose::State => "supervisor.lock",
-            Purpose::Runtime => "runtime.lock",
-        });
+        let path = purpose.file(dir);
         let failed = |source| LockError::Lock { path: path.clone(), source };
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
@@ -57,7 +55,32 @@ impl DirLock {
         }
         // The pid is a courtesy: a full disk must not keep a supervisor from starting.
         let _unwritten = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id()));
-        Ok(DirLock { _file: file })
+        Ok(DirLock { file })
+    }
+
+    /// The lock that the program before this one had, by the descriptor that it passed on: flock(2) belongs to that. None:
+    /// it is not the lock of this directory.
+    pub fn passed_on(lock: OwnedFd, dir: &Path, purpose: Purpose) -> Option<DirLock> {
+        let file = File::from(lock);
+        let (held, there) = (file.metadata().ok()?, std::fs::symlink_metadata(purpose.file(dir)).ok()?);
+        ((held.dev(), held.ino()) == (there.dev(), there.ino())).then_some(DirLock { file })
+    }
+
+    /// To be passed on: the lock ends with the last of its descriptors.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn copy(&self) -> io::Result<OwnedFd> {
+        Ok(self.file.try_clone()?.into())
+    }
+}
+
+impl Purpose {
+    fn file(self, dir: &Path) -> PathBuf {
+        dir.join(match self {
+            Purpose::State => "supervisor.lock",
+            Purpose::Runtime => "runtime.lock",
+        })
     }
 }
 
@@ -125,6 +148,21 @@ mod tests {
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         assert!(matches!(DirLock::take(dir.path(), Purpose::State), Err(LockError::Lock { .. })));
         assert!(!dir.path().join("elsewhere").exists());
+    }
+
+    #[test]
+    fn a_lock_that_is_passed_on_is_never_free_and_is_known_by_its_file() {
+        let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = DirLock::take(dir.path(), Purpose::State).unwrap();
+        let _other = DirLock::take(other.path(), Purpose::State).unwrap();
+        let copy = || first.copy().unwrap();
+        assert!(DirLock::passed_on(copy(), other.path(), Purpose::State).is_none());
+        assert!(DirLock::passed_on(copy(), dir.path(), Purpose::Runtime).is_none());
+        let second = DirLock::passed_on(copy(), dir.path(), Purpose::State).unwrap();
+        drop(first);
+        assert!(DirLock::take(dir.path(), Purpose::State).is_err());
+        drop(second);
+        DirLock::take(dir.path(), Purpose::State).unwrap();
     }
 
     #[test]

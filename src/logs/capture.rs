@@ -6,7 +6,7 @@ use super::follow::{Feed, Follower, FollowerFilter, channel};
 use super::gzip::{Compressor, GzipDone};
 use super::journal::Journal;
 use super::log_thread::{Ground, LogThread};
-use super::settings::LogSettings;
+use super::settings::{LogSettings, Stream};
 use super::tail::TailLine;
 use crate::linux::mapped::Bytes;
 use crate::linux::readiness::{Readiness, Waker};
@@ -47,8 +47,23 @@ pub(super) enum Command {
     Subscribe(Feed),
     Reopen,
     Compressed(GzipDone),
+    Rest { at_rest: Sender<Vec<OpenPipe>>, until: Receiver<()> },
     Stop,
     Leave,
+}
+
+/// The log thread rests as long as this is there, and what apps write gathers in their pipes.
+pub struct AtRest {
+    pub pipes: Vec<OpenPipe>,
+    _until: Sender<()>,
+}
+
+/// The reading end of a run's standard output or error, once more.
+pub struct OpenPipe {
+    pub source: SourceId,
+    pub app: Arc<str>,
+    pub stream: Stream,
+    pub read: OwnedFd,
 }
 
 impl Capture {
@@ -148,6 +163,16 @@ impl Capture {
         self.send(Command::Reopen);
     }
 
+    /// Lets the thread rest once everything that it has read is written. Blocks for `limit` at most; none: it is stuck on
+    /// a disk, and goes on when that lets it.
+    pub fn rest_within(&self, limit: Duration) -> Option<AtRest> {
+        let (at_rest, rests) = commands();
+        let (goes_on, until) = commands();
+        self.send(Command::Rest { at_rest, until });
+        let pipes = rests.recv_timeout(limit).ok()?;
+        Some(AtRest { pipes, _until: goes_on })
+    }
+
     /// Reads what is left in every pipe, writes it, removes the journal and ends the thread. Blocks until it has; the
     /// second time does nothing.
     pub fn stop(&self) {
@@ -213,6 +238,7 @@ impl Command {
             | Command::Subscribe(_)
             | Command::Reopen
             | Command::Compressed(_)
+            | Command::Rest { .. }
             | Command::Settle
             | Command::Stop
             | Command::Leave => {}

@@ -5,7 +5,7 @@ mod takeover;
 
 use self::source::{Finish, Pipe, STREAMS, Source, Way, of_token, pass_on, token};
 use super::app::{AppLog, Env, Now};
-use super::capture::{Callback, Command, SourceId};
+use super::capture::{Callback, Command, OpenPipe, SourceId};
 use super::file::LogNotice;
 use super::follow::Feed;
 use super::framing::{Framing, READ_SIZE, ReadBuffer};
@@ -218,10 +218,28 @@ impl LogThread {
                 }
             }
             // A batch of before is not to be read over.
+            Command::Rest { at_rest, until } => {
+                if at_rest.send(self.pipes()).is_ok() {
+                    // Nothing is ever sent: this is the end of the rest.
+                    let _over = until.recv();
+                }
+            }
             Command::Stop if self.ground.journal.in_flight().is_none() => return ControlFlow::Break(Leaving::Done),
             Command::Stop | Command::Leave => return ControlFlow::Break(Leaving::AsItIs),
         }
         ControlFlow::Continue(())
+    }
+
+    /// One that cannot be had is opened anew by whoever needs it.
+    fn pipes(&self) -> Vec<OpenPipe> {
+        let of_source = |(id, source): (&SourceId, &Source)| {
+            let of_stream = |(stream, pipe): (Stream, &Option<Pipe>)| {
+                let read = pipe.as_ref()?.file.try_clone().ok()?.into();
+                Some(OpenPipe { source: *id, app: source.app.clone(), stream, read })
+            };
+            STREAMS.into_iter().zip(&source.pipes).filter_map(of_stream).collect::<Vec<_>>()
+        };
+        self.sources.iter().flat_map(of_source).collect()
     }
 
     /// Notes what the thread must wake up for.

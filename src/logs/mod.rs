@@ -24,7 +24,7 @@ mod tail;
 pub use crate::linux::fs_rights::FsOwner;
 pub use app::AppStats;
 pub use archive::{FileMark, Marks};
-pub use capture::{Capture, SourceId};
+pub use capture::{AtRest, Capture, OpenPipe, SourceId};
 pub use file::LogNotice;
 pub use follow::{FollowItem, Follower, FollowerFilter};
 pub use journal::Journal;

@@ -26,6 +26,7 @@ mod rollover;
 mod room;
 mod run;
 mod shutdown;
+mod successor;
 mod trial;
 mod view;
 

@@ -59,7 +59,6 @@ fn every_exit_code_is_the_one_of_the_manual_in_words_and_in_json() {
     both(&["list", "--colour"], 2, "usage", "--colour");
     both(&["signal", "web", "SIGNONSENSE"], 2, "usage", "is no signal");
     both(&["start", "ecosystem.config.js"], 2, "usage", "is no app");
-    both(&["upgrade"], 2, "not-yet-there", "upgrade");
     both(&["restart", "wbe"], 4, "no-such-app", "wbe");
     both(&["show", "wbe"], 4, "no-such-app", "wbe");
     both(&["stop", "web", "zzz"], 4, "no-such-app", "zzz");

@@ -156,10 +156,11 @@ impl Server {
         fs::write(path, text).unwrap();
     }
 
-    /// The next supervisor is another file of the same version.
+    /// The next supervisor is another file of the same version, which takes the place of one that may run.
     pub(crate) fn update(&mut self) {
-        let program = self.path("infissi-supervisord");
-        copy_program(SUPERVISOR, &program);
+        let (program, new) = (self.path("infissi-supervisord"), self.path("infissi-supervisord.new"));
+        copy_program(SUPERVISOR, &new);
+        fs::rename(new, &program).unwrap();
         self.program = Some(program);
     }
 

@@ -25,6 +25,7 @@ mod shutdown;
 mod start;
 mod stop;
 mod stop_first;
+mod successor;
 mod trial;
 mod warm;
 mod world;

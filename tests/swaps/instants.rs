@@ -85,6 +85,10 @@ const OF_A_WORKER: &[&str] =
     &["worker.started", "worker.json.begun", "worker.json.written", "worker.json.renamed", "worker.shown"];
 const OF_A_SIGNAL: &[&str] = &["signal.begun", "signal.done"];
 
+/// Up to where another program goes on, and in its start.
+const OF_AN_UPGRADE: &[&str] =
+    &["upgrade.remembered", "upgrade.packed", "upgrade.armed", "start.found", "start.went-on", "start.ready"];
+
 const DEAF: &str = "[apps.deaf]
   command = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.1; done\"]
   cwd = \".\"
@@ -236,6 +240,23 @@ fn a_supervisor_may_die_at_any_point_of_an_apply_and_of_a_signal() {
     instants.settle();
     assert_eq!(instants.story.app()["pid"], pid, "nothing was to be replaced");
     instants.end("deaths in applies");
+}
+
+#[test]
+fn a_supervisor_may_die_at_any_point_of_an_upgrade() {
+    let mut instants = Instants::start();
+    let pid = instants.story.app()["pid"].clone();
+    instants.story.server.kill_supervisor();
+    instants.is_dead = true;
+    for point in OF_AN_UPGRADE {
+        instants.story.server.update();
+        instants.revive();
+        instants.story.server.update();
+        instants.die_at(point, &["upgrade"]);
+    }
+    instants.settle();
+    assert_eq!(instants.story.app()["pid"], pid, "nothing was to be replaced");
+    instants.end("deaths in upgrades");
 }
 
 /// Whoever comes to this point next dies there.

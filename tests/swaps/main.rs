@@ -28,5 +28,6 @@ mod sickness;
 mod story;
 mod swaps;
 mod takeover;
+mod upgrades;
 mod wire;
 mod writers;

@@ -38,7 +38,7 @@ impl Story {
         Story::prepare_with(Setup::default())
     }
 
-    fn prepare_with(setup: Setup) -> Story {
+    pub(crate) fn prepare_with(setup: Setup) -> Story {
         Story { server: setup.prepare(""), port: free_port() }
     }
 

@@ -121,6 +121,10 @@ fn a_boot_some_deaths_a_reload_a_restart_and_a_stop() {
     }
     assert_eq!(unit.property("NRestarts"), deaths.to_string());
     wait_for_kept(&unit, KEPT);
+    upgrade(&unit);
+    assert_eq!((unit.wait_online("web"), unit.wait_online("ticker")), (web, ticker), "{}", unit.log());
+    wait_for_lines(&machine, 5);
+    wait_for_kept(&unit, KEPT);
     reload(&unit);
     clients.are_content();
     refuses_to_shut_down(&unit, "`systemctl stop infissi-supervisor`");
@@ -131,6 +135,17 @@ fn a_boot_some_deaths_a_reload_a_restart_and_a_stop() {
     unit.wait_online("web");
     wait_for_kept(&unit, KEPT);
     is_reloaded_and_stopped_however_long_it_takes(&unit);
+}
+
+/// Another build in the place of the one that runs: for systemd that is nothing.
+fn upgrade(unit: &Unit<'_>) {
+    let seen = || ["MainPID", "NRestarts", "SubState", "StatusText"].map(|property| unit.property(property));
+    let (before, program) = (seen(), "/usr/local/bin/infissi-supervisord");
+    let install = format!("cp {program} /run/new && mount --bind /run/new {program}");
+    unit.machine.run(&["sh", "-c", &install]).ok();
+    let upgraded = unit.ctl(&["upgrade"]).ok();
+    assert!(upgraded.stdout.contains("2 apps were not touched"), "{upgraded:#?}\n{}", unit.log());
+    assert!(eventually(|| seen() == before), "{:?} after {before:?}\n{}", seen(), unit.log());
 }
 
 /// Done when it is done, and harmless where it goes wrong.

@@ -8,7 +8,7 @@ use super::course;
 use super::deploys::known;
 use super::release::release_of_id;
 use super::selector::select;
-use super::unprobed;
+use super::{unprobed, upgrade};
 use crate::api::{
     AppDetail, AppStatus, ConfigStatus, ExecPlan, ExecQuery, Health, HostStatus, LogFiles, Overview, ProbeReply,
     Refusal, RefusalCode, Slot, Status, SupervisorStatus, WorkerStatus,
@@ -175,6 +175,8 @@ pub(super) async fn supervisor(State(shared): State<Arc<Shared>>, Extension(call
         port_range: Some([*private_ports.start(), *private_ports.end()]),
         worker: worker(&shared),
         trees: if shared.launcher.cgroups.is_ok() { "cgroup" } else { "session" }.to_owned(),
+        program: upgrade::status(&shared),
+        upgrade: shared.upgrades.last(),
         warnings: shared.warnings(),
     }))
 }

@@ -18,8 +18,10 @@ mod selector;
 mod streams;
 mod traffic;
 mod unprobed;
+mod upgrade;
 
 use super::shared::Shared;
+use crate::linux::descriptors::is_listening;
 use crate::linux::peer::Peer;
 use accepting::Accepting;
 use admission::Visitor;
@@ -30,7 +32,9 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use places::{Place, Places};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,12 +55,29 @@ pub(super) struct SocketFile {
     inode: u64,
 }
 
+/// Goes on with the socket that the program before this one listened on, so that whoever connects meanwhile waits there;
+/// else with one of our own.
+///
+/// # Errors
+/// The path cannot be bound.
+pub(super) fn open(socket: &Path, passed_on: Option<OwnedFd>) -> io::Result<(UnixListener, SocketFile)> {
+    let passed_on = passed_on.filter(|passed_on| is_listening(passed_on)).map(StdUnixListener::from);
+    let is_here = |listener: &StdUnixListener| listener.local_addr().is_ok_and(|at| at.as_pathname() == Some(socket));
+    match (passed_on.filter(is_here), SocketFile::at(socket)) {
+        (Some(listener), Ok(file)) => {
+            listener.set_nonblocking(true)?;
+            Ok((UnixListener::from_std(listener)?, file))
+        }
+        (Some(_) | None, Ok(_) | Err(_)) => bind(socket),
+    }
+}
+
 /// Takes the socket's path over from a dead supervisor; the lock on the runtime directory says that there is no living
 /// one. Anyone may connect: who it is decides.
 ///
 /// # Errors
 /// The path cannot be bound.
-pub(super) fn bind(socket: &Path) -> io::Result<(UnixListener, SocketFile)> {
+fn bind(socket: &Path) -> io::Result<(UnixListener, SocketFile)> {
     match std::fs::remove_file(socket) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -64,11 +85,15 @@ pub(super) fn bind(socket: &Path) -> io::Result<(UnixListener, SocketFile)> {
     }
     let listener = UnixListener::bind(socket)?;
     std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o666))?;
-    let made = std::fs::symlink_metadata(socket)?;
-    Ok((listener, SocketFile { path: socket.to_owned(), device: made.dev(), inode: made.ino() }))
+    Ok((listener, SocketFile::at(socket)?))
 }
 
 impl SocketFile {
+    fn at(socket: &Path) -> io::Result<SocketFile> {
+        let made = std::fs::symlink_metadata(socket)?;
+        Ok(SocketFile { path: socket.to_owned(), device: made.dev(), inode: made.ino() })
+    }
+
     /// Whatever else has its place by now stays. What cannot be removed is in nobody's way: [`bind`] replaces it.
     pub(super) fn remove(&self) {
         let found = std::fs::symlink_metadata(&self.path);

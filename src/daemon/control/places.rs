@@ -80,8 +80,13 @@ impl Drop for Place {
 impl AtWork {
     /// At work until the last byte of the body is on its way.
     pub(super) fn until_sent(self, body: Body) -> Body {
-        Body::new(Sending { body, _at_work: self })
+        held_until_sent(self, body)
     }
+}
+
+/// `held` is dropped when the last byte of the body is on its way, or nobody takes it any more.
+pub(super) fn held_until_sent(held: impl Send + Unpin + 'static, body: Body) -> Body {
+    Body::new(Sending { body, _held: held })
 }
 
 impl Drop for AtWork {
@@ -90,12 +95,12 @@ impl Drop for AtWork {
     }
 }
 
-struct Sending {
+struct Sending<T> {
     body: Body,
-    _at_work: AtWork,
+    _held: T,
 }
 
-impl HttpBody for Sending {
+impl<T: Unpin> HttpBody for Sending<T> {
     type Data = Bytes;
     type Error = axum::Error;
 

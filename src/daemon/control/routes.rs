@@ -1,6 +1,6 @@
 //! Every route once: what is served, and what `GET /v1/openapi.json` says is served.
 
-use super::{actions, backup, deploys, look, metrics, streams};
+use super::{actions, backup, deploys, look, metrics, streams, upgrade};
 use crate::api::{EventsQuery, ExecQuery, LogsQuery, Refusal, RefusalCode};
 use crate::daemon::control::answer::{Answer, Refused, json};
 use crate::daemon::control::asking::{Asked, HARD, OPENAPI, Parameter, WAIT, no_body};
@@ -43,6 +43,7 @@ enum Serves {
     Events,
     Apply,
     Shutdown,
+    Upgrade,
     OpenApi,
     Metrics,
 }
@@ -116,6 +117,12 @@ const ROUTES: &[Route] = &[
         ..route("post", "/v1/apply", Serves::Apply, "read the configuration again and do what changed")
     },
     route("post", "/v1/shutdown", Serves::Shutdown, "stop every app and end the supervisor"),
+    route(
+        "post",
+        "/v1/upgrade",
+        Serves::Upgrade,
+        "let the program that stands where this one was started from take its place; no app is touched",
+    ),
     route("get", "/v1/openapi.json", Serves::OpenApi, "this table"),
     route("get", "/metrics", Serves::Metrics, "figures in Prometheus' text format"),
 ];
@@ -160,6 +167,7 @@ fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Serves::Events => get(streams::events),
         Serves::Apply => post(actions::apply),
         Serves::Shutdown => post(actions::shutdown),
+        Serves::Upgrade => post(upgrade::upgrade),
         Serves::OpenApi => get(openapi),
         Serves::Metrics => get(metrics::metrics),
     }

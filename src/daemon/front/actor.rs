@@ -46,6 +46,8 @@ pub(in crate::daemon) struct World {
     pub runtime_dir: PathBuf,
     /// Starts a worker with this as its stdin; blocks.
     pub launch: Box<dyn Fn(OwnedFd) -> Result<Launched, String> + Send + Sync>,
+    /// The process with this pid is our child, and not for others to wait for.
+    pub knows: Box<dyn Fn(i32) + Send + Sync>,
     /// Our child with this pid was waited for.
     pub reaped: Box<dyn Fn(i32) + Send + Sync>,
     pub notify: Box<dyn Fn(Notice) + Send + Sync>,
@@ -291,6 +293,7 @@ impl Actor {
             }
             Wish::Remove(app) => self.remove(&app),
             Wish::CloseUnclaimed => self.close_unclaimed(clock::now().mono),
+            Wish::Copies(copies) => drop(copies.send(self.doors.copies())),
             Wish::Obeyed(obeyed) => {
                 self.open_what_is_due(clock::now().mono);
                 self.ask_whether_obeyed(obeyed);

@@ -28,6 +28,13 @@ pub(super) struct Door {
     pub(super) inode: u64,
 }
 
+impl Door {
+    /// Under which the service manager keeps it, and by which it is passed on.
+    pub(super) fn name(&self) -> String {
+        format!("port-{}-{}", self.address.port(), self.inode)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Doors {
     open: Vec<Door>,
@@ -49,6 +56,12 @@ pub(super) enum Trouble {
 impl Doors {
     pub(super) fn all(&self) -> &[Door] {
         &self.open
+    }
+
+    /// Each socket once more, by name. One that cannot be had is the worker's alone.
+    pub(super) fn copies(&self) -> Vec<(String, OwnedFd)> {
+        let copy = |door: &Door| Some((door.name(), door.socket.try_clone().ok()?));
+        self.open.iter().filter_map(copy).collect()
     }
 
     pub(super) fn of<'a>(&'a self, app: &'a str) -> impl Iterator<Item = &'a Door> {

@@ -21,6 +21,7 @@ pub(super) use figures::{Figures, OfRun, Serving};
 pub(super) use routes::Publication;
 
 use crate::supervisor::RunId;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -48,6 +49,8 @@ enum Wish {
     Over(RunId),
     /// What an earlier supervisor published and this one has not is over.
     CloseUnclaimed,
+    /// Hand out the sockets of all public addresses once more, by name.
+    Copies(oneshot::Sender<Vec<(String, OwnedFd)>>),
     /// Tell when everything before is obeyed.
     Obeyed(oneshot::Sender<()>),
     /// The app is gone.
@@ -85,6 +88,14 @@ impl Front {
     /// What an earlier supervisor had open and this one has not published by now is closed.
     pub(super) fn close_unclaimed(&self) {
         self.wish(Wish::CloseUnclaimed);
+    }
+
+    /// The sockets of all public addresses once more, by name, for the program that takes over: the worker has them, too,
+    /// but may be gone by then.
+    pub(super) fn copies(&self) -> oneshot::Receiver<Vec<(String, OwnedFd)>> {
+        let (copies, answer) = oneshot::channel();
+        self.wish(Wish::Copies(copies));
+        answer
     }
 
     /// Returns when the worker has obeyed what it was told before this; false when it has not in this time, or there is

@@ -26,7 +26,7 @@ impl World {
         events: Arc<Events>,
         notices: mpsc::UnboundedSender<Notice>,
     ) -> World {
-        let reaper = launcher.clone();
+        let (knower, reaper) = (launcher.clone(), launcher.clone());
         let (keeper, dismisser) = (launcher.manager.clone(), launcher.manager.clone());
         let announce = move |message: String| {
             let announcement =
@@ -36,6 +36,7 @@ impl World {
         World {
             runtime_dir: runtime_dir.to_owned(),
             launch: Box::new(move |stdin| launch(&launcher, stdin)),
+            knows: Box::new(move |pid| knower.children.knows(pid)),
             reaped: Box::new(move |pid| reaper.children.forget(pid)),
             notify: Box::new(move |notice| drop(notices.send(notice))),
             announce: Box::new(announce),

@@ -6,6 +6,7 @@
 use crate::linux::atomic::replace_file;
 use crate::linux::pidfd::pidfd_open;
 use crate::linux::proc::ProcessId;
+use crate::linux::spawn::Launched;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -67,6 +68,17 @@ impl Record {
     /// Is it executing what we are executing?
     pub(super) fn is_of_our_program(self) -> bool {
         self.program.is_some() && self.program == Program::own()
+    }
+
+    /// The program before this one started it, in this process.
+    pub(super) fn is_our_child(self) -> bool {
+        let process = ProcessId { pid: self.pid, start_time: self.start_time };
+        process.stat().is_some_and(|stat| stat.ppid == std::process::id().cast_signed())
+    }
+
+    /// As whoever started it knows it.
+    pub(super) fn launched(self, pidfd: OwnedFd) -> Launched {
+        Launched { pid: self.pid, start_time: self.start_time, pidfd }
     }
 
     /// The process, if it is still the same.

@@ -70,7 +70,7 @@ impl Actor {
     /// None: nobody is there. A worker that says nothing in time may come to itself.
     async fn greet(&mut self, socket: PathBuf, record: Option<Record>) -> Option<(Worker, Option<Hello>)> {
         let stream = timeout(HELLO_PATIENCE, tokio::net::UnixStream::connect(socket)).await.ok()?.ok()?;
-        let process = record.and_then(Record::open).map_or(Process::Unknown, Process::Met);
+        let process = self.process(record);
         let worker = self.speak_to(stream.into_std().ok()?, process)?;
         worker.order(Order::Attach { protocol: PROTOCOL });
         let until = tokio::time::Instant::now() + HELLO_PATIENCE;
@@ -87,6 +87,18 @@ impl Actor {
                 Ok(Some((_, News::Said(..)))) | Err(_) => return Some((worker, None)),
             }
         }
+    }
+
+    fn process(&self, noted: Option<Record>) -> Process {
+        let Some((noted, pidfd)) = noted.and_then(|noted| Some((noted, noted.open()?))) else {
+            return Process::Unknown;
+        };
+        if !noted.is_our_child() {
+            return Process::Met(pidfd);
+        }
+        let child = noted.launched(pidfd);
+        (self.world.knows)(child.pid);
+        Process::Child(child)
     }
 
     /// Where workers listen that were not shown yet.

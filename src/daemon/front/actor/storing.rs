@@ -2,7 +2,7 @@
 //! of the socket. They stay open when supervisor and worker die at once; who connects meanwhile waits.
 
 use super::Actor;
-use crate::daemon::front::doors::{Door, as_ipv4, collide};
+use crate::daemon::front::doors::{as_ipv4, collide};
 use crate::linux::descriptors::inode;
 use crate::linux::listener::is_without_ipv6;
 use std::collections::BTreeMap;
@@ -77,11 +77,11 @@ impl Actor {
             }
             stays
         });
-        for Door { inode, address, socket, .. } in doors {
-            let names = names.entry(*inode).or_default();
+        for door in doors {
+            let names = names.entry(door.inode).or_default();
             names.ours.get_or_insert_with(|| {
-                let name = format!("port-{}-{inode}", address.port());
-                (self.world.keep)(&name, socket.as_fd());
+                let name = door.name();
+                (self.world.keep)(&name, door.socket.as_fd());
                 name
             });
         }
