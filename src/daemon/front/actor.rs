@@ -152,6 +152,10 @@ struct Actor {
     serves: Serves,
     /// Workers that others have taken the place of, as long as they have connections.
     leaving: Vec<Worker>,
+    /// Those of them that are not told yet: nobody else is at the doors.
+    unrelieved: Vec<WorkerId>,
+    /// What the one at the doors answers once it is there for them.
+    relief: Option<u64>,
     /// Of an earlier supervisor, and without a word so far: nobody waits for what it has in flight.
     unheard: Option<Worker>,
     next_worker: u64,
@@ -199,6 +203,8 @@ impl Actor {
             partings: Vec::new(),
             serves: Serves::Nobody { from: Duration::ZERO },
             leaving: Vec::new(),
+            unrelieved: Vec::new(),
+            relief: None,
             unheard: None,
             next_worker: 0,
             delay: Duration::ZERO,
@@ -267,6 +273,9 @@ impl Actor {
         match self.serves {
             Serves::Nobody { from } if self.is_needed() && from <= now => self.start_worker(),
             Serves::Nobody { .. } | Serves::Starting | Serves::Current(_) => {}
+        }
+        if !self.unrelieved.is_empty() && !self.is_needed() {
+            self.are_relieved();
         }
         self.look_after_workers(now);
         if let Some(ending) = &mut self.ending
@@ -399,6 +408,9 @@ impl Actor {
                 let run = RunId(target);
                 if target > self.next_nobody {
                     self.has_answered(id);
+                }
+                if self.is_current(id) && self.relief == Some(target) {
+                    self.are_relieved();
                 }
                 if self.is_current(id)
                     && let Some(obeyed) = self.obeyed.remove(&target)

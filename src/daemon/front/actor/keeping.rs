@@ -97,6 +97,7 @@ impl Actor {
         self.figures.serves(Some(Serving { pid, version: env!("CARGO_PKG_VERSION").to_owned() }));
         self.serves = Serves::Current(worker);
         self.record = Some(Record::new(process));
+        self.ask_for_relief();
         failpoint::here("worker.started");
     }
 
@@ -143,6 +144,7 @@ impl Actor {
             (self.world.notify)(Notice::InFlight { run, requests, streams });
         }
         self.leaving.retain(|worker| worker.id != id);
+        self.unrelieved.retain(|worker| *worker != id);
         if self.unheard.take_if(|worker| worker.id == id).is_some() {
             // Nobody has its ports any more.
             self.retry_all();

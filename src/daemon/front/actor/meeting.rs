@@ -59,11 +59,11 @@ impl Actor {
                 met = Met::AWorker;
                 info!("the proxy worker that an earlier supervisor was starting, pid {}, leaves", serving.pid);
                 self.take_ports(listeners, sockets);
-                worker.order(Order::Leave);
-                self.leaving.push(worker);
+                self.relieve(worker);
             }
             let _gone = std::fs::remove_file(path);
         }
+        self.ask_for_relief();
         met
     }
 
@@ -116,9 +116,36 @@ impl Actor {
             self.serves = Serves::Current(worker);
         } else {
             info!("the proxy worker of an earlier supervisor, pid {pid}, is of another build: it leaves");
-            worker.order(Order::Leave);
-            self.leaving.push(worker);
+            self.relieve(worker);
         }
+    }
+
+    /// It leaves when another one is at the doors: were we killed before, nobody else would be.
+    fn relieve(&mut self, worker: Worker) {
+        self.unrelieved.push(worker.id);
+        self.leaving.push(worker);
+    }
+
+    /// What the one at the doors answers to this, it answers after all that it was told before.
+    pub(super) fn ask_for_relief(&mut self) {
+        if self.unrelieved.is_empty() {
+            return;
+        }
+        let nobody = self.nobody();
+        if let Serves::Current(worker) = &self.serves {
+            worker.order(Order::Retire { target: nobody });
+            self.relief = Some(nobody);
+        }
+    }
+
+    /// Somebody is at the doors, or there are none.
+    pub(super) fn are_relieved(&mut self) {
+        self.relief = None;
+        let relieved = std::mem::take(&mut self.unrelieved);
+        self.leaving
+            .iter()
+            .filter(|worker| relieved.contains(&worker.id))
+            .for_each(|worker| worker.order(Order::Leave));
     }
 
     fn adopt(&mut self, listeners: Vec<Listener>, sockets: Vec<OwnedFd>) {
@@ -155,8 +182,8 @@ impl Actor {
         for app in self.apps.values() {
             worker.order(Order::Route(app.publication.route.clone()));
         }
-        worker.order(Order::Leave);
-        self.leaving.push(worker);
+        self.relieve(worker);
+        self.ask_for_relief();
         self.retry_all();
     }
 

@@ -74,6 +74,12 @@ async fn a_worker_that_ends_before_its_first_word_is_nobody_that_a_drain_waits_f
     assert_eq!(stage.notice().await, "2 has 0 and 0");
 }
 
+/// It answers what it is asked after all that it was told.
+async fn is_at_the_doors(worker: &mut Worker) {
+    let (Order::Retire { target }, _) = worker.order().await else { panic!("it is not asked") };
+    worker.say(Report::InFlight { target, requests: 0, streams: 0 }).await;
+}
+
 #[tokio::test]
 async fn a_worker_that_comes_to_itself_late_gives_its_port_over_before_it_leaves() {
     let mut stage = Stage::new();
@@ -97,6 +103,7 @@ async fn a_worker_that_comes_to_itself_late_gives_its_port_over_before_it_leaves
     let (Order::Listen { listener: 1, app }, mut along) = new.order().await else { panic!("not given over") };
     assert_eq!((app.as_str(), TcpListener::from(along.pop().unwrap()).local_addr().unwrap()), ("web", address));
     assert_eq!(old.order().await.0, Order::Route(route("web", &[9])));
+    is_at_the_doors(&mut new).await;
     assert_eq!(old.order().await.0, Order::Leave);
     assert_eq!(stage.notice().await, "web is open");
 }
@@ -145,11 +152,13 @@ async fn what_nobody_claims_of_an_earlier_supervisors_addresses_is_closed() {
 async fn a_worker_of_another_language_leaves_and_another_one_gets_its_listeners() {
     let mut stage = Stage::new();
     let (front, mut old, address) = meet(&mut stage, PROTOCOL + 1).await;
-    assert_eq!(old.order().await.0, Order::Leave);
     let mut new = stage.worker().await;
     assert!(matches!(new.order().await.0, Order::Attach { .. }));
     let (Order::Listen { listener: 5, .. }, mut along) = new.order().await else { panic!("no listener") };
     assert_eq!(TcpListener::from(along.pop().unwrap()).local_addr().unwrap(), address);
+    // Before, nobody would be there if the supervisor were killed.
+    is_at_the_doors(&mut new).await;
+    assert_eq!(old.order().await.0, Order::Leave);
     front.publish(open("web", &[address], &[9]));
     for worker in [&mut old, &mut new] {
         assert_eq!(worker.order().await.0, Order::Route(route("web", &[9])));
