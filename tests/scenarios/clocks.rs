@@ -20,7 +20,7 @@ fn without_a_calendar(configs: &[Arc<Config>]) -> Vec<Arc<Config>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_jump_of_the_wall_clock_changes_no_timer(
