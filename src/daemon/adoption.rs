@@ -25,7 +25,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// How often the user of an app whose output is dropped is looked up.
-const LOOK_UP_AGAIN: Duration = Duration::from_secs(10);
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
 
 /// What can be gone on with.
 pub(super) struct Found {
@@ -233,8 +233,9 @@ impl Found {
         // Of what ended together with the earlier supervisor that one had lines in its hands, too.
         let owed = shared.logs.owed().iter().filter(|name| shared.outputs.settings(name).is_none());
         for app in owed.filter_map(|name| config.app(name).filter(|app| app.name == *name)) {
-            let _told =
-                shared.open_logs_kept_so(app).inspect_err(|why| warn!("what {} wrote last is lost: {why}", app.name));
+            let _told = shared
+                .open_logs_kept_so(app)
+                .inspect_err(|why| warn!("a line that {} has begun may be missing in its logs: {why}", app.name));
         }
         shared.logs.settle();
         // Not before all others are attached: what is in hand goes on first.
