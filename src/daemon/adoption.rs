@@ -21,7 +21,11 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{debug, info, warn};
+
+/// How often the user of an app whose output is dropped is looked up.
+const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
 
 /// What can be gone on with.
 pub(super) struct Found {
@@ -110,7 +114,8 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
             }
         })
     };
-    let [Some(out), Some(err)] = record.pipes.map(reopened) else { return None };
+    let output = record.pipes.map(reopened);
+    let output = kept_pipes::both(inherited, (RunId(record.run), &record.app), output)?;
     let survivor = Survivor {
         run: RunId(record.run),
         made_by: record.made_by.filter(|_| record.version == env!("CARGO_PKG_VERSION")),
@@ -129,19 +134,33 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
     {
         run.is_seen_at(address);
     }
-    Some(FoundTree { run: Arc::new(run), survivor, pidfd, is_child: is_child(&stat), output: [out, err] })
+    Some(FoundTree { run: Arc::new(run), survivor, pidfd, is_child: is_child(&stat), output })
 }
 
-/// To the app's files, if it has any.
+/// To the app's files as they were kept until now, if it has any.
 fn take_output(shared: &Arc<Shared>, config: &Config, (run, app): (RunId, &str), output: [OwnedFd; 2]) {
     let known = config.app(app).filter(|known| known.name == app);
-    let user = known.and_then(|known| {
-        let user = shared.launcher.users.find(known);
-        user.inspect_err(|why| warn!("the output of {app} is dropped: {why}")).ok()
-    });
-    match known.zip(user) {
-        Some((known, user)) => shared.take_output(run, known, &user, output),
-        None => shared.drop_output(run, app, output),
+    if let Some(Err(why)) = known.map(|known| shared.open_logs_kept_so(known)) {
+        warn!("the output of {app} is dropped until its user is known: {why}");
+        tokio::spawn(open_once_known(shared.clone(), app.to_owned()));
+    }
+    shared.attach(run, app, output);
+}
+
+/// A user that cannot be looked up now may be found later, and its app writes on meanwhile.
+async fn open_once_known(shared: Arc<Shared>, app: String) {
+    loop {
+        tokio::time::sleep(LOOK_UP_AGAIN).await;
+        let (opening, name) = (shared.clone(), app.clone());
+        let is_over = tokio::task::spawn_blocking(move || {
+            let is_open = || opening.outputs.settings(&name).is_some();
+            let config = opening.config();
+            let known = config.app(&name).filter(|known| known.name == name && !is_open());
+            known.inspect(|known| opening.open_logs(known)).is_none() || is_open()
+        });
+        if is_over.await.unwrap_or(true) {
+            return;
+        }
     }
 }
 
@@ -214,7 +233,9 @@ impl Found {
         // Of what ended together with the earlier supervisor that one had lines in its hands, too.
         let owed = shared.logs.owed().iter().filter(|name| shared.outputs.settings(name).is_none());
         for app in owed.filter_map(|name| config.app(name).filter(|app| app.name == *name)) {
-            shared.open_logs(app);
+            let _told = shared
+                .open_logs_kept_so(app)
+                .inspect_err(|why| warn!("a line that {} has begun may be missing in its logs: {why}", app.name));
         }
         shared.logs.settle();
         // Not before all others are attached: what is in hand goes on first.

@@ -31,6 +31,22 @@ pub(super) fn names(run: RunId, app: &str) -> [String; 2] {
     STREAMS.map(|stream| name(stream, run, app))
 }
 
+/// Standard output and error, where both can be had; one without the other is kept for the run's last words.
+pub(super) fn both(
+    inherited: &mut Inherited,
+    (run, app): (RunId, &str),
+    output: [Option<OwnedFd>; 2],
+) -> Option<[OwnedFd; 2]> {
+    match output {
+        [Some(out), Some(err)] => Some([out, err]),
+        one => {
+            let had = names(run, app).into_iter().zip(one).filter_map(|(name, pipe)| Some((name, pipe?)));
+            had.for_each(|(name, pipe)| inherited.put_back(name, pipe));
+            None
+        }
+    }
+}
+
 /// Those that were kept of runs that nobody goes on with.
 pub(super) fn last_words(inherited: &mut Inherited) -> Vec<LastWords> {
     let names: Vec<String> = inherited.names().map(str::to_owned).collect();
@@ -69,6 +85,21 @@ fn parsed(name: &str) -> Option<(Stream, RunId, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linux::pipe::OutputPipe;
+
+    #[test]
+    fn one_stream_without_the_other_is_read_as_last_words() {
+        let mut inherited = Inherited::default();
+        let pipe = || OutputPipe::new(None).unwrap();
+        let (run, kept) = ((RunId(7), "web"), pipe());
+        assert!(both(&mut inherited, run, [Some(pipe().read), Some(pipe().read)]).is_some());
+        assert!(last_words(&mut inherited).is_empty());
+        assert!(both(&mut inherited, run, [Some(kept.read), None]).is_none());
+        let last = last_words(&mut inherited);
+        let [LastWords { run: RunId(7), app, output: [Some(out), None] }] = &last[..] else { panic!("{}", last.len()) };
+        let found = std::fs::File::from(out.try_clone().unwrap()).metadata().unwrap();
+        assert_eq!((app.as_str(), std::os::unix::fs::MetadataExt::ino(&found)), ("web", kept.inode));
+    }
 
     #[test]
     fn a_name_tells_the_run_the_app_and_the_stream() {

@@ -71,27 +71,38 @@ impl Shared {
         self.open_logs_as(app, user.as_ref());
     }
 
-    fn open_logs_as(&self, app: &AppConfig, user: Option<&Identity>) {
+    /// The same, however they are to be kept by now: what an earlier supervisor has begun is put right where that was.
+    ///
+    /// # Errors
+    /// They are not opened, for the app's user has to be known and is not: why.
+    pub(super) fn open_logs_kept_so(&self, app: &AppConfig) -> Result<(), String> {
+        let user = self.launcher.users.find(app);
+        let is_open = self.open_logs_as(app, user.as_ref().ok());
+        if is_open { Ok(()) } else { user.map(drop) }
+    }
+
+    fn open_logs_as(&self, app: &AppConfig, user: Option<&Identity>) -> bool {
         let settings = log_settings(app, &self.places.log_dir, (self.launcher.users.are_roots(), user));
         let mut known = lock(&self.outputs.settings);
-        let Some(settings) = settings else { return };
+        let Some(settings) = settings else { return false };
         if known.get(&app.name) != Some(&settings) {
             known.insert(app.name.clone(), settings.clone());
             self.logs.open(settings);
         }
+        true
     }
 
     /// The read ends of a new run's stdout and stderr. Blocks.
-    pub(super) fn take_output(&self, run: RunId, app: &AppConfig, user: &Identity, [out, err]: [OwnedFd; 2]) {
+    pub(super) fn take_output(&self, run: RunId, app: &AppConfig, user: &Identity, output: [OwnedFd; 2]) {
         // An apply may have changed how its logs are kept since this run was ordered.
         let config = self.config();
         let newest = config.app(&app.name).filter(|newest| newest.name == app.name).map_or(app, AsRef::as_ref);
         self.open_logs_as(newest, Some(user));
-        self.logs.attach(SourceId(run.0), Arc::from(app.name.as_str()), out, err);
+        self.attach(run, &app.name, output);
     }
 
-    /// It has no files to go to, and the app is not to stand still.
-    pub(super) fn drop_output(&self, run: RunId, app: &str, [out, err]: [OwnedFd; 2]) {
+    /// Where it has no files to go to it is dropped: the app is not to stand still.
+    pub(super) fn attach(&self, run: RunId, app: &str, [out, err]: [OwnedFd; 2]) {
         self.logs.attach(SourceId(run.0), Arc::from(app), out, err);
     }
 

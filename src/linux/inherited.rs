@@ -46,6 +46,11 @@ impl Inherited {
         self.take(|its, _| its == name)
     }
 
+    /// What was taken, and is not taken up after all.
+    pub fn put_back(&mut self, name: String, fd: OwnedFd) {
+        self.left.push((name, fd));
+    }
+
     /// The sockets at which TCP connections are waited for, with their names and addresses.
     pub fn listeners(&mut self) -> Vec<(String, TcpListener, SocketAddr)> {
         let mut found = Vec::new();

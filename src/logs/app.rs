@@ -85,7 +85,7 @@ impl Place {
         };
         let mut scratch = Vec::new();
         let stamp = line_stamp(env.now.wall, env.zone);
-        Renderer::of(&self.settings).render(stream, &stamp, line.as_bytes(), &mut scratch).0.to_vec()
+        Renderer::of(&self.settings).render(stream, &stamp, (line.as_bytes(), u64::MAX), &mut scratch).0.to_vec()
     }
 }
 
@@ -132,9 +132,10 @@ impl AppLog {
         let stamp = line_stamp(env.now.wall, env.zone);
         let mut rest = block;
         while !rest.is_empty() {
-            // No more than one file takes, so that there are few files to be noted at a time.
-            let part = &rest[..fitting(rest, 0, self.place.max_size())];
-            let (bytes, more) = self.renderer.render(stream, &stamp, part, scratch);
+            // No more than about one file takes, read as well as rendered, so that there are few files to be noted at a time.
+            let max_size = self.place.max_size();
+            let part = &rest[..fitting(rest, 0, max_size)];
+            let (bytes, more) = self.renderer.render(stream, &stamp, (part, max_size), scratch);
             for kind in [Kind::of(stream), Kind::Combined] {
                 self.files[kind as usize].write(&mut self.place, env, bytes);
             }

@@ -54,7 +54,8 @@ mod at {
     pub(super) const SLOTS: usize = 64;
 }
 
-/// Files noted at a time. A part of a batch goes to two, each rotated or found replaced once.
+/// Files noted at a time. A part of a batch goes to two, each rotated twice at most (a line that is larger than a file has
+/// one for itself) and found replaced once.
 const MARKS: usize = 8;
 const MARK_WORDS: usize = 4;
 /// Streams with a place for their unfinished line: two for each run. What is beyond goes without.

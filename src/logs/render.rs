@@ -26,22 +26,24 @@ impl Renderer {
         }
     }
 
-    /// Renders a part of `block`, whole lines; returns the bytes to write and the lines still to be rendered.
+    /// Renders a part of `block`, whole lines, up to the first that brings it to `limit` bytes; returns the bytes to write
+    /// and the lines still to be rendered. Lines that are written as they are come back whole, whatever the limit.
     pub(super) fn render<'a, 'b: 'a>(
         &self,
         stream: Stream,
         stamp: &[u8; LINE_STAMP],
-        block: &'b [u8],
+        (block, limit): (&'b [u8], u64),
         scratch: &'a mut Vec<u8>,
     ) -> (&'a [u8], &'b [u8]) {
         scratch.clear();
         scratch.shrink_to(SCRATCH_KEPT);
+        let limit = usize::try_from(limit).unwrap_or(SLICE).min(SLICE);
         let rest = match self {
             Renderer::Raw => return (block, &[]),
             Renderer::Stamped => {
                 let mut prefix = [b' '; LINE_STAMP + 1];
                 prefix[..LINE_STAMP].copy_from_slice(stamp);
-                slice(block, scratch, |line, out| {
+                slice((block, limit), scratch, |line, out| {
                     out.extend_from_slice(&prefix);
                     out.extend_from_slice(line);
                 })
@@ -49,7 +51,7 @@ impl Renderer {
             Renderer::Json(app) => {
                 let stamp = std::str::from_utf8(stamp).unwrap_or_default();
                 let head = format!(r#"{{"time":"{stamp}","app":{app},"stream":"{}","line":"#, stream.word());
-                slice(block, scratch, |line, out| {
+                slice((block, limit), scratch, |line, out| {
                     out.extend_from_slice(head.as_bytes());
                     let line = line.strip_suffix(b"\n").unwrap_or(line);
                     out.extend_from_slice(json_string(&String::from_utf8_lossy(line)).as_bytes());
@@ -61,13 +63,13 @@ impl Renderer {
     }
 }
 
-/// Gives the lines of `block`, newline included, to `put` until the slice is full; returns the rest.
-fn slice<'a>(block: &'a [u8], out: &mut Vec<u8>, put: impl Fn(&[u8], &mut Vec<u8>)) -> &'a [u8] {
+/// Gives the lines of `block`, newline included, to `put` until there are `limit` bytes; returns the rest.
+fn slice<'a>((block, limit): (&'a [u8], usize), out: &mut Vec<u8>, put: impl Fn(&[u8], &mut Vec<u8>)) -> &'a [u8] {
     let mut start = 0;
     for newline in memchr_iter(b'\n', block) {
         put(&block[start..=newline], out);
         start = newline + 1;
-        if out.len() >= SLICE {
+        if out.len() >= limit {
             break;
         }
     }
@@ -86,10 +88,14 @@ mod tests {
     const STAMP: &[u8; LINE_STAMP] = b"2026-11-22T20:01:02.123+02:00";
 
     fn render(renderer: &Renderer, block: &[u8]) -> Vec<u8> {
+        render_to(renderer, block, u64::MAX)
+    }
+
+    fn render_to(renderer: &Renderer, block: &[u8], limit: u64) -> Vec<u8> {
         let (mut rest, mut scratch, mut all) = (block, Vec::new(), Vec::new());
         while !rest.is_empty() {
-            let (bytes, more) = renderer.render(Stream::Err, STAMP, rest, &mut scratch);
-            assert!(bytes.len() < SLICE + 2 * 1024, "a slice stays small");
+            let (bytes, more) = renderer.render(Stream::Err, STAMP, (rest, limit), &mut scratch);
+            assert!(bytes.len() < SLICE.min(usize::try_from(limit).unwrap()) + 2 * 1024, "a slice stays small");
             all.extend_from_slice(bytes);
             rest = more;
         }
@@ -117,5 +123,6 @@ mod tests {
     fn a_block_of_empty_lines_grows_thirtyfold_and_yet_takes_little_memory() {
         let got = render(&Renderer::Stamped, &vec![b'\n'; 256 * 1024]);
         assert_eq!(got.len(), 256 * 1024 * (LINE_STAMP + 2));
+        assert_eq!(render_to(&Renderer::Stamped, &vec![b'\n'; 64 * 1024], 1024).len(), 64 * 1024 * (LINE_STAMP + 2));
     }
 }

@@ -1,6 +1,6 @@
 //! `infissi-ctl logs`: what was said is found again, in its order, each line once.
 
-use crate::machine::{Output, Program, free_port, get, signal};
+use crate::machine::{Output, Program, free_port, get, is_root, signal};
 use crate::server::{Server, Setup};
 use flate2::read::GzDecoder;
 use nix::sys::signal::Signal;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::ops::Range;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -370,4 +371,34 @@ fn a_reader_that_has_seen_enough_ends_a_command_in_peace() {
     let output = Program::start(&mut sh).end().ok();
     assert_eq!(output.stdout.lines().count(), 2);
     assert_eq!(output.stderr, "");
+}
+
+#[test]
+fn an_app_whose_user_is_not_to_be_found_for_a_while_has_its_logs_again_when_it_is() {
+    if !is_root() {
+        return;
+    }
+    let (nobody, nameless) = (Some(65_534), Some(1_234_567));
+    let mut server = Setup::default().prepare("");
+    let [place, logs] = ["place", "hers"].map(|dir| server.path(dir));
+    fs::set_permissions(server.path(""), fs::Permissions::from_mode(0o755)).unwrap();
+    for dir in [&place, &logs] {
+        fs::create_dir(dir).unwrap();
+        chown(dir, nobody, nobody).unwrap();
+    }
+    let app = "[apps.web]\ncommand = [\"sh\", \"-c\", \"while :; do echo tick; sleep 0.05; done\"]\ncwd = \"place\"\n\
+               kill_timeout = \"100ms\"\n";
+    server.configure(&format!("{app}logs = {{ dir = \"{}\" }}", logs.display()));
+    server.run();
+    let length = || fs::metadata(logs.join("web-out.log")).map_or(0, |found| found.len());
+    server.wait_until("the first lines", || length() > 0);
+    let pid = server.pid("web");
+    server.kill_supervisor();
+    chown(&place, nameless, nameless).unwrap();
+    let before = length();
+    server.run();
+    assert!(server.has_warned("the output of web is dropped until its user is known"), "{}", server.own_log());
+    chown(&place, nobody, nobody).unwrap();
+    server.wait_until("lines to come again", || length() > before);
+    assert_eq!(server.pid("web"), pid);
 }

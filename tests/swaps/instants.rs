@@ -6,7 +6,7 @@ use crate::load::{Load, Plan};
 use crate::machine::{Program, free_port, is_alive, marked, print, signal};
 use crate::server::Setup;
 use crate::story::{LONG_DRAIN, Story, after_some, is_soak, tell};
-use crate::writers::{WRITERS, assert_each_line_once, prepare, tables};
+use crate::writers::{WRITERS, assert_each_line_once, assert_each_line_once_in, prepare, tables};
 use infissi::api::{Client, routes};
 use infissi::linux::ports::holders;
 use nix::sys::signal::Signal;
@@ -208,6 +208,26 @@ fn a_supervisor_may_die_at_any_point_of_a_lines_way_and_of_its_own_start() {
     instants.settle();
     assert_eq!(instants.story.app()["pid"], pid, "nothing was to be replaced");
     instants.end("deaths among lines");
+}
+
+#[test]
+fn logs_that_are_to_be_kept_elsewhere_by_the_next_start_lose_and_double_no_line() {
+    let mut instants = Instants::start();
+    let mut dirs = vec![instants.story.server.log_dir()];
+    // More than once, for it may be a batch of the other app that is cut off.
+    for moved in ["one", "two", "three", "four"] {
+        instants.die_at("logs.written", &[]);
+        let kept_there = format!("logs = {{ dir = \"{moved}\",");
+        instants.story.configure(&Instants::apps("").replace("logs = {", &kept_there));
+        instants.settle();
+        let server = &instants.story.server;
+        let dir = server.log_dir().join(moved);
+        server.wait_until("both to be kept elsewhere", || {
+            WRITERS.iter().all(|writer| dir.join(format!("{writer}-combined.log")).exists())
+        });
+        dirs.push(dir);
+    }
+    assert_each_line_once_in(&instants.story.server, &dirs);
 }
 
 #[test]

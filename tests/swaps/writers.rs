@@ -2,6 +2,7 @@
 
 use crate::server::Server;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 const PROGRAM: &str = include_str!("writer.js");
 /// The bytes of `2026-11-22T20:01:02.123+02:00 `.
@@ -29,26 +30,33 @@ pub(crate) fn tables() -> String {
 /// Ends them and reads what they wrote; how many lines that were.
 #[track_caller]
 pub(crate) fn assert_each_line_once(server: &Server) -> usize {
+    assert_each_line_once_in(server, &[server.log_dir()])
+}
+
+/// The same where their files were kept in these directories, one after the other.
+#[track_caller]
+pub(crate) fn assert_each_line_once_in(server: &Server, dirs: &[PathBuf]) -> usize {
+    let read = |name, kind| dirs.iter().map(|dir| read(dir, name, kind)).collect::<String>();
     server.ctl(&["stop", "rotated", "stamped"]).ok();
     let mut count = 0;
     for (name, stamp) in WRITERS.into_iter().zip([0, STAMP]) {
         for (stream, kind) in [("1", "out"), ("2", "error")] {
-            count += assert_numbered(&format!("{name}-{kind}"), &read(server, name, kind), stream, stamp);
+            count += assert_numbered(&format!("{name}-{kind}"), &read(name, kind), stream, stamp);
             let combined = format!("{name}-combined, stream {stream}");
-            assert_numbered(&combined, &read(server, name, "combined"), stream, stamp);
+            assert_numbered(&combined, &read(name, "combined"), stream, stamp);
         }
     }
     count
 }
 
 /// Every file of one kind, the oldest first.
-fn read(server: &Server, name: &str, kind: &str) -> String {
+fn read(dir: &Path, name: &str, kind: &str) -> String {
     let rotated = format!("{name}-{kind}-2");
-    let files = fs::read_dir(server.log_dir()).unwrap().map(|entry| entry.unwrap().path());
-    let is_rotated = |path: &std::path::PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&rotated);
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let is_rotated = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(&rotated);
     let mut paths: Vec<_> = files.filter(is_rotated).collect();
     paths.sort();
-    paths.push(server.log_dir().join(format!("{name}-{kind}.log")));
+    paths.push(dir.join(format!("{name}-{kind}.log")));
     paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
 }
 

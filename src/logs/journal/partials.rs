@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 /// One begins where the one of before does not reach: below `MAX_LINE`, or behind one that began there.
 const REGION: u64 = 3 * MAX_LINE as u64;
 /// Beyond this the place on the disk is given back at once. In bytes.
-const PLACE_KEPT: u64 = 64 * 1024;
+const PLACE_KEPT: u64 = 4 * 1024;
 /// Where a slot's words are: which pipe (0: nobody's), the line, whose, the app's name.
 const INODE: usize = 0;
 const PARTIAL: usize = 1;

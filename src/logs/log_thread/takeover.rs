@@ -56,6 +56,11 @@ impl LogThread {
         let mut way =
             Way { app: &app, stream: owner.stream, log, feeds, scratch, tail: &mut tail, env: &env, skip: batch.done };
         pass_on(&mut framing, &mut self.buffer, batch.read.unwrap_or(0), slot, &mut way);
+        // One that was attached before goes on with the line that is unfinished now.
+        let mut pipes = self.sources.values_mut().flat_map(|source| &mut source.pipes).flatten();
+        if let Some(pipe) = pipes.find(|pipe| pipe.slot == slot) {
+            pipe.framing = framing;
+        }
     }
 
     /// Whoever goes on has been attached: what is left is nobody's any more. A line that was begun ends here.

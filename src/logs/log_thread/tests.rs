@@ -14,6 +14,7 @@ use std::sync::mpsc::channel;
 
 const RUN: SourceId = SourceId(1);
 const ERA: u64 = 7;
+const STAMP: usize = "2026-11-22T20:01:02.123+02:00 ".len();
 
 /// An app with two pipes, and log threads, one after the other, that are killed.
 struct Story {
@@ -28,6 +29,8 @@ struct Story {
     points: Rc<RefCell<Vec<String>>>,
     /// How much of what was being written is there at a kill, of 256.
     torn: u64,
+    /// Its pipes come before its files are opened.
+    opens_late: bool,
 }
 
 impl Story {
@@ -50,7 +53,8 @@ impl Story {
         change(&mut settings);
         let ((out, to_out), (err, to_err)) = (io::pipe().unwrap(), io::pipe().unwrap());
         let (readers, writers) = ([out, err], Some([to_out, to_err]));
-        Story { dir, settings, readers, writers, thread: None, kills: Vec::new(), points: Rc::default(), torn: 256 }
+        let (kills, points) = (Vec::new(), Rc::default());
+        Story { dir, settings, readers, writers, thread: None, kills, points, torn: 256, opens_late: false }
     }
 
     fn journal(&self) -> PathBuf {
@@ -122,7 +126,10 @@ impl Story {
         let mut thread = LogThread::new(Readiness::new().unwrap(), channel().1, ground, buffer);
         let pipes = self.readers.each_ref().map(|reader| reader.try_clone().unwrap().into());
         let attach = Command::Attach { source: RUN, app: self.settings.app.clone(), pipes };
-        let told = [Some(Command::Open(self.settings.clone())), attached.then_some(attach), Some(Command::Settle)];
+        let mut told = [Some(Command::Open(self.settings.clone())), attached.then_some(attach), Some(Command::Settle)];
+        if self.opens_late {
+            told.swap(0, 1);
+        }
         for command in told.into_iter().flatten() {
             let _goes_on = thread.follow(command);
         }
@@ -162,6 +169,11 @@ fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect()
 }
 
+/// The same without the stamps that stand before them.
+fn unstamped(log: &[u8]) -> Vec<u8> {
+    lines(log).iter().flat_map(|line| &line[STAMP..]).copied().collect()
+}
+
 /// Its lines, each ending in a newline, but those of the other stream.
 fn of_stream(log: &[u8], other: u8) -> Vec<Vec<u8>> {
     lines(log).into_iter().filter(|line| line[0] != other).collect()
@@ -179,6 +191,7 @@ struct Piece {
 fn pieces() -> impl Strategy<Value = Vec<Piece>> {
     let length = prop_oneof![6 => 0usize..120, 2 => 0usize..5000, 1 => Just(20_000usize)];
     let piece = (any::<bool>(), proptest::collection::vec(length, 1..4), 0usize..300);
+    let piece = prop_oneof![8 => piece, 1 => (any::<bool>(), Just(vec![0; 40]), Just(0))];
     let piece = piece.prop_map(|(is_out, lines, cut)| {
         let stream = if is_out { Stream::Out } else { Stream::Err };
         Piece { stream, lines, cut: if cut > 256 { 0 } else { cut } }
@@ -234,29 +247,25 @@ proptest! {
     fn a_line_bears_one_time_in_all_its_files(
         pieces in pieces(),
         kills in proptest::collection::vec(proptest::collection::vec(0usize..24, 0..4), 0..12),
+        max_size in prop_oneof![Just(0u64), Just(60), Just(4000)],
     ) {
-        let mut story = Story::new(|settings| settings.timestamps = true);
+        let mut story = Story::new(|settings| {
+            settings.timestamps = true;
+            settings.max_size = max_size;
+        });
         let said = tell(&mut story, &pieces, &kills);
-        let stamp = "2026-11-22T20:01:02.123+02:00 ".len();
         let out = lines(&story.log("out"));
-        prop_assert!(out.iter().flat_map(|line| &line[stamp..]).eq(&said[0]));
+        prop_assert!(unstamped(&out.concat()) == said[0]);
         let combined: Vec<Vec<u8>> =
-            lines(&story.log("combined")).into_iter().filter(|line| line[stamp] == b'o').collect();
+            lines(&story.log("combined")).into_iter().filter(|line| line[STAMP] == b'o').collect();
         prop_assert!(combined == out);
     }
 }
 
 /// What a kill at each point that a telling comes to leaves is put right.
-fn kill_at_each_point(max_size: u64, points: &[&str]) {
-    let piece = |stream, lines: &[usize], cut| Piece { stream, lines: lines.to_vec(), cut };
-    let pieces = [
-        piece(Stream::Out, &[10, 20, 30], 200),
-        piece(Stream::Err, &[40, 5], 0),
-        piece(Stream::Out, &[7, 20_000, 12], 256),
-        piece(Stream::Out, &[3], 0),
-    ];
-    let mut story = Story::new(|settings| settings.max_size = max_size);
-    tell(&mut story, &pieces, &[]);
+fn kill_at_each_point(pieces: &[Piece], change: impl Fn(&mut LogSettings), points: &[&str]) {
+    let mut story = Story::new(&change);
+    tell(&mut story, pieces, &[]);
     let passed = story.points.borrow().clone();
     let reached: BTreeSet<&str> = passed.iter().map(String::as_str).collect();
     assert!(points.iter().all(|point| reached.contains(point)), "{reached:?}");
@@ -264,13 +273,15 @@ fn kill_at_each_point(max_size: u64, points: &[&str]) {
         for kill in 0.. {
             let mut is_killed = false;
             for torn in [0, 100] {
-                let mut story = Story::new(|settings| settings.max_size = max_size);
+                let mut story = Story::new(&change);
                 story.torn = torn;
                 let mut kills = vec![Vec::new(); pieces.len()];
                 // The one that takes over is killed as well, where it comes to as many points.
                 kills[number] = vec![kill / 2, kill];
-                let said = tell(&mut story, &pieces, &kills);
-                let logs = [story.log("out"), story.log("error")];
+                let said = tell(&mut story, pieces, &kills);
+                let is_stamped = story.settings.timestamps;
+                let logs = ["out", "error"].map(|kind| story.log(kind));
+                let logs = if is_stamped { logs.map(|log| unstamped(&log)) } else { logs };
                 assert!(logs == said, "killed at point {kill} of piece {number}, {torn}/256 of it written");
                 assert_eq!(lines(&story.log("combined")).len(), lines(&said.concat()).len());
                 is_killed |= story.points.borrow().len() > passed.len();
@@ -282,15 +293,52 @@ fn kill_at_each_point(max_size: u64, points: &[&str]) {
     }
 }
 
+fn piece(stream: Stream, lines: &[usize], cut: usize) -> Piece {
+    Piece { stream, lines: lines.to_vec(), cut }
+}
+
+fn few_pieces() -> [Piece; 4] {
+    [
+        piece(Stream::Out, &[10, 20, 30], 200),
+        piece(Stream::Err, &[40, 5], 0),
+        piece(Stream::Out, &[7, 20_000, 12], 256),
+        piece(Stream::Out, &[3], 0),
+    ]
+}
+
 #[test]
 fn there_is_no_point_at_which_a_kill_costs_a_line() {
     let points = ["logs.reading", "logs.read", "logs.taken", "logs.noted", "logs.written", "logs.advanced"];
-    kill_at_each_point(0, &[&points[..], &["logs.partial", "logs.kept"]].concat());
+    kill_at_each_point(&few_pieces(), |_| {}, &[&points[..], &["logs.partial", "logs.kept"]].concat());
 }
 
 #[test]
 fn nor_is_there_one_while_files_are_rotated() {
-    kill_at_each_point(50, &["logs.rotated"]);
+    kill_at_each_point(&few_pieces(), |settings| settings.max_size = 50, &["logs.rotated"]);
+}
+
+#[test]
+fn nor_is_there_one_where_stamps_make_many_files_of_what_was_read() {
+    let small_and_stamped = |settings: &mut LogSettings| {
+        settings.max_size = 200;
+        settings.timestamps = true;
+    };
+    kill_at_each_point(&[piece(Stream::Out, &[0; 28], 0)], small_and_stamped, &["logs.rotated"]);
+}
+
+#[test]
+fn a_pipe_that_is_there_before_its_files_are_goes_on_with_the_line_that_was_begun() {
+    let mut story = Story::new(|_| {});
+    story.say(Stream::Out, b"whole\nbeg");
+    // Reading, read: killed when it is taken.
+    story.kills = vec![2];
+    story.arm();
+    let killed = catch_unwind(AssertUnwindSafe(|| story.start(true).drain(RUN, Stream::Out)));
+    assert!(killed.is_err());
+    story.opens_late = true;
+    story.say(Stream::Out, b"un\n");
+    story.read();
+    assert_eq!(story.log("out"), b"whole\nbegun\n");
 }
 
 #[test]
