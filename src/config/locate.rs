@@ -151,6 +151,14 @@ impl Places {
         let socket = socket_in(&runtime_dir)?;
         Ok(Places { runtime_dir, state_dir, log_dir, socket })
     }
+
+    /// With another runtime directory.
+    ///
+    /// # Errors
+    /// It is too long for a socket.
+    pub fn within(self, runtime_dir: PathBuf) -> Result<Places, PlacesError> {
+        Ok(Places { socket: socket_in(&runtime_dir)?, runtime_dir, ..self })
+    }
 }
 
 fn socket_in(runtime_dir: &Path) -> Result<PathBuf, PlacesError> {

@@ -5,6 +5,7 @@
 //! directory in the usual one (systemd's, else the table's), under `configs/`. The usual one is not made for that: where
 //! it does not exist, nothing was installed, and a demo has no business in anybody's home.
 
+use super::run_records::RunRecords;
 use super::state::{Applied, StateDir, fnv1a};
 use crate::config::{Caller, Places, Sources, supervisor_only};
 use crate::linux::atomic::replace_file;
@@ -49,6 +50,13 @@ pub(super) fn find(path: &Path, caller: &Caller<'_>) -> Result<Found, Vec<String
         }
     }
     found.into_iter().max_by_key(|found| found.applied.at).ok_or(troubles)
+}
+
+/// Has a supervisor of the file `path` noted anything in its runtime directory, and not come to its end?
+pub(super) fn has_run(path: &Path, caller: &Caller<'_>) -> bool {
+    let sources = Sources::read(path).unwrap_or_else(|_| Sources::from_text(path, "", caller.uid));
+    let places = Places::resolve(&supervisor_only(&sources), caller);
+    places.is_ok_and(|places| RunRecords::are_in(&places.runtime_dir))
 }
 
 /// Leaves the pointer. Pointers to what is gone are taken away, so that their number stays small.

@@ -41,6 +41,7 @@ mod state;
 mod tally;
 mod upgrade;
 mod users;
+mod whereabouts;
 mod writer;
 
 pub use after_stop::run as after_stop;

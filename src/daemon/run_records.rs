@@ -84,7 +84,31 @@ impl RunRecords {
     /// The runtime directory does not take it.
     pub(super) fn new(runtime_dir: &Path, state_id: &str) -> io::Result<RunRecords> {
         std::fs::create_dir_all(runtime_dir.join("runs"))?;
+        RunRecords::at(runtime_dir, state_id)
+    }
+
+    /// Those that are there, to be looked at. Changes nothing.
+    ///
+    /// # Errors
+    /// /proc is missing.
+    pub(super) fn at(runtime_dir: &Path, state_id: &str) -> io::Result<RunRecords> {
         Ok(RunRecords { dir: runtime_dir.to_owned(), boot: boot_id()?, state_id: state_id.to_owned() })
+    }
+
+    /// Does one of these process trees have its first process still?
+    pub(super) fn have_a_living_one(&self) -> bool {
+        let read = |path: PathBuf| self.read::<RunRecord>(&path);
+        files(&self.dir).filter_map(read).any(|record| record.leader().is_alive())
+    }
+
+    /// Has no supervisor of another state had this directory since?
+    pub(super) fn were_written_last(&self) -> bool {
+        self.read::<Memory>(&self.dir.join(REMEMBERED)).is_some()
+    }
+
+    /// Has a supervisor noted anything here and not come to its end?
+    pub(super) fn are_in(runtime_dir: &Path) -> bool {
+        files(runtime_dir).next().is_some()
     }
 
     /// # Errors
@@ -98,9 +122,7 @@ impl RunRecords {
     /// # Errors
     /// What is not: a sentence.
     pub(super) fn check(runtime_dir: &Path) -> Result<(), String> {
-        let entries = std::fs::read_dir(runtime_dir.join("runs")).into_iter().flatten().flatten();
-        let mut records = entries.map(|entry| entry.path()).filter(|path| path.extension() == Some("json".as_ref()));
-        records.try_for_each(|path| understand::<RunRecord>(&path))?;
+        files(runtime_dir).try_for_each(|path| understand::<RunRecord>(&path))?;
         understand::<Memory>(&runtime_dir.join(REMEMBERED))
     }
 
@@ -152,6 +174,11 @@ impl RunRecords {
         let is_ours = dated.version == VERSION && dated.boot == self.boot && dated.state_id == self.state_id;
         is_ours.then_some(dated.what)
     }
+}
+
+fn files(runtime_dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(runtime_dir.join("runs")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| path.extension() == Some("json".as_ref()))
 }
 
 /// One that is gone by now is not in the way.

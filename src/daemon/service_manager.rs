@@ -22,6 +22,9 @@ const MOST_UNSAID: usize = 16_384;
 const ASK_EVERY: Duration = Duration::from_secs(10);
 const MORE_TIME: Duration = Duration::from_secs(30);
 
+/// It is busy, or not there for a moment.
+const LISTENS_NOT: [ErrorKind; 3] = [ErrorKind::WouldBlock, ErrorKind::NotFound, ErrorKind::ConnectionRefused];
+
 /// Says nothing to anybody where no service manager has started us.
 #[derive(Default)]
 pub(super) struct ServiceManager {
@@ -192,10 +195,14 @@ impl ServiceManager {
             let along: Vec<BorrowedFd<'_>> = word.along.iter().map(AsFd::as_fd).collect();
             if let Err(error) = socket.send(&word.text, &along) {
                 debug!("the service manager does not listen: {error}");
-                // Without a socket there it is not about to.
-                let wait = if error.kind() == ErrorKind::WouldBlock { AGAIN } else { ASK_EVERY };
-                state.say_again_at = Some(clock::now().mono + wait);
-                break;
+                let kind = error.kind();
+                // With them it cannot be said, be it that too many are on their way; what is behind it can.
+                if along.is_empty() || LISTENS_NOT.contains(&kind) {
+                    // Without a socket there it is not about to.
+                    let wait = if kind == ErrorKind::WouldBlock { AGAIN } else { ASK_EVERY };
+                    state.say_again_at = Some(clock::now().mono + wait);
+                    break;
+                }
             }
             state.unsaid.pop_front();
         }
@@ -314,6 +321,17 @@ mod tests {
             ["FDSTORE=1 FDPOLL=0 FDNAME=out-8-web", "STATUS=1 app online", "FDSTOREREMOVE=1 FDNAME=out-7-web"]
         );
         assert_eq!(manager.deadline(), None);
+    }
+
+    #[test]
+    fn a_descriptor_that_cannot_be_sent_does_not_keep_the_words_behind_it() {
+        let (systemd, manager) = Systemd::with(None);
+        let null = File::open("/dev/null").unwrap();
+        // More than go with one message (unix(7)).
+        let along = (0..300).map(|_| null.as_fd().try_clone_to_owned().unwrap()).collect();
+        manager.say_with(&[NotifyState::FdStore, NotifyState::FdName("out-7-web")], along);
+        manager.is_ready();
+        assert_eq!((systemd.all(), manager.deadline()), (vec!["READY=1".to_owned()], None));
     }
 
     #[test]

@@ -17,15 +17,15 @@ use super::signals::Signals;
 use super::state::StateDir;
 use super::upgrade::{self, Leaving, TakeOver, Upgrades};
 use super::users::Users;
-use super::{after_stop, clock, control, last_applied, leftovers, own_log, sampler};
+use super::{after_stop, clock, control, last_applied, leftovers, own_log, sampler, whereabouts};
 use crate::api::{EventKind, Slot};
-use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, find};
+use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, Tried, find};
 use crate::linux::atomic::clear_unfinished;
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
 use crate::linux::exit::become_subreaper;
 use crate::linux::failpoint;
-use crate::linux::fallback::{self, take_orders};
+use crate::linux::fallback::{self, end_at_orders, let_orders_wait, take_orders};
 use crate::linux::heap;
 use crate::linux::identity::Identity;
 use crate::linux::inherited::Inherited;
@@ -55,6 +55,8 @@ const MOST_THREADS: usize = 32;
 
 /// The exit code of one that cannot run now.
 const FAILED: u8 = 1;
+/// The exit code of one that no other try would help.
+const UNFIT: u8 = 2;
 /// Under a service manager, for which 100 ms are long.
 const NEXT_TRY: Duration = Duration::from_secs(1);
 
@@ -62,22 +64,33 @@ const NEXT_TRY: Duration = Duration::from_secs(1);
 struct Stop {
     why: String,
     code: u8,
+    /// Another supervisor has what we would have, and goes on.
+    is_beside_another: bool,
 }
 
 /// Runs a supervisor until it is told to end; the exit code.
 pub fn run(arguments: &Arguments) -> u8 {
-    let Stop { why, code } = match catch_unwind(|| prepare_and_run(arguments)) {
+    if !arguments.check {
+        // Whoever wants a supervisor to end that is about to go on with what runs wants an end of that.
+        let_orders_wait();
+    }
+    let Stop { why, code, is_beside_another } = match catch_unwind(|| prepare_and_run(arguments)) {
         Ok(Ok(())) => return 0,
         Ok(Err(stop)) => stop,
         Err(panic) => {
             let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             go_back(&format!("it panicked: {}", said.unwrap_or("without a word")));
+            end_at_orders();
             resume_unwind(panic)
         }
     };
     // Nobody is left to tell when stderr is closed.
     let _ = writeln!(std::io::stderr(), "infissi-supervisord: {why}");
     go_back(&why);
+    // By that `after_stop` knows that what we have not gone on with is to end. What another one has is none of its business.
+    if !is_beside_another {
+        end_at_orders();
+    }
     // It would be started again at once, and what is in its way still be there.
     if code == FAILED && std::env::var_os("NOTIFY_SOCKET").is_some() {
         std::thread::sleep(NEXT_TRY);
@@ -136,7 +149,7 @@ fn supervise(
     begun: Begun,
     (mut inherited, take_over): (Inherited, Option<TakeOver>),
 ) -> Result<(), Stop> {
-    let Begun { places, config, applied, mut warnings, fresh } = begun;
+    let Begun { mut places, config, applied, mut warnings, fresh } = begun;
     let directories = [
         ("runtime_dir", &places.runtime_dir, 0o755),
         ("state_dir", &places.state_dir, 0o700),
@@ -152,12 +165,18 @@ fn supervise(
     let mut lock = |dir: &Path, purpose, name| {
         let passed_on = inherited.named(name).and_then(|lock| DirLock::passed_on(lock, dir, purpose));
         let lock = passed_on.map_or_else(|| DirLock::take(dir, purpose), Ok);
-        lock.map_err(|error| failed(sentence(&error)))
+        lock.map_err(|error| Stop { is_beside_another: error.is_held(), ..failed(sentence(&error)) })
     };
-    let locks = [
-        lock(&places.state_dir, Purpose::State, upgrade::STATE_LOCK)?,
-        lock(&places.runtime_dir, Purpose::Runtime, upgrade::RUNTIME_LOCK)?,
-    ];
+    let state_lock = lock(&places.state_dir, Purpose::State, upgrade::STATE_LOCK)?;
+    let state = StateDir::new(&places.state_dir);
+    let runtime_lock = if let Some(there) = whereabouts::of_what_runs(&places, &state.id()) {
+        warnings.push(there.warning);
+        places = there.places;
+        there.lock
+    } else {
+        lock(&places.runtime_dir, Purpose::Runtime, upgrade::RUNTIME_LOCK)?
+    };
+    let locks = [state_lock, runtime_lock];
     let before_us = take_over.as_ref().map(|take_over| &take_over.handover);
     let program = before_us.map_or_else(program_path, |handover| Ok(handover.program.clone()))?;
     let log = own_log::start(&config.supervisor.log);
@@ -165,7 +184,7 @@ fn supervise(
     for dir in [&places.state_dir, &places.runtime_dir] {
         clear_unfinished(dir);
     }
-    let state = StateDir::new(&places.state_dir);
+    whereabouts::note(&places);
     let (saved, trouble) = state.load();
     warnings.extend(trouble);
     let before = before(&state, own.uid == 0);
@@ -318,8 +337,6 @@ async fn serve(
     failpoint::here("start.went-on");
     let signals = Signals::listen().map_err(|error| failed(format!("cannot listen for signals: {error}")))?;
     let socket = shared.places.socket.clone();
-    // Orders that were given while one program took the other's place.
-    take_orders();
     let (listener, socket_file) = control::open(&socket, passed_on)
         .map_err(|error| failed(format!("cannot open the control socket {}: {error}", socket.display())))?;
     if let Ok(copy) = listener.as_fd().try_clone_to_owned() {
@@ -340,6 +357,8 @@ async fn serve(
     }
     failpoint::here("start.ready");
     manager.is_ready();
+    // Nothing can fail from here on: those that were given during the start come now.
+    take_orders();
     let shell = Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals);
     if let Some(leaving) = shell.run().await {
         return Ok(Some(Box::new(leaving)));
@@ -402,7 +421,9 @@ fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
         // One that is gone is as one that has mistakes.
         Err(error) => {
             let gone = applied_once(&error, &caller).filter(|_| !arguments.check);
-            return gone.ok_or_else(|| Stop { why: error.to_string(), code: 2 });
+            let has_run = |tried: &Tried| last_applied::has_run(&tried.path, &caller);
+            let stop = if error.tried.iter().any(has_run) { failed } else { unfit };
+            return gone.ok_or_else(|| stop(error.to_string()));
         }
     };
     for passed in &located.passed_over {
@@ -415,7 +436,9 @@ fn config_path(arguments: &Arguments, own: &Identity) -> Result<PathBuf, Stop> {
 /// where anyone may leave one.
 fn applied_once(nowhere: &NoConfig, caller: &Caller<'_>) -> Option<PathBuf> {
     let mut usual = nowhere.tried.iter().map(|tried| &tried.path).filter(|path| path.parent() != Some(&caller.cwd));
-    usual.find(|path| last_applied::find(path, caller).is_ok()).cloned()
+    // What cannot be read was applied, too.
+    let was_applied = |path: &&PathBuf| last_applied::find(path, caller).map_or_else(|why| !why.is_empty(), |_| true);
+    usual.find(was_applied).cloned()
 }
 
 fn caller<'e>(own: &Identity, env: &'e dyn Fn(&str) -> Option<std::ffi::OsString>) -> Result<Caller<'e>, Stop> {
@@ -425,7 +448,7 @@ fn caller<'e>(own: &Identity, env: &'e dyn Fn(&str) -> Option<std::ffi::OsString
 
 /// `--check`: valid or every mistake.
 fn check(path: &Path, own: &Identity) -> Result<(), Stop> {
-    let loaded = load(path, own.uid == 0).map_err(|mistakes| faulty(&mistakes))?;
+    let loaded = load(path, own.uid == 0).map_err(|mistakes| unfit(faulty(&mistakes)))?;
     let mut out = std::io::stdout();
     for warning in texts(&loaded.parsed.warnings) {
         let _ = writeln!(out, "warning: {warning}");
@@ -438,10 +461,13 @@ fn check(path: &Path, own: &Identity) -> Result<(), Stop> {
 fn last_applied(path: PathBuf, own: &Identity, mistakes: Mistakes) -> Result<Begun, Stop> {
     let env = |name: &str| std::env::var_os(name);
     let caller = caller(own, &env)?;
-    let last_applied::Found { applied, state_dir } =
-        last_applied::find(&path, &caller).map_err(|troubles| unusable(&mistakes, &troubles))?;
+    let last_applied::Found { applied, state_dir } = last_applied::find(&path, &caller).map_err(|troubles| {
+        let has_run = !troubles.is_empty() || last_applied::has_run(&path, &caller);
+        unusable(&mistakes, &troubles, has_run)
+    })?;
     let parsed = parse_sources(&applied.sources, own.uid == 0).map_err(|error| {
-        unusable(&mistakes, &[format!("the configuration that was applied last is no longer valid:\n{error}")])
+        let trouble = format!("the configuration that was applied last is no longer valid:\n{error}");
+        unusable(&mistakes, &[trouble], true)
     })?;
     let places = Places::resolve(&parsed.config.supervisor, &caller).map_err(|error| failed(error.to_string()))?;
     // Its own [supervisor] may have moved the state, for the start after.
@@ -450,17 +476,22 @@ fn last_applied(path: PathBuf, own: &Identity, mistakes: Mistakes) -> Result<Beg
     Ok(Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh })
 }
 
-fn unusable(mistakes: &Mistakes, troubles: &[String]) -> Stop {
-    let Stop { why, code } = faulty(mistakes);
-    Stop { why: troubles.iter().fold(why, |why, trouble| format!("{why}\n{trouble}")), code }
+/// Where a supervisor has run before, apps may wait for the next one: another try is worth it.
+fn unusable(mistakes: &Mistakes, troubles: &[String], has_run: bool) -> Stop {
+    let why = troubles.iter().fold(faulty(mistakes), |why, trouble| format!("{why}\n{trouble}"));
+    if has_run { failed(why) } else { unfit(why) }
 }
 
-fn faulty(mistakes: &Mistakes) -> Stop {
-    Stop { why: format!("the configuration has mistakes:\n{mistakes}"), code: 2 }
+fn faulty(mistakes: &Mistakes) -> String {
+    format!("the configuration has mistakes:\n{mistakes}")
+}
+
+fn unfit(why: String) -> Stop {
+    Stop { why, code: UNFIT, is_beside_another: false }
 }
 
 fn failed(why: String) -> Stop {
-    Stop { why, code: FAILED }
+    Stop { why, code: FAILED, is_beside_another: false }
 }
 
 fn texts(warnings: &[crate::config::Mistake]) -> Vec<String> {

@@ -112,7 +112,7 @@ fn go(way: &WayBack, why: &str) -> io::Error {
 /// listened to them hears nothing more; this process is about to be another program.
 pub fn hold_orders() {
     HOLDER.store(nix::unistd::gettid().as_raw(), Ordering::SeqCst);
-    let _cannot_fail = orders().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+    let_orders_wait();
     let action = SigAction::new(SigHandler::Handler(pass_to_holder), SaFlags::SA_RESTART, SigSet::empty());
     for signal in ORDERS {
         // SAFETY: the handler calls only what may be called from one.
@@ -124,6 +124,22 @@ pub fn hold_orders() {
 extern "C" fn pass_to_holder(signal: libc::c_int) {
     // SAFETY: numbers.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), HOLDER.load(Ordering::SeqCst), signal) };
+}
+
+/// Orders wait from here on, as long as nobody listens to them: also with every thread that this one makes.
+pub fn let_orders_wait() {
+    let _cannot_fail = orders().thread_swap_mask(SigmaskHow::SIG_BLOCK);
+}
+
+/// Nobody will listen: an order to end, one that has waited, too, ends this process as it does any other.
+pub fn end_at_orders() {
+    let ends = [Signal::SIGTERM, Signal::SIGINT];
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    for signal in ends {
+        // SAFETY: no handler is put there.
+        let _cannot_fail = unsafe { sigaction(signal, &default) };
+    }
+    let _cannot_fail = ends.into_iter().collect::<SigSet>().thread_swap_mask(SigmaskHow::SIG_UNBLOCK);
 }
 
 /// Orders that waited come now, and others as they are given.

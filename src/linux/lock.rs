@@ -37,6 +37,13 @@ pub enum LockError {
     Lock { path: PathBuf, source: io::Error },
 }
 
+impl LockError {
+    /// Is another supervisor in the way?
+    pub fn is_held(&self) -> bool {
+        !matches!(self, LockError::Lock { .. })
+    }
+}
+
 impl DirLock {
     /// Takes the lock file in `dir`, without waiting, and leaves our pid in it for whoever comes next.
     ///

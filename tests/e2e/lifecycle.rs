@@ -128,7 +128,7 @@ fn ctrl_c_and_the_shutdown_command_end_everything_cleanly() {
 #[test]
 fn a_shutdown_is_answered_when_it_has_begun() {
     let mut server = Server::start(
-        "[apps.web]\ncommand = [\"sh\", \"-c\", \"while [ ! -e enough ]; do sleep 0.05; done\"]\nkill_timeout = \"1m\"",
+        "[apps.web]\ncommand = [\"sh\", \"-c\", \"trap '' TERM; while [ ! -e enough ]; do sleep 0.05; done\"]\nkill_timeout = \"1m\"",
     );
     server.wait_status("web", "online");
     server.ctl(&["shutdown", "--no-wait"]).ok();

@@ -1,6 +1,6 @@
 //! How a supervisor starts and ends: whose directories, after which end, with which configuration.
 
-use crate::machine::{Program, SmallDisk, command, eventually, is_alive, is_root, signal};
+use crate::machine::{Program, SmallDisk, command, eventually, free_port, is_alive, is_root, signal};
 use crate::server::{Server, Setup};
 use nix::sys::signal::Signal;
 use std::fs;
@@ -193,4 +193,67 @@ fn the_usual_configuration_that_is_gone_still_runs_as_it_was_applied_last() {
         let ended = supervisor.end().ok();
         assert_eq!(ended.stderr.contains("the one that was applied last"), !is_there, "{ended:#?}");
     }
+}
+
+#[test]
+fn one_that_is_told_to_end_while_it_starts_ends_what_it_was_about_to_go_on_with() {
+    let port = free_port();
+    let mut server = Server::start(&format!("[apps.web]\ncommand = \"node server.js\"\ncwd = \"demo\"\nport = {port}"));
+    server.wait_status("web", "online");
+    let (web, worker) = (server.pid("web"), server.worker().unwrap());
+    server.kill_supervisor();
+    let begun = |server: &Server| server.own_log().matches(" INFO infissi-supervisord ").count();
+    // The next one waits for it for a while.
+    signal(worker, Signal::SIGSTOP);
+    server.begin();
+    server.wait_until("it to begin", || begun(&server) == 2);
+    signal(server.supervisor_pid(), Signal::SIGTERM);
+    assert_eq!(server.ended(), 0, "{}", server.own_log());
+    assert!(!is_alive(web), "{}", server.own_log());
+    signal(worker, Signal::SIGCONT);
+}
+
+#[test]
+fn what_runs_by_another_runtime_directory_is_gone_on_with_there() {
+    let mut server = Server::start("[apps.web]\ncommand = \"sleep 600\"\n[apps.other]\ncommand = \"sleep 601\"");
+    let pids = |server: &Server| {
+        ["web", "other"].map(|name| {
+            server.wait_status(name, "online");
+            server.pid(name)
+        })
+    };
+    let before = pids(&server);
+    server.kill_supervisor();
+    let config = fs::read_to_string(server.path("supervisor.toml")).unwrap();
+    server.write("supervisor.toml", &config.replace("runtime_dir = \"run\"", "runtime_dir = \"elsewhere\""));
+    server.run();
+    assert_eq!(pids(&server), before, "{}", server.own_log());
+    assert!(server.has_warned("an earlier supervisor had that one"), "{}", server.own_log());
+    signal(server.supervisor_pid(), Signal::SIGTERM);
+    assert_eq!(server.ended(), 0);
+    server.begin();
+    server.wait_until("it to be elsewhere", || UnixStream::connect(server.path("elsewhere/supervisor.sock")).is_ok());
+    signal(server.supervisor_pid(), Signal::SIGTERM);
+    assert_eq!(server.ended(), 0);
+}
+
+#[test]
+fn only_one_that_has_never_run_fails_for_good_where_no_configuration_can_be_used() {
+    let faulty = format!("{SLEEPER}\nnonsense = 1");
+    let mut server = Setup::default().prepare(&faulty);
+    assert_eq!(server.supervisor(&[]).code, 2);
+    server.configure(SLEEPER);
+    server.run();
+    server.wait_status("web", "online");
+    server.kill_supervisor();
+    server.configure(&faulty);
+    let applied = server.path("state/applied.json");
+    let text = fs::read_to_string(&applied).unwrap();
+    fs::write(&applied, text.replace("[apps.web]", "[nonsense.web]")).unwrap();
+    let refused = server.supervisor(&[]);
+    assert!(refused.code == 1 && refused.stderr.contains("is no longer valid"), "{refused:#?}");
+    fs::remove_file(&applied).unwrap();
+    assert_eq!(server.supervisor(&[]).code, 1, "what is noted of a run is there");
+    server.configure(SLEEPER);
+    server.run();
 }

@@ -37,6 +37,24 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     }
 }
 
+/// Newer versions of systemd run `ExecStop=` also where nobody wants a stop, and tell it of no main process then.
+#[test]
+fn a_stop_is_noted_only_where_there_is_one_to_be_stopped() {
+    let Some(machine) = Booted::with("", "", "") else { return };
+    let unit = fs::read_to_string(contrib("systemd/infissi-supervisor.service")).unwrap();
+    let stop = unit.lines().find(|line| line.starts_with("ExecStop=")).unwrap();
+    let note = machine.path("/run/noted/stopping");
+    for (kind, start, is_noted) in [("oneshot", "true", false), ("exec", "sleep 600", true)] {
+        let service = format!("[Unit]\nDefaultDependencies=no\n[Service]\nType={kind}\nExecStart={start}\n{stop}\n");
+        let directory = "RuntimeDirectory=noted\nRuntimeDirectoryPreserve=yes\n";
+        machine.write("units/noted.service", &format!("{service}{directory}"));
+        for verb in ["daemon-reload", "start noted", "stop noted"] {
+            machine.systemctl(&verb.split(' ').collect::<Vec<_>>()).ok();
+        }
+        assert_eq!(note.exists(), is_noted, "{kind}");
+    }
+}
+
 #[test]
 fn the_users_and_directories_of_a_package_are_made() {
     if !has("systemd-sysusers") || !has("systemd-tmpfiles") {

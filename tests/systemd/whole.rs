@@ -6,16 +6,17 @@ use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 /// Of the ticker, when it is to be slow.
-const LINGER: Duration = Duration::from_millis(1500);
-/// A supervisor that asks for no more time has one second.
-const DROP_IN: &str = "TimeoutStopSec=1\nTimeoutAbortSec=1\n";
-const RELOAD_IN_TIME: &str = "[Service]\nTimeoutStartSec=1\n";
+const LINGER: Duration = Duration::from_secs(5);
+/// A supervisor that asks for no more time has three seconds.
+const DROP_IN: &str = "TimeoutStopSec=3\nTimeoutAbortSec=3\n";
+const RELOAD_IN_TIME: &str = "[Service]\nTimeoutStartSec=3\n";
 const APPS: &str = r#"
 [supervisor]
 port_range = "{range}"
@@ -232,7 +233,7 @@ fn one_that_hangs_has_a_successor_and_is_stopped_with_all_that_it_has_left() {
     let Some(machine) = Booted::with(APPS, "", DROP_IN) else { return };
     let unit = machine.roots();
     let web = unit.wait_online("web");
-    machine.write("units/infissi-supervisor.service.d/watchdog.conf", "[Service]\nWatchdogSec=1\n");
+    machine.write("units/infissi-supervisor.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\n");
     machine.systemctl(&["daemon-reload"]).ok();
     let main = unit.main();
     unit.signal_main(Signal::SIGKILL);
@@ -259,4 +260,26 @@ fn one_that_hangs_has_a_successor_and_is_stopped_with_all_that_it_has_left() {
     unit.signal_main(Signal::SIGKILL);
     unit.wait_for_another(main);
     assert_eq!(unit.wait_online("web"), again, "a stop of before ends nothing now");
+}
+
+#[test]
+fn one_that_cannot_start_again_is_stopped_with_all_that_the_one_before_it_has_left() {
+    let Some(machine) = Booted::with(APPS, "", DROP_IN) else { return };
+    let unit = machine.roots();
+    let (web, worker) = (unit.wait_online("web"), unit.worker());
+    let left = [web, unit.wait_online("ticker"), worker].map(|pid| machine.outside(pid));
+    let logs = machine.shared("logs");
+    fs::create_dir(&logs).unwrap();
+    fs::set_permissions(&logs, fs::Permissions::from_mode(0o777)).unwrap();
+    unit.configure(&unit.config().replace("[supervisor]", "[supervisor]\nlog_dir = \"{dir}/logs\""));
+    let fails = || unit.log().matches("others may write to the directory").count();
+    unit.signal_main(Signal::SIGKILL);
+    assert!(eventually(|| fails() == 1), "{}", unit.log());
+    assert!(left.into_iter().all(is_alive), "a start that fails ends nothing");
+    // It has just failed once more, and there is a second until the next try.
+    assert!(eventually(|| fails() == 2), "{}", unit.log());
+    let cgroup = unit.cgroup();
+    unit.systemctl("stop").ok();
+    assert!(!left.into_iter().any(is_alive) && is_empty(&cgroup) && !accepts(machine.port), "{}", unit.log());
+    assert_eq!(unit.property("ActiveState"), "inactive", "{}", unit.log());
 }

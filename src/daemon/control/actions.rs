@@ -161,7 +161,7 @@ pub(super) async fn apply(
 pub(super) async fn shutdown(State(shared): State<Arc<Shared>>, Extension(caller): Extension<Caller>) -> Answer {
     admit(&shared, &caller, Need::Change, "the supervisor")?;
     if let Some(unit) = unit::own() {
-        let why = format!("systemd runs this supervisor as {unit}, and would start it again");
+        let why = format!("systemd runs this supervisor as {unit}, and may start it again");
         let stop = unit.systemctl("stop");
         let hint = format!("`{stop}` stops it and its apps, `infissi-ctl stop all` the apps alone");
         return Err(Refusal::new(RefusalCode::NotAllowed, why).hint(hint).into());

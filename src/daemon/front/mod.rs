@@ -21,7 +21,9 @@ pub(super) use figures::{Figures, OfRun, Serving};
 pub(super) use routes::Publication;
 
 use crate::supervisor::RunId;
+use record::Record;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +33,11 @@ use tokio::time::timeout;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Three looks at a worker that is stuck, and the start of another one.
 pub(super) const REPLACED_WITHIN: Duration = Duration::from_secs(20);
+
+/// Does a worker live that is noted in this runtime directory?
+pub(super) fn has_worker(runtime_dir: &Path) -> bool {
+    Record::read(runtime_dir).and_then(Record::open).is_some()
+}
 
 /// How the loop talks to the task.
 pub(super) struct Front {
