@@ -453,7 +453,8 @@ fn check(path: &Path, own: &Identity) -> Result<(), Stop> {
     for warning in texts(&loaded.parsed.warnings) {
         let _ = writeln!(out, "warning: {warning}");
     }
-    let _ = writeln!(out, "{} is valid: {} apps", path.display(), loaded.parsed.config.apps.len());
+    let count = loaded.parsed.config.apps.len();
+    let _ = writeln!(out, "{} is valid: {count} {}", path.display(), if count == 1 { "app" } else { "apps" });
     Ok(())
 }
 
