@@ -9,6 +9,7 @@ use super::shared::Shared;
 use crate::api::Slot;
 use crate::config::Config;
 use crate::linux::cgroup::Cgroup;
+use crate::linux::failpoint;
 use crate::linux::inherited::Inherited;
 use crate::linux::pidfd::pidfd_open;
 use crate::linux::pipe;
@@ -213,6 +214,7 @@ impl Found {
 
     /// They are ours from here on: their output, their end.
     pub(super) fn go_on(self, shared: &Arc<Shared>, config: &Config) {
+        failpoint::here("start.goes-on");
         let count = self.trees.len();
         let mut ended = Vec::new();
         for LastWords { run, app, output } in self.last_words {

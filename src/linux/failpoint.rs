@@ -1,7 +1,9 @@
-//! Points at which a supervisor dies as by `kill -9`, where a test says so. A release build has nothing of them.
+//! Points at which a supervisor dies as by `kill -9`, or fails in another way, where a test says so. A release build has
+//! nothing of them.
 //!
 //! `INFISSI_FAILPOINT` names a file. While it is there and holds the name of a point, whoever comes to that point removes
-//! the file and kills its own process: the next one passes.
+//! the file and kills its own process: the next one passes. Behind the name may stand another way to fail: `panic`,
+//! `abort` or `hang`; of these, one that takes another's place has its patience at an end in a second.
 
 use std::path::Path;
 
@@ -42,12 +44,23 @@ mod armed {
         super::trap::at(name);
         static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
         let Some(file) = FILE.get_or_init(|| std::env::var_os("INFISSI_FAILPOINT").map(PathBuf::from)) else { return };
-        if !std::fs::read(file).is_ok_and(|armed| armed.trim_ascii() == name.as_bytes()) {
-            return;
-        }
+        let Ok(armed) = std::fs::read_to_string(file) else { return };
+        let (point, how) = armed.trim().split_once(' ').unwrap_or((armed.trim(), "kill"));
         // Whoever removes it is the one that dies here; another thread may be at the same point.
-        if std::fs::remove_file(file).is_ok() {
+        if point == name && std::fs::remove_file(file).is_ok() {
+            fail(how);
+        }
+    }
+
+    fn fail(how: &str) {
+        if how == "kill" {
             let _delivered = nix::sys::signal::raise(nix::sys::signal::SIGKILL);
+        }
+        crate::linux::fallback::hurry();
+        match how {
+            "panic" => panic!("told to"),
+            "abort" => std::process::abort(),
+            _ => std::thread::sleep(std::time::Duration::MAX),
         }
     }
 

@@ -59,8 +59,8 @@ pub fn arm(exec: Exec, program: Program, note: File, patience: Duration) -> io::
 
 /// This program works: whatever it does from here on is its own affair.
 pub fn disarm() {
+    forget_alarm();
     let Some(way) = take() else { return };
-    set_alarm(0);
     for (signal, before) in &way.before {
         // One that is on its way must not find the default action.
         let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
@@ -73,6 +73,11 @@ pub fn disarm() {
 /// Becomes the program before this one. Returns only where there is none, or why it cannot be.
 pub fn go_back(why: &str) -> Option<io::Error> {
     take().map(|way| go(&way, why))
+}
+
+/// An alarm outlives an exec, and what was to be done at it does not.
+pub fn forget_alarm() {
+    set_alarm(0);
 }
 
 /// Patience has nearly ended: for a story that does not wait for it.
@@ -104,6 +109,7 @@ extern "C" fn crashed(signal: libc::c_int) {
 fn go(way: &WayBack, why: &str) -> io::Error {
     // What it cannot be told it goes without.
     let _untold = (&way.note).write_all(why.as_bytes());
+    forget_alarm();
     hold_orders();
     way.exec.go(&way.program)
 }

@@ -12,6 +12,7 @@ use crate::supervisor::Announcement;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic;
 use std::time::Duration;
 
 /// A start takes milliseconds; what an earlier supervisor left and does not end takes 5 s, a silent worker 2 s.
@@ -30,6 +31,12 @@ impl TakeOver {
     /// # Errors
     /// What we are told makes no sense to us: a sentence.
     pub(in crate::daemon) fn begin(inherited: &mut Inherited) -> Result<Option<TakeOver>, String> {
+        if !inherited.names().any(|name| name == NOTE) {
+            return Ok(None);
+        }
+        // Of a program before us.
+        fallback::forget_alarm();
+        let reserve = inherited.reserve();
         let Some(note) = inherited.named(NOTE).map(File::from) else { return Ok(None) };
         let program = inherited.named(PROGRAM);
         let told = Handover::read(&note);
@@ -38,10 +45,9 @@ impl TakeOver {
             is_called(c"infissi-supervi");
         } else if let Some(program) = program {
             // Without a way back there is the service manager.
-            let _no_descriptors = arm(inherited, program, note);
+            let _no_descriptors = reserve.and_then(|reserve| arm(reserve, program, note));
+            go_back_at_panics();
             failpoint::here("upgrade.armed");
-            #[cfg(debug_assertions)]
-            fail_as_told();
         }
         let (handover, _) =
             told.map_err(|error| format!("what the program before it tells makes no sense: {error}"))?;
@@ -74,25 +80,19 @@ impl TakeOver {
     }
 }
 
-fn arm(inherited: &Inherited, program: OwnedFd, note: File) -> io::Result<()> {
-    let mut descriptors = inherited.copies()?;
-    descriptors.push((NOTE.to_owned(), note.try_clone()?.into()));
-    let exec = Exec::new(std::env::args_os(), descriptors)?;
-    let program = Program::Open(exec.spared(program)?);
-    fallback::arm(exec, program, note, READY_WITHIN)
+/// At once: what is unwound waits for threads that are at work.
+fn go_back_at_panics() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        let said = panic.payload_as_str().unwrap_or("without a word");
+        let _is_ready_or_cannot = fallback::go_back(&format!("it panicked: {said}"));
+    }));
 }
 
-/// A program whose start fails after it was checked, for the stories about that: this names a file that says how.
-#[cfg(debug_assertions)]
-fn fail_as_told() {
-    let how = std::env::var_os("INFISSI_FAIL_TO_TAKE_OVER").and_then(|file| std::fs::read_to_string(file).ok());
-    match how.as_deref() {
-        Some("panic") => panic!("told to"),
-        Some("abort") => std::process::abort(),
-        Some("hang") => {
-            fallback::hurry();
-            std::thread::sleep(Duration::MAX);
-        }
-        _ => {}
-    }
+/// With all that we were given where it was: threads that are at work in that moment find nothing else in its place.
+fn arm(reserve: Vec<(String, OwnedFd)>, program: OwnedFd, note: File) -> io::Result<()> {
+    let exec = Exec::new(std::env::args_os(), reserve)?;
+    let program = Program::Open(exec.spared(program)?);
+    fallback::arm(exec, program, note, READY_WITHIN)
 }
