@@ -9,7 +9,6 @@ use super::shared::Shared;
 use crate::api::Slot;
 use crate::config::Config;
 use crate::linux::cgroup::Cgroup;
-use crate::linux::failpoint;
 use crate::linux::inherited::Inherited;
 use crate::linux::pidfd::pidfd_open;
 use crate::linux::pipe;
@@ -17,8 +16,9 @@ use crate::linux::ports::{self, Listening};
 use crate::linux::proc::ProcStat;
 use crate::linux::strays::Spared;
 use crate::linux::tree::Tree;
+use crate::linux::{failpoint, fallback};
 use crate::supervisor::{RunId, Survivor};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
 /// What can be gone on with.
 pub(super) struct Found {
     pub memory: Memory,
+    /// The apps of what runs and cannot be gone on with.
+    pub given_up: BTreeSet<String>,
     trees: Vec<FoundTree>,
     last_words: Vec<LastWords>,
 }
@@ -59,19 +61,28 @@ fn is_child(stat: &ProcStat) -> bool {
 }
 
 /// Looks for it. Blocks.
-pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
+///
+/// # Errors
+/// Something that runs cannot be gone on with, and there is a way back to whoever can: a sentence. Nothing is forgotten.
+pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Result<Found, String> {
     let kept: Vec<String> = inherited.names().map(str::to_owned).collect();
     let records = launcher.records.all();
-    let trees = records.into_iter().filter_map(|record| {
-        let (run, pid) = (RunId(record.run), record.pid);
-        let tree = found(launcher, &mut inherited, record);
-        if tree.is_none() {
-            launcher.records.forget(run);
-            launcher.children.forget(pid);
+    let (mut trees, mut not_found, mut given_up) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for record in records {
+        let (run, leader, app) = (RunId(record.run), record.leader(), record.app.clone());
+        match found(launcher, &mut inherited, record) {
+            Some(tree) => trees.push(tree),
+            None => {
+                not_found.push((run, leader.pid));
+                given_up.extend(leader.stat().filter(ProcStat::is_alive).map(|_| app));
+            }
         }
-        tree
-    });
-    let trees: Vec<FoundTree> = trees.collect();
+    }
+    refuse(&given_up)?;
+    for (run, pid) in not_found {
+        launcher.records.forget(run);
+        launcher.children.forget(pid);
+    }
     let last_words = kept_pipes::last_words(&mut inherited);
     for FoundTree { run, output, .. } in &trees {
         // Some may have been opened anew.
@@ -83,12 +94,24 @@ pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
     for name in kept.iter().filter(|name| !claimed.contains(*name)) {
         launcher.manager.let_go(name);
     }
-    Found { memory: launcher.records.remembered(), trees, last_words }
+    Ok(Found { memory: launcher.records.remembered(), given_up, trees, last_words })
+}
+
+/// What runs is not ended for an upgrade.
+fn refuse(given_up: &BTreeSet<String>) -> Result<(), String> {
+    if given_up.is_empty() || !fallback::is_armed() {
+        return Ok(());
+    }
+    let apps: Vec<&str> = given_up.iter().map(String::as_str).collect();
+    Err(format!("it cannot go on with what runs of {}", apps.join(", ")))
 }
 
 /// None: its leader is gone, or something of it cannot be taken over; what is left of it is to be ended.
 fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> Option<FoundTree> {
     let leader = record.leader();
+    if failpoint::refuses("start.find-a-tree") {
+        return None;
+    }
     // The descriptor first: whoever has the pid then keeps it.
     let pidfd = pidfd_open(leader.pid).ok()?;
     // Of a child of ours that has ended it is still to be learnt how.
@@ -180,7 +203,13 @@ impl Found {
     }
 
     /// These have no place any more: they are ended, and what they still write is read.
-    pub(super) fn leave(&mut self, launcher: &Launcher, homeless: &[RunId]) {
+    ///
+    /// # Errors
+    /// There is a way back to whoever has a place for them: a sentence. They stay.
+    pub(super) fn leave(&mut self, launcher: &Launcher, homeless: &[RunId]) -> Result<(), String> {
+        let left = self.trees.iter().filter(|tree| homeless.contains(&tree.run.id));
+        self.given_up.extend(left.map(|tree| tree.run.app.clone()));
+        refuse(&self.given_up)?;
         let (left, kept) = self.trees.drain(..).partition(|tree| homeless.contains(&tree.run.id));
         self.trees = kept;
         let left: Vec<FoundTree> = left;
@@ -189,6 +218,7 @@ impl Found {
             launcher.children.forget(run.pid);
             LastWords { run: run.id, app: run.app.clone(), output: output.map(Some) }
         }));
+        Ok(())
     }
 
     /// Is anybody there in this slot of the app?

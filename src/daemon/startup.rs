@@ -78,8 +78,6 @@ pub fn run(arguments: &Arguments) -> u8 {
         Ok(Ok(())) => return 0,
         Ok(Err(stop)) => stop,
         Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            go_back(&format!("it panicked: {}", said.unwrap_or("without a word")));
             end_at_orders();
             resume_unwind(panic)
         }
@@ -121,10 +119,17 @@ fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
         Places::resolve(&config.supervisor, &caller(&own, &env)?).map_err(|error| failed(error.to_string()))
     };
     let begun = match loaded {
-        Ok(Loaded { sources, parsed }) => {
+        Ok(read) => {
+            let goes_on = take_over.is_some() || arguments.check_succession;
+            let env = |name: &str| std::env::var_os(name);
+            let before = caller(&own, &env)?;
+            let before = goes_on.then(|| last_applied::goes_on(&path, &before)).flatten();
+            let (fresh, edited) =
+                (before.is_none(), before.as_ref().is_some_and(|(before, _)| before.sources != read.sources));
+            let (Loaded { sources, parsed }, at) = before.unwrap_or_else(|| (read, clock::now().wall));
             let places = places(&parsed.config)?;
-            let applied = AppliedConfig { path, at: clock::now().wall, sources, faulty: None };
-            Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh: true }
+            let applied = AppliedConfig { path, at, sources, faulty: None };
+            Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh, edited }
         }
         Err(mistakes) => last_applied(path, &own, mistakes)?,
     };
@@ -142,6 +147,8 @@ struct Begun {
     warnings: Vec<String>,
     /// Read from the file now, so that it becomes the last applied one.
     fresh: bool,
+    /// What is in the file by now is not what runs.
+    edited: bool,
 }
 
 fn supervise(
@@ -149,7 +156,7 @@ fn supervise(
     begun: Begun,
     (mut inherited, take_over): (Inherited, Option<TakeOver>),
 ) -> Result<(), Stop> {
-    let Begun { mut places, config, applied, mut warnings, fresh } = begun;
+    let Begun { mut places, config, applied, mut warnings, fresh, edited } = begun;
     let directories = [
         ("runtime_dir", &places.runtime_dir, 0o755),
         ("state_dir", &places.state_dir, 0o700),
@@ -191,11 +198,16 @@ fn supervise(
     if let Some(mistakes) = &applied.faulty {
         warn!("the configuration has mistakes; the one that was applied last ({}) runs:\n{mistakes}", applied.at);
     }
+    if edited {
+        warn!("{} was edited since it was applied, and still is not: infissi-ctl apply", applied.path.display());
+    }
     if fresh && let Err(error) = state.save_applied(&applied.sources, applied.at) {
         warnings.push(format!("the applied configuration is not kept for the next start: {error}"));
     }
     point_to_state(&applied.path, &places.state_dir, &own);
-    let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
+    // Whoever was before us is to find what it has left, where we fail.
+    let save = || state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
+    let unsaved = if fallback::is_armed() { None } else { save() };
     let cgroups = Cgroups::discover(&saved.id);
     let cgroups = cgroups.inspect_err(|why| info!("process trees are kept by session: {why}")).map(Arc::new);
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
@@ -296,7 +308,8 @@ async fn serve(
     let launcher = beginning.launcher.clone();
     let manager = launcher.manager.clone();
     let finding = tokio::task::spawn_blocking(move || adoption::find(&launcher, inherited));
-    let mut found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    let found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    let mut found = found.map_err(failed)?;
     failpoint::here("start.found");
     let config = beginning.config.clone();
     let ran_by = beginning.before.clone().filter(|_| !found.is_empty()).unwrap_or_else(|| config.clone());
@@ -311,7 +324,8 @@ async fn serve(
     let begun_by = if to_apply.is_some() { ran_by } else { config };
     let mut core = Supervisor::new(begun_by.clone(), &kept, 1, clock::now());
     let homeless = core.adopt(found.survivors(), &found.memory.apps, &changed, clock::now());
-    found.leave(&beginning.launcher, &homeless);
+    found.leave(&beginning.launcher, &homeless).map_err(failed)?;
+    let given_up = std::mem::take(&mut found.given_up);
     if met == Met::AWorker {
         hold_requests(&front, &begun_by, &kept, &found).await;
     }
@@ -351,9 +365,12 @@ async fn serve(
         warn!("no metrics: cannot listen on {address}: {error}");
     }
     match take_over {
-        None => announce_start(&shared),
+        None => {
+            take_orders();
+            announce_start(&shared);
+        }
         // Once the loop has gone round for the first time.
-        Some(take_over) => drop(tokio::spawn(done(take_over, shared.clone()))),
+        Some(take_over) => drop(tokio::spawn(done(take_over, shared.clone(), given_up))),
     }
     failpoint::here("start.ready");
     manager.is_ready();
@@ -379,8 +396,10 @@ async fn serve(
     Ok(None)
 }
 
-async fn done(take_over: TakeOver, shared: Arc<Shared>) {
-    take_over.complete(&shared);
+async fn done(take_over: TakeOver, shared: Arc<Shared>, given_up: BTreeSet<String>) {
+    take_over.complete(&shared, &given_up);
+    // Those that were given while one program took the other's place, and that would be lost on a way back.
+    take_orders();
 }
 
 /// Where nobody of the earlier supervisor goes on, what comes waits for ours.
@@ -474,7 +493,7 @@ fn last_applied(path: PathBuf, own: &Identity, mistakes: Mistakes) -> Result<Beg
     // Its own [supervisor] may have moved the state, for the start after.
     let fresh = places.state_dir != state_dir;
     let applied = AppliedConfig { path, at: applied.at, sources: applied.sources, faulty: Some(mistakes.to_string()) };
-    Ok(Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh })
+    Ok(Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh, edited: false })
 }
 
 /// Where a supervisor has run before, apps may wait for the next one: another try is worth it.

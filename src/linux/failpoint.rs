@@ -25,6 +25,18 @@ pub fn step(of: &str, step: &str) {
     let _passed = (of, step);
 }
 
+/// Does something not work here that works elsewhere? Where a test says so, the first time.
+#[inline(always)]
+pub fn refuses(name: &str) -> bool {
+    #[cfg(debug_assertions)]
+    return armed::refuses(name);
+    #[cfg(not(debug_assertions))]
+    {
+        let _passed = name;
+        false
+    }
+}
+
 /// A step in the writing of a file, named by it: `state.json.written`. A name that is a number is `N`.
 #[inline(always)]
 pub fn file(path: &Path, step: &str) {
@@ -42,14 +54,23 @@ mod armed {
     pub(super) fn at(name: &str) {
         #[cfg(test)]
         super::trap::at(name);
+        if let Some(how) = taken(name) {
+            fail(&how);
+        }
+    }
+
+    pub(super) fn refuses(name: &str) -> bool {
+        taken(name).is_some()
+    }
+
+    /// How to fail here.
+    fn taken(name: &str) -> Option<String> {
         static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
-        let Some(file) = FILE.get_or_init(|| std::env::var_os("INFISSI_FAILPOINT").map(PathBuf::from)) else { return };
-        let Ok(armed) = std::fs::read_to_string(file) else { return };
+        let file = FILE.get_or_init(|| std::env::var_os("INFISSI_FAILPOINT").map(PathBuf::from)).as_ref()?;
+        let armed = std::fs::read_to_string(file).ok()?;
         let (point, how) = armed.trim().split_once(' ').unwrap_or((armed.trim(), "kill"));
         // Whoever removes it is the one that dies here; another thread may be at the same point.
-        if point == name && std::fs::remove_file(file).is_ok() {
-            fail(how);
-        }
+        (point == name && std::fs::remove_file(file).is_ok()).then(|| how.to_owned())
     }
 
     fn fail(how: &str) {

@@ -148,7 +148,11 @@ fn a_program_that_cannot_take_over_is_refused_and_one_that_fails_is_undone() {
         assert!(refused.code == 1 && refused.stderr.contains(why), "{refused:#?}");
     }
     story.server.update();
+    // Nobody has applied it, and nobody does so by an upgrade.
+    let edited = BESIDE.replace("logs =", "env = { EDITED = \"1\" }\nlogs =");
+    story.server.configure(&format!("{}{edited}", story.table(story.port, LONG_DRAIN)));
     for (fails, why) in [
+        ("start.find-a-tree", "it cannot go on with what runs of"),
         ("upgrade.armed abort", "it crashed (SIGABRT)"),
         ("upgrade.armed hang", "was not ready"),
         ("start.found panic", "it panicked"),
@@ -180,6 +184,7 @@ fn a_program_that_cannot_take_over_is_refused_and_one_that_fails_is_undone() {
     story.server.wait_until("that end to have passed", || since.elapsed() > PATIENCE_IS_OVER);
     story.server.ctl(&["upgrade"]).ok();
     assert_eq!((names.map(|name| story.server.pid(name)), story.server.supervisor_pid()), (pids, supervisor));
+    assert_eq!(story.server.get("/v1/supervisor")["config"]["changed"], true);
     load.wait_for_each(3);
     let ledger = load.end();
     tell("upgrades that fail", &ledger);
@@ -275,6 +280,40 @@ fn an_upgrade_is_refused_while_somebody_waits_for_what_does_not_come_to_an_end()
     drop(waiting);
     story.server.ctl(&["upgrade"]).ok();
     assert_eq!(story.server.status("slow"), "starting", "its start goes on");
+}
+
+#[test]
+fn an_upgrade_waits_for_a_configuration_that_is_being_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let how = dir.path().join("how");
+    let mut story = installed(Setup::default().env(FAIL, how.to_str().unwrap()), BESIDE);
+    story.server.wait_status("ends", "online");
+    let pid = story.server.pid("ends");
+    story.server.update();
+    let edited = BESIDE.replace("\"ends.js\"]", "\"ends.js\", \"edited\"]");
+    story.server.configure(&format!("{}{edited}", story.table(story.port, LONG_DRAIN)));
+    std::fs::write(&how, "applied.json.renamed hang").unwrap();
+    let applying = story.server.follow(&["apply"]);
+    story.server.wait_until("it to be on the disk", || !how.exists());
+    story.server.ctl(&["upgrade"]).ok();
+    story.server.wait_for_another("ends", pid);
+    assert_eq!(story.server.get("/v1/supervisor")["config"]["changed"], false);
+    drop(applying);
+}
+
+#[test]
+fn a_signal_that_comes_before_a_way_back_is_not_lost_on_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let how = dir.path().join("how");
+    let mut story = installed(Setup::default().env(FAIL, how.to_str().unwrap()), "");
+    story.server.update();
+    std::fs::write(&how, "start.ready hang").unwrap();
+    let upgrade = story.server.follow(&["upgrade"]);
+    story.server.wait_until("it to be nearly ready", || !how.exists());
+    crate::machine::signal(story.server.supervisor_pid(), Signal::SIGTERM);
+    assert_eq!(story.server.ended(), 0, "it stopped everything, and itself");
+    assert!(story.server.own_log().contains("was not ready"), "{}", story.server.own_log());
+    drop(upgrade);
 }
 
 #[test]
