@@ -1,13 +1,14 @@
 //! What an earlier supervisor has left running, found again: each tree whole, with its pipes, its port and its cgroup.
 
 use super::exit_watch;
+use super::front::{Front, Publication};
 use super::kept_pipes::{self, LastWords};
 use super::launch::Launcher;
 use super::run_records::{Memory, PortRecord, RunRecord};
 use super::runs::{Run, RunPort};
 use super::shared::Shared;
 use crate::api::Slot;
-use crate::config::Config;
+use crate::config::{AppConfig, Config};
 use crate::linux::cgroup::Cgroup;
 use crate::linux::inherited::Inherited;
 use crate::linux::pidfd::pidfd_open;
@@ -17,8 +18,8 @@ use crate::linux::proc::ProcStat;
 use crate::linux::strays::Spared;
 use crate::linux::tree::Tree;
 use crate::linux::{failpoint, fallback};
-use crate::supervisor::{RunId, Survivor};
-use std::collections::{BTreeSet, HashSet};
+use crate::supervisor::{Kept, RunId, Survivor};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use tracing::{debug, info, warn};
 
 /// How often the user of an app whose output is dropped is looked up.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
+
+/// The worker of an earlier supervisor takes its first orders within this time, or the start does not wait for it.
+const OBEY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What can be gone on with.
 pub(super) struct Found {
@@ -60,6 +64,11 @@ fn is_child(stat: &ProcStat) -> bool {
     stat.ppid == std::process::id().cast_signed()
 }
 
+/// Of a child of ours that has ended it is still to be learnt how.
+fn counts(stat: &ProcStat) -> bool {
+    stat.is_alive() || is_child(stat)
+}
+
 /// Looks for it. Blocks.
 ///
 /// # Errors
@@ -74,7 +83,7 @@ pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Result<Foun
             Some(tree) => trees.push(tree),
             None => {
                 not_found.push((run, leader.pid));
-                given_up.extend(leader.stat().filter(ProcStat::is_alive).map(|_| app));
+                given_up.extend(leader.stat().filter(counts).map(|_| app));
             }
         }
     }
@@ -114,8 +123,7 @@ fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> O
     }
     // The descriptor first: whoever has the pid then keeps it.
     let pidfd = pidfd_open(leader.pid).ok()?;
-    // Of a child of ours that has ended it is still to be learnt how.
-    let stat = leader.stat().filter(|stat| stat.is_alive() || is_child(stat))?;
+    let stat = leader.stat().filter(counts)?;
     let cgroup = match &record.cgroup {
         Some(path) => Some(Cgroup::open(path.clone()).inspect_err(|error| debug!("{}: {error}", path.display())).ok()?),
         None => None,
@@ -221,8 +229,25 @@ impl Found {
         Ok(())
     }
 
+    /// Where nobody of the earlier supervisor goes on, what comes waits for ours.
+    pub(super) async fn hold_requests(&self, front: &Front, config: &Config, kept: &BTreeMap<String, Kept>) {
+        let wanted = |app: &&Arc<AppConfig>| kept.get(&app.name).map_or(app.autostart, |kept| kept.desired);
+        let goes_on = |app: &&Arc<AppConfig>| {
+            let slot = kept.get(&app.name).map_or(Slot::Blue, |kept| kept.slot);
+            self.has(&app.name, slot)
+        };
+        for app in config.apps.iter().filter(wanted).filter(|app| !goes_on(app)) {
+            if let Some(publication) = Publication::new(app, true, &[], &[]) {
+                front.publish(publication);
+            }
+        }
+        if !front.is_obeyed(OBEY_PATIENCE).await {
+            warn!("the proxy worker of an earlier supervisor does not obey yet");
+        }
+    }
+
     /// Is anybody there in this slot of the app?
-    pub(super) fn has(&self, app: &str, slot: Slot) -> bool {
+    fn has(&self, app: &str, slot: Slot) -> bool {
         self.trees.iter().any(|tree| tree.run.app == app && tree.run.slot == slot)
     }
 

@@ -1,11 +1,11 @@
 //! From a command line to a running loop, and the way out.
 
-use super::adoption::{self, Found};
+use super::adoption;
 use super::apply::{Loaded, load, parse_sources};
 use super::arguments::Arguments;
 use super::children::Children;
 use super::events::Events;
-use super::front::{self, Front, Met, Publication, Stored, World};
+use super::front::{self, Met, Stored, World};
 use super::launch::{Launcher, sentence};
 use super::outputs::start_logs;
 use super::private_ports::PrivatePorts;
@@ -18,8 +18,8 @@ use super::state::StateDir;
 use super::upgrade::{self, Leaving, TakeOver, Upgrades};
 use super::users::Users;
 use super::{after_stop, clock, control, last_applied, leftovers, own_log, sampler, whereabouts};
-use crate::api::{EventKind, Slot};
-use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, Tried, find};
+use crate::api::EventKind;
+use crate::config::{Caller, Config, Mistakes, NoConfig, Places, Tried, find};
 use crate::linux::atomic::clear_unfinished;
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
@@ -31,8 +31,8 @@ use crate::linux::identity::Identity;
 use crate::linux::inherited::Inherited;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
-use crate::supervisor::{Announcement, Kept, Supervisor, plan};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::supervisor::{Announcement, Supervisor, plan};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::panic::{catch_unwind, resume_unwind};
@@ -46,8 +46,6 @@ use tracing::{debug, info, warn};
 const ASKS: usize = 256;
 /// What is left in the pipes at the end is written in this time, or a disk that hangs has it.
 const LOGS_PATIENCE: Duration = Duration::from_secs(2);
-/// The worker of an earlier supervisor takes its first orders within this time, or the start does not wait for it.
-const OBEY_PATIENCE: Duration = Duration::from_secs(2);
 /// A thread that has nothing to do goes away after this.
 const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// Launches, probes and searches at one time.
@@ -327,7 +325,7 @@ async fn serve(
     found.leave(&beginning.launcher, &homeless).map_err(failed)?;
     let given_up = std::mem::take(&mut found.given_up);
     if met == Met::AWorker {
-        hold_requests(&front, &begun_by, &kept, &found).await;
+        found.hold_requests(&front, &begun_by, &kept).await;
     }
     let (launcher, spared) = (beginning.launcher.clone(), found.spared(&beginning.launcher.state_id));
     let leftovers_end = tokio::task::spawn_blocking(move || {
@@ -365,17 +363,16 @@ async fn serve(
         warn!("no metrics: cannot listen on {address}: {error}");
     }
     match take_over {
-        None => {
-            take_orders();
-            announce_start(&shared);
-        }
+        None => announce_start(&shared),
         // Once the loop has gone round for the first time.
         Some(take_over) => drop(tokio::spawn(done(take_over, shared.clone(), given_up))),
     }
     failpoint::here("start.ready");
     manager.is_ready();
-    // Nothing can fail from here on: those that were given during the start come now.
-    take_orders();
+    if !fallback::is_armed() {
+        // Nothing can fail from here on: those that were given during the start come now.
+        take_orders();
+    }
     let shell = Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals);
     if let Some(leaving) = shell.run().await {
         return Ok(Some(Box::new(leaving)));
@@ -400,23 +397,6 @@ async fn done(take_over: TakeOver, shared: Arc<Shared>, given_up: BTreeSet<Strin
     take_over.complete(&shared, &given_up);
     // Those that were given while one program took the other's place, and that would be lost on a way back.
     take_orders();
-}
-
-/// Where nobody of the earlier supervisor goes on, what comes waits for ours.
-async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, Kept>, found: &Found) {
-    let wanted = |app: &&Arc<AppConfig>| kept.get(&app.name).map_or(app.autostart, |kept| kept.desired);
-    let goes_on = |app: &&Arc<AppConfig>| {
-        let slot = kept.get(&app.name).map_or(Slot::Blue, |kept| kept.slot);
-        found.has(&app.name, slot)
-    };
-    for app in config.apps.iter().filter(wanted).filter(|app| !goes_on(app)) {
-        if let Some(publication) = Publication::new(app, true, &[], &[]) {
-            front.publish(publication);
-        }
-    }
-    if !front.is_obeyed(OBEY_PATIENCE).await {
-        warn!("the proxy worker of an earlier supervisor does not obey yet");
-    }
 }
 
 fn announce_start(shared: &Shared) {

@@ -1,7 +1,7 @@
 //! Another program in the place of the supervisor's, under load: whatever it is, nobody notices but the operator.
 
 use crate::load::{ALL_KINDS, Load};
-use crate::machine::{is_alive, is_root, print};
+use crate::machine::{is_alive, is_root, now, print};
 use crate::server::Setup;
 use crate::story::{LONG_DRAIN, Story, after_some, is_soak, tell};
 use infissi::linux::proc::{ProcTable, command};
@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Says where a program finds how it is to fail, and where; of builds with debug assertions.
 const FAIL: &str = "INFISSI_FAILPOINT";
@@ -168,7 +168,7 @@ fn a_program_that_cannot_take_over_is_refused_and_one_that_fails_is_undone() {
         assert_eq!((names.map(|name| story.server.pid(name)), is_alive(supervisor)), (pids, true), "{fails}");
         after_some(&load, 50);
     }
-    let since = Instant::now();
+    let since = now();
     // The one that goes on is all there: it sees an end, and starts anew.
     let ends = story.server.wait_for("the app that ended meanwhile", || {
         let app = story.server.app("ends");
@@ -327,7 +327,7 @@ fn a_signal_that_comes_while_programs_change_is_not_lost() {
     };
     let before = own();
     // At the very moment.
-    let since = Instant::now();
+    let since = now();
     while own() == before {
         assert!(since.elapsed() < Duration::from_secs(60), "it is not upgraded\n{}", story.server.own_log());
     }
