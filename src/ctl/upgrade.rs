@@ -23,13 +23,14 @@ pub(crate) fn upgrade(session: &mut Session) -> Result<u8, Failure> {
     let reply: Option<UpgradeReply> = wait_for(session, "checking the new program", &[], routes::UPGRADE, &body)?;
     let Some(reply) = reply else { return Ok(INTERRUPTED) };
     let ended = wait(session, reply.id, before.pid)?;
-    if let Some(why) = ended.failed {
-        let UpgradeStatus { from, to, .. } = ended;
-        let message = format!("the upgrade to {to} failed: {why}; {from} goes on, and no app was touched");
-        return Err(Failure::new(RefusalCode::Failed, message, WHY));
-    }
     let after: Vec<AppStatus> = session.client()?.get(routes::APPS)?;
     let untouched = untouched(&apps, &after);
+    let told = told(apps.iter().filter(|app| app.pid.is_some()).count(), untouched.len());
+    if let Some(why) = ended.failed {
+        let UpgradeStatus { from, to, .. } = ended;
+        let message = format!("the upgrade to {to} failed: {why}; {from} goes on, {told}");
+        return Err(Failure::new(RefusalCode::Failed, message, WHY));
+    }
     let UpgradeStatus { from, to, took_ms, .. } = ended;
     if session.json {
         session.print_json(&json!({
@@ -43,7 +44,6 @@ pub(crate) fn upgrade(session: &mut Session) -> Result<u8, Failure> {
         true if from == to => " (another build)",
         true => "",
     };
-    let told = told(apps.iter().filter(|app| app.pid.is_some()).count(), untouched.len());
     writeln!(session.out, "{} upgraded from {from} to {to}{builds} in {took_ms} ms; {told}", session.look.done())?;
     if session.look.terminal {
         list::list(session)?;

@@ -1,13 +1,14 @@
 //! What an earlier supervisor has left running, found again: each tree whole, with its pipes, its port and its cgroup.
 
 use super::exit_watch;
+use super::front::{Front, Publication};
 use super::kept_pipes::{self, LastWords};
 use super::launch::Launcher;
 use super::run_records::{Memory, PortRecord, RunRecord};
 use super::runs::{Run, RunPort};
 use super::shared::Shared;
 use crate::api::Slot;
-use crate::config::Config;
+use crate::config::{AppConfig, Config};
 use crate::linux::cgroup::Cgroup;
 use crate::linux::inherited::Inherited;
 use crate::linux::pidfd::pidfd_open;
@@ -16,8 +17,9 @@ use crate::linux::ports::{self, Listening};
 use crate::linux::proc::ProcStat;
 use crate::linux::strays::Spared;
 use crate::linux::tree::Tree;
-use crate::supervisor::{RunId, Survivor};
-use std::collections::HashSet;
+use crate::linux::{failpoint, fallback};
+use crate::supervisor::{Kept, RunId, Survivor};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -27,9 +29,14 @@ use tracing::{debug, info, warn};
 /// How often the user of an app whose output is dropped is looked up.
 const LOOK_UP_AGAIN: Duration = Duration::from_secs(2);
 
+/// The worker of an earlier supervisor takes its first orders within this time, or the start does not wait for it.
+const OBEY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// What can be gone on with.
 pub(super) struct Found {
     pub memory: Memory,
+    /// The apps of what runs and cannot be gone on with.
+    pub given_up: BTreeSet<String>,
     trees: Vec<FoundTree>,
     last_words: Vec<LastWords>,
 }
@@ -57,20 +64,34 @@ fn is_child(stat: &ProcStat) -> bool {
     stat.ppid == std::process::id().cast_signed()
 }
 
+/// Of a child of ours that has ended it is still to be learnt how.
+fn counts(stat: &ProcStat) -> bool {
+    stat.is_alive() || is_child(stat)
+}
+
 /// Looks for it. Blocks.
-pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
+///
+/// # Errors
+/// Something that runs cannot be gone on with, and there is a way back to whoever can: a sentence. Nothing is forgotten.
+pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Result<Found, String> {
     let kept: Vec<String> = inherited.names().map(str::to_owned).collect();
     let records = launcher.records.all();
-    let trees = records.into_iter().filter_map(|record| {
-        let (run, pid) = (RunId(record.run), record.pid);
-        let tree = found(launcher, &mut inherited, record);
-        if tree.is_none() {
-            launcher.records.forget(run);
-            launcher.children.forget(pid);
+    let (mut trees, mut not_found, mut given_up) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for record in records {
+        let (run, leader, app) = (RunId(record.run), record.leader(), record.app.clone());
+        match found(launcher, &mut inherited, record) {
+            Some(tree) => trees.push(tree),
+            None => {
+                not_found.push((run, leader.pid));
+                given_up.extend(leader.stat().filter(counts).map(|_| app));
+            }
         }
-        tree
-    });
-    let trees: Vec<FoundTree> = trees.collect();
+    }
+    refuse(&given_up)?;
+    for (run, pid) in not_found {
+        launcher.records.forget(run);
+        launcher.children.forget(pid);
+    }
     let last_words = kept_pipes::last_words(&mut inherited);
     for FoundTree { run, output, .. } in &trees {
         // Some may have been opened anew.
@@ -82,16 +103,27 @@ pub(super) fn find(launcher: &Launcher, mut inherited: Inherited) -> Found {
     for name in kept.iter().filter(|name| !claimed.contains(*name)) {
         launcher.manager.let_go(name);
     }
-    Found { memory: launcher.records.remembered(), trees, last_words }
+    Ok(Found { memory: launcher.records.remembered(), given_up, trees, last_words })
+}
+
+/// What runs is not ended for an upgrade.
+fn refuse(given_up: &BTreeSet<String>) -> Result<(), String> {
+    if given_up.is_empty() || !fallback::is_armed() {
+        return Ok(());
+    }
+    let apps: Vec<&str> = given_up.iter().map(String::as_str).collect();
+    Err(format!("it cannot go on with what runs of {}", apps.join(", ")))
 }
 
 /// None: its leader is gone, or something of it cannot be taken over; what is left of it is to be ended.
 fn found(launcher: &Launcher, inherited: &mut Inherited, record: RunRecord) -> Option<FoundTree> {
     let leader = record.leader();
+    if failpoint::refuses("start.find-a-tree") {
+        return None;
+    }
     // The descriptor first: whoever has the pid then keeps it.
     let pidfd = pidfd_open(leader.pid).ok()?;
-    // Of a child of ours that has ended it is still to be learnt how.
-    let stat = leader.stat().filter(|stat| stat.is_alive() || is_child(stat))?;
+    let stat = leader.stat().filter(counts)?;
     let cgroup = match &record.cgroup {
         Some(path) => Some(Cgroup::open(path.clone()).inspect_err(|error| debug!("{}: {error}", path.display())).ok()?),
         None => None,
@@ -179,7 +211,13 @@ impl Found {
     }
 
     /// These have no place any more: they are ended, and what they still write is read.
-    pub(super) fn leave(&mut self, launcher: &Launcher, homeless: &[RunId]) {
+    ///
+    /// # Errors
+    /// There is a way back to whoever has a place for them: a sentence. They stay.
+    pub(super) fn leave(&mut self, launcher: &Launcher, homeless: &[RunId]) -> Result<(), String> {
+        let left = self.trees.iter().filter(|tree| homeless.contains(&tree.run.id));
+        self.given_up.extend(left.map(|tree| tree.run.app.clone()));
+        refuse(&self.given_up)?;
         let (left, kept) = self.trees.drain(..).partition(|tree| homeless.contains(&tree.run.id));
         self.trees = kept;
         let left: Vec<FoundTree> = left;
@@ -188,10 +226,28 @@ impl Found {
             launcher.children.forget(run.pid);
             LastWords { run: run.id, app: run.app.clone(), output: output.map(Some) }
         }));
+        Ok(())
+    }
+
+    /// Where nobody of the earlier supervisor goes on, what comes waits for ours.
+    pub(super) async fn hold_requests(&self, front: &Front, config: &Config, kept: &BTreeMap<String, Kept>) {
+        let wanted = |app: &&Arc<AppConfig>| kept.get(&app.name).map_or(app.autostart, |kept| kept.desired);
+        let goes_on = |app: &&Arc<AppConfig>| {
+            let slot = kept.get(&app.name).map_or(Slot::Blue, |kept| kept.slot);
+            self.has(&app.name, slot)
+        };
+        for app in config.apps.iter().filter(wanted).filter(|app| !goes_on(app)) {
+            if let Some(publication) = Publication::new(app, true, &[], &[]) {
+                front.publish(publication);
+            }
+        }
+        if !front.is_obeyed(OBEY_PATIENCE).await {
+            warn!("the proxy worker of an earlier supervisor does not obey yet");
+        }
     }
 
     /// Is anybody there in this slot of the app?
-    pub(super) fn has(&self, app: &str, slot: Slot) -> bool {
+    fn has(&self, app: &str, slot: Slot) -> bool {
         self.trees.iter().any(|tree| tree.run.app == app && tree.run.slot == slot)
     }
 
@@ -213,6 +269,7 @@ impl Found {
 
     /// They are ours from here on: their output, their end.
     pub(super) fn go_on(self, shared: &Arc<Shared>, config: &Config) {
+        failpoint::here("start.goes-on");
         let count = self.trees.len();
         let mut ended = Vec::new();
         for LastWords { run, app, output } in self.last_words {

@@ -5,11 +5,13 @@
 //! directory in the usual one (systemd's, else the table's), under `configs/`. The usual one is not made for that: where
 //! it does not exist, nothing was installed, and a demo has no business in anybody's home.
 
+use super::apply::{Loaded, parse_sources};
 use super::run_records::RunRecords;
 use super::state::{Applied, StateDir, fnv1a};
 use crate::config::{Caller, Places, Sources, supervisor_only};
 use crate::linux::atomic::replace_file;
 use crate::linux::dirs::own_directory;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -59,6 +61,13 @@ pub(super) fn has_run(path: &Path, caller: &Caller<'_>) -> bool {
     places.is_ok_and(|places| RunRecords::are_in(&places.runtime_dir))
 }
 
+/// By what a program goes on that takes another one's place: what the file says by now nobody has applied.
+pub(super) fn goes_on(path: &Path, caller: &Caller<'_>) -> Option<(Loaded, Timestamp)> {
+    let Applied { sources, at, .. } = find(path, caller).ok()?.applied;
+    let parsed = parse_sources(&sources, caller.uid == 0).ok()?;
+    Some((Loaded { sources, parsed }, at))
+}
+
 /// Leaves the pointer. Pointers to what is gone are taken away, so that their number stays small.
 ///
 /// # Errors
@@ -106,7 +115,6 @@ fn is_own(dir: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jiff::Timestamp;
     use std::ffi::OsString;
     use std::os::unix::fs::PermissionsExt;
 

@@ -74,6 +74,18 @@ impl ServiceManager {
         self.say(&[NotifyState::Ready]);
     }
 
+    /// A span of its watchdog begins: until the loop goes round somebody else is in charge.
+    pub(super) fn is_alive(&self) {
+        if self.watchdog.is_some() {
+            self.say(&[NotifyState::Watchdog]);
+        }
+    }
+
+    /// After how long without a word it ends a supervisor, if it does.
+    pub(super) fn watchdog(&self) -> Option<Duration> {
+        self.watchdog.filter(|_| self.is_there())
+    }
+
     /// One line for `systemctl status`.
     pub(super) fn stands(&self, status: &str) {
         {

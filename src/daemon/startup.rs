@@ -1,11 +1,11 @@
 //! From a command line to a running loop, and the way out.
 
-use super::adoption::{self, Found};
+use super::adoption;
 use super::apply::{Loaded, load, parse_sources};
 use super::arguments::Arguments;
 use super::children::Children;
 use super::events::Events;
-use super::front::{self, Front, Met, Publication, Stored, World};
+use super::front::{self, Met, Stored, World};
 use super::launch::{Launcher, sentence};
 use super::outputs::start_logs;
 use super::private_ports::PrivatePorts;
@@ -18,8 +18,8 @@ use super::state::StateDir;
 use super::upgrade::{self, Leaving, TakeOver, Upgrades};
 use super::users::Users;
 use super::{after_stop, clock, control, last_applied, leftovers, own_log, sampler, whereabouts};
-use crate::api::{EventKind, Slot};
-use crate::config::{AppConfig, Caller, Config, Mistakes, NoConfig, Places, Tried, find};
+use crate::api::EventKind;
+use crate::config::{Caller, Config, Mistakes, NoConfig, Places, Tried, find};
 use crate::linux::atomic::clear_unfinished;
 use crate::linux::cgroup::Cgroups;
 use crate::linux::dirs::own_directory;
@@ -31,8 +31,8 @@ use crate::linux::identity::Identity;
 use crate::linux::inherited::Inherited;
 use crate::linux::limits::Nofile;
 use crate::linux::lock::{DirLock, Purpose};
-use crate::supervisor::{Announcement, Kept, Supervisor, plan};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::supervisor::{Announcement, Supervisor, plan};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::panic::{catch_unwind, resume_unwind};
@@ -46,8 +46,6 @@ use tracing::{debug, info, warn};
 const ASKS: usize = 256;
 /// What is left in the pipes at the end is written in this time, or a disk that hangs has it.
 const LOGS_PATIENCE: Duration = Duration::from_secs(2);
-/// The worker of an earlier supervisor takes its first orders within this time, or the start does not wait for it.
-const OBEY_PATIENCE: Duration = Duration::from_secs(2);
 /// A thread that has nothing to do goes away after this.
 const IDLE_THREAD: Duration = Duration::from_secs(5);
 /// Launches, probes and searches at one time.
@@ -78,8 +76,6 @@ pub fn run(arguments: &Arguments) -> u8 {
         Ok(Ok(())) => return 0,
         Ok(Err(stop)) => stop,
         Err(panic) => {
-            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-            go_back(&format!("it panicked: {}", said.unwrap_or("without a word")));
             end_at_orders();
             resume_unwind(panic)
         }
@@ -121,10 +117,17 @@ fn prepare_and_run(arguments: &Arguments) -> Result<(), Stop> {
         Places::resolve(&config.supervisor, &caller(&own, &env)?).map_err(|error| failed(error.to_string()))
     };
     let begun = match loaded {
-        Ok(Loaded { sources, parsed }) => {
+        Ok(read) => {
+            let goes_on = take_over.is_some() || arguments.check_succession;
+            let env = |name: &str| std::env::var_os(name);
+            let before = caller(&own, &env)?;
+            let before = goes_on.then(|| last_applied::goes_on(&path, &before)).flatten();
+            let (fresh, edited) =
+                (before.is_none(), before.as_ref().is_some_and(|(before, _)| before.sources != read.sources));
+            let (Loaded { sources, parsed }, at) = before.unwrap_or_else(|| (read, clock::now().wall));
             let places = places(&parsed.config)?;
-            let applied = AppliedConfig { path, at: clock::now().wall, sources, faulty: None };
-            Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh: true }
+            let applied = AppliedConfig { path, at, sources, faulty: None };
+            Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh, edited }
         }
         Err(mistakes) => last_applied(path, &own, mistakes)?,
     };
@@ -142,6 +145,8 @@ struct Begun {
     warnings: Vec<String>,
     /// Read from the file now, so that it becomes the last applied one.
     fresh: bool,
+    /// What is in the file by now is not what runs.
+    edited: bool,
 }
 
 fn supervise(
@@ -149,7 +154,7 @@ fn supervise(
     begun: Begun,
     (mut inherited, take_over): (Inherited, Option<TakeOver>),
 ) -> Result<(), Stop> {
-    let Begun { mut places, config, applied, mut warnings, fresh } = begun;
+    let Begun { mut places, config, applied, mut warnings, fresh, edited } = begun;
     let directories = [
         ("runtime_dir", &places.runtime_dir, 0o755),
         ("state_dir", &places.state_dir, 0o700),
@@ -191,11 +196,16 @@ fn supervise(
     if let Some(mistakes) = &applied.faulty {
         warn!("the configuration has mistakes; the one that was applied last ({}) runs:\n{mistakes}", applied.at);
     }
+    if edited {
+        warn!("{} was edited since it was applied, and still is not: infissi-ctl apply", applied.path.display());
+    }
     if fresh && let Err(error) = state.save_applied(&applied.sources, applied.at) {
         warnings.push(format!("the applied configuration is not kept for the next start: {error}"));
     }
     point_to_state(&applied.path, &places.state_dir, &own);
-    let unsaved = state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
+    // Whoever was before us is to find what it has left, where we fail.
+    let save = || state.save(&saved).map_err(|error| format!("the desired state is not saved: {error}")).err();
+    let unsaved = if fallback::is_armed() { None } else { save() };
     let cgroups = Cgroups::discover(&saved.id);
     let cgroups = cgroups.inspect_err(|why| info!("process trees are kept by session: {why}")).map(Arc::new);
     become_subreaper().map_err(|error| failed(format!("cannot become the reaper of orphans: {error}")))?;
@@ -296,7 +306,8 @@ async fn serve(
     let launcher = beginning.launcher.clone();
     let manager = launcher.manager.clone();
     let finding = tokio::task::spawn_blocking(move || adoption::find(&launcher, inherited));
-    let mut found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    let found = finding.await.map_err(|_| failed("cannot look for what an earlier supervisor left".into()))?;
+    let mut found = found.map_err(failed)?;
     failpoint::here("start.found");
     let config = beginning.config.clone();
     let ran_by = beginning.before.clone().filter(|_| !found.is_empty()).unwrap_or_else(|| config.clone());
@@ -311,9 +322,10 @@ async fn serve(
     let begun_by = if to_apply.is_some() { ran_by } else { config };
     let mut core = Supervisor::new(begun_by.clone(), &kept, 1, clock::now());
     let homeless = core.adopt(found.survivors(), &found.memory.apps, &changed, clock::now());
-    found.leave(&beginning.launcher, &homeless);
+    found.leave(&beginning.launcher, &homeless).map_err(failed)?;
+    let given_up = std::mem::take(&mut found.given_up);
     if met == Met::AWorker {
-        hold_requests(&front, &begun_by, &kept, &found).await;
+        found.hold_requests(&front, &begun_by, &kept).await;
     }
     let (launcher, spared) = (beginning.launcher.clone(), found.spared(&beginning.launcher.state_id));
     let leftovers_end = tokio::task::spawn_blocking(move || {
@@ -353,12 +365,14 @@ async fn serve(
     match take_over {
         None => announce_start(&shared),
         // Once the loop has gone round for the first time.
-        Some(take_over) => drop(tokio::spawn(done(take_over, shared.clone()))),
+        Some(take_over) => drop(tokio::spawn(done(take_over, shared.clone(), given_up))),
     }
     failpoint::here("start.ready");
     manager.is_ready();
-    // Nothing can fail from here on: those that were given during the start come now.
-    take_orders();
+    if !fallback::is_armed() {
+        // Nothing can fail from here on: those that were given during the start come now.
+        take_orders();
+    }
     let shell = Shell::new((core, to_apply), shared.clone(), notices_in, asks_in, signals);
     if let Some(leaving) = shell.run().await {
         return Ok(Some(Box::new(leaving)));
@@ -379,25 +393,10 @@ async fn serve(
     Ok(None)
 }
 
-async fn done(take_over: TakeOver, shared: Arc<Shared>) {
-    take_over.complete(&shared);
-}
-
-/// Where nobody of the earlier supervisor goes on, what comes waits for ours.
-async fn hold_requests(front: &Front, config: &Config, kept: &BTreeMap<String, Kept>, found: &Found) {
-    let wanted = |app: &&Arc<AppConfig>| kept.get(&app.name).map_or(app.autostart, |kept| kept.desired);
-    let goes_on = |app: &&Arc<AppConfig>| {
-        let slot = kept.get(&app.name).map_or(Slot::Blue, |kept| kept.slot);
-        found.has(&app.name, slot)
-    };
-    for app in config.apps.iter().filter(wanted).filter(|app| !goes_on(app)) {
-        if let Some(publication) = Publication::new(app, true, &[], &[]) {
-            front.publish(publication);
-        }
-    }
-    if !front.is_obeyed(OBEY_PATIENCE).await {
-        warn!("the proxy worker of an earlier supervisor does not obey yet");
-    }
+async fn done(take_over: TakeOver, shared: Arc<Shared>, given_up: BTreeSet<String>) {
+    take_over.complete(&shared, &given_up);
+    // Those that were given while one program took the other's place, and that would be lost on a way back.
+    take_orders();
 }
 
 fn announce_start(shared: &Shared) {
@@ -474,7 +473,7 @@ fn last_applied(path: PathBuf, own: &Identity, mistakes: Mistakes) -> Result<Beg
     // Its own [supervisor] may have moved the state, for the start after.
     let fresh = places.state_dir != state_dir;
     let applied = AppliedConfig { path, at: applied.at, sources: applied.sources, faulty: Some(mistakes.to_string()) };
-    Ok(Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh })
+    Ok(Begun { places, config: parsed.config, applied, warnings: texts(&parsed.warnings), fresh, edited: false })
 }
 
 /// Where a supervisor has run before, apps may wait for the next one: another try is worth it.

@@ -37,7 +37,7 @@ impl Program {
 pub struct Exec {
     arguments: Pointers,
     environment: Pointers,
-    /// With numbers beyond those that they are given in the end.
+    /// With the numbers that they are given in the end, or with others beyond those.
     descriptors: Vec<OwnedFd>,
 }
 
@@ -59,10 +59,12 @@ impl Exec {
             line
         });
         let beyond = FIRST + RawFd::try_from(count).map_err(io::Error::other)?;
+        let in_place =
+            |(number, fd): (RawFd, OwnedFd)| if fd.as_raw_fd() == number { Ok(fd) } else { raised(fd, beyond) };
         Ok(Exec {
             arguments: Pointers::new(arguments)?,
             environment: Pointers::new(environment)?,
-            descriptors: descriptors.into_iter().map(|fd| raised(fd, beyond)).collect::<io::Result<_>>()?,
+            descriptors: (FIRST..).zip(descriptors).map(in_place).collect::<io::Result<_>>()?,
         })
     }
 
@@ -75,12 +77,19 @@ impl Exec {
     }
 
     /// Becomes that program. Returns only why it cannot be; the descriptors from 3 on are other ones then, but for
-    /// those that were [`spared`](Exec::spared). Calls nothing that is not async-signal-safe (signal-safety(7)).
+    /// those that were [`spared`](Exec::spared) or in their place. Calls nothing that is not async-signal-safe
+    /// (signal-safety(7)).
     pub fn go(&self, program: &Program) -> io::Error {
         for (number, fd) in (FIRST..).zip(&self.descriptors) {
-            // SAFETY: two numbers. Whatever has the second one is not used by us again: what follows is another program,
-            // or the end of this one.
-            if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+            let done = if fd.as_raw_fd() == number {
+                // SAFETY: numbers. It is closed on exec no more.
+                unsafe { libc::fcntl(number, libc::F_SETFD, 0) }
+            } else {
+                // SAFETY: two numbers. Whatever has the second one is not used by us again: what follows is another
+                // program, or the end of this one.
+                unsafe { libc::dup2(fd.as_raw_fd(), number) }
+            };
+            if done < 0 {
                 return io::Error::last_os_error();
             }
         }

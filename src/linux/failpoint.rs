@@ -1,7 +1,9 @@
-//! Points at which a supervisor dies as by `kill -9`, where a test says so. A release build has nothing of them.
+//! Points at which a supervisor dies as by `kill -9`, or fails in another way, where a test says so. A release build has
+//! nothing of them.
 //!
 //! `INFISSI_FAILPOINT` names a file. While it is there and holds the name of a point, whoever comes to that point removes
-//! the file and kills its own process: the next one passes.
+//! the file and kills its own process: the next one passes. Behind the name may stand another way to fail: `panic`,
+//! `abort` or `hang`; of these, one that takes another's place has its patience at an end in a second.
 
 use std::path::Path;
 
@@ -23,6 +25,18 @@ pub fn step(of: &str, step: &str) {
     let _passed = (of, step);
 }
 
+/// Does something not work here that works elsewhere? Where a test says so, the first time.
+#[inline(always)]
+pub fn refuses(name: &str) -> bool {
+    #[cfg(debug_assertions)]
+    return armed::refuses(name);
+    #[cfg(not(debug_assertions))]
+    {
+        let _passed = name;
+        false
+    }
+}
+
 /// A step in the writing of a file, named by it: `state.json.written`. A name that is a number is `N`.
 #[inline(always)]
 pub fn file(path: &Path, step: &str) {
@@ -40,14 +54,34 @@ mod armed {
     pub(super) fn at(name: &str) {
         #[cfg(test)]
         super::trap::at(name);
-        static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
-        let Some(file) = FILE.get_or_init(|| std::env::var_os("INFISSI_FAILPOINT").map(PathBuf::from)) else { return };
-        if !std::fs::read(file).is_ok_and(|armed| armed.trim_ascii() == name.as_bytes()) {
-            return;
+        if let Some(how) = taken(name) {
+            fail(&how);
         }
+    }
+
+    pub(super) fn refuses(name: &str) -> bool {
+        taken(name).is_some()
+    }
+
+    /// How to fail here.
+    fn taken(name: &str) -> Option<String> {
+        static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+        let file = FILE.get_or_init(|| std::env::var_os("INFISSI_FAILPOINT").map(PathBuf::from)).as_ref()?;
+        let armed = std::fs::read_to_string(file).ok()?;
+        let (point, how) = armed.trim().split_once(' ').unwrap_or((armed.trim(), "kill"));
         // Whoever removes it is the one that dies here; another thread may be at the same point.
-        if std::fs::remove_file(file).is_ok() {
+        (point == name && std::fs::remove_file(file).is_ok()).then(|| how.to_owned())
+    }
+
+    fn fail(how: &str) {
+        if how == "kill" {
             let _delivered = nix::sys::signal::raise(nix::sys::signal::SIGKILL);
+        }
+        crate::linux::fallback::hurry();
+        match how {
+            "panic" => panic!("told to"),
+            "abort" => std::process::abort(),
+            _ => std::thread::sleep(std::time::Duration::MAX),
         }
     }
 

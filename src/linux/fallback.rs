@@ -19,6 +19,8 @@ const CRASHES: [Signal; 6] =
 /// What operators and service managers say to a supervisor.
 const ORDERS: [Signal; 5] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR1, Signal::SIGCHLD];
 
+const NO_TIME: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+
 /// The thread with which orders wait.
 static HOLDER: AtomicI32 = AtomicI32::new(0);
 static ARMED: AtomicPtr<WayBack> = AtomicPtr::new(ptr::null_mut());
@@ -59,8 +61,8 @@ pub fn arm(exec: Exec, program: Program, note: File, patience: Duration) -> io::
 
 /// This program works: whatever it does from here on is its own affair.
 pub fn disarm() {
+    forget_alarm();
     let Some(way) = take() else { return };
-    set_alarm(0);
     for (signal, before) in &way.before {
         // One that is on its way must not find the default action.
         let ignored = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
@@ -70,15 +72,27 @@ pub fn disarm() {
     }
 }
 
+/// There is a way back: nothing may be done yet that it could not undo.
+pub fn is_armed() -> bool {
+    !ARMED.load(Ordering::SeqCst).is_null()
+}
+
 /// Becomes the program before this one. Returns only where there is none, or why it cannot be.
 pub fn go_back(why: &str) -> Option<io::Error> {
     take().map(|way| go(&way, why))
 }
 
+/// An alarm outlives an exec, and what was to be done at it does not.
+pub fn forget_alarm() {
+    set_alarm(0);
+}
+
 /// Patience has nearly ended: for a story that does not wait for it.
 #[cfg(debug_assertions)]
 pub fn hurry() {
-    set_alarm(1);
+    if is_armed() {
+        set_alarm(1);
+    }
 }
 
 fn set_alarm(seconds: u32) {
@@ -104,6 +118,7 @@ extern "C" fn crashed(signal: libc::c_int) {
 fn go(way: &WayBack, why: &str) -> io::Error {
     // What it cannot be told it goes without.
     let _untold = (&way.note).write_all(why.as_bytes());
+    forget_alarm();
     hold_orders();
     way.exec.go(&way.program)
 }
@@ -149,6 +164,19 @@ pub fn take_orders() {
 
 fn orders() -> SigSet {
     ORDERS.into_iter().collect()
+}
+
+/// What waits with this thread waits with the whole process from here on, for whichever thread executes another program.
+/// To be called with the orders held.
+pub fn share_orders() {
+    let all = orders();
+    // SAFETY: sigtimedwait(2) reads the set and the time, and writes nothing where it gets no place for it.
+    let next = || unsafe { libc::sigtimedwait(all.as_ref(), ptr::null_mut(), &NO_TIME) };
+    let waiting: Vec<i32> = std::iter::from_fn(|| Some(next()).filter(|signal| *signal > 0)).collect();
+    for signal in waiting {
+        // SAFETY: numbers.
+        let _cannot_fail = unsafe { libc::kill(libc::getpid(), signal) };
+    }
 }
 
 /// A signal that came and that nobody has acted on: it comes again, to this thread.

@@ -65,12 +65,14 @@ impl Inherited {
         found
     }
 
-    /// Each once more, with its name.
+    /// All as they came, by the numbers that they came with; what is had from here on are copies.
     ///
     /// # Errors
-    /// No descriptors left.
-    pub fn copies(&self) -> io::Result<Vec<(String, OwnedFd)>> {
-        self.left.iter().map(|(name, fd)| Ok((name.clone(), fd.try_clone()?))).collect()
+    /// No descriptors left; nothing is changed then.
+    pub fn reserve(&mut self) -> io::Result<Vec<(String, OwnedFd)>> {
+        let copies = self.left.iter().map(|(name, fd)| Ok((name.clone(), fd.try_clone()?)));
+        let copies = copies.collect::<io::Result<_>>()?;
+        Ok(std::mem::replace(&mut self.left, copies))
     }
 
     /// The names of what is left, in the order in which it came.

@@ -15,6 +15,8 @@ use tracing::info;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Who asked gets the answer before the connection ends; one that does not take it is not waited for.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// Not all that passes is told to the loop.
+const AGAIN: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_millis(1);
 
 pub(super) struct Departure {
@@ -63,7 +65,7 @@ impl Shell {
                 None
             }
             Some(_) => {
-                self.departure = Some(Departure { look_at: departure.until, ..departure });
+                self.departure = Some(Departure { look_at: departure.until.min(now + AGAIN), ..departure });
                 None
             }
         }
@@ -110,6 +112,10 @@ impl Shell {
         }
         if self.saving.is_some() || !self.queue.is_empty() {
             return busy("the disk has not taken the desired state yet", "try again in a moment");
+        }
+        // It is on the disk already, and the core has not heard of it.
+        if self.shared.applying.try_lock().is_err() {
+            return busy("a configuration is being applied", "try again once it is done");
         }
         self.core.in_the_way()
     }

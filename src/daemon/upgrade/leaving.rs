@@ -8,6 +8,7 @@ use crate::daemon::kept_pipes;
 use crate::daemon::run_records::Memory;
 use crate::daemon::shared::Shared;
 use crate::daemon::signals::Signals;
+use crate::daemon::state::StateDir;
 use crate::daemon::upgrade::Build;
 use crate::linux::exec::{Exec, Program};
 use crate::linux::failpoint;
@@ -31,7 +32,7 @@ pub(in crate::daemon) struct Leaving {
     note: File,
     signals: Signals,
     /// Nothing of it is to end here: its log thread would end lines that are not whole.
-    _kept: (Arc<Shared>, AtRest),
+    kept: (Arc<Shared>, AtRest),
 }
 
 /// Everything but the signals, which the loop listens to until the end.
@@ -62,6 +63,7 @@ impl Packed {
         shared.remember_within(memory, DISK_PATIENCE)?;
         failpoint::here("upgrade.remembered");
         unnoted(shared).map_or(Ok(()), Err)?;
+        is_applied_on_disk(shared)?;
         let rest = shared.logs.rest_within(DISK_PATIENCE).ok_or("the disk that the logs are on does not answer")?;
         let (events, _news) = shared.events.since(0);
         let handover = Handover {
@@ -108,7 +110,7 @@ impl Packed {
 
     pub(in crate::daemon) fn leave_with(self, signals: Signals) -> Leaving {
         let Packed { exec, next, own, note, kept } = self;
-        Leaving { exec, next, own, note, signals, _kept: kept }
+        Leaving { exec, next, own, note, signals, kept }
     }
 }
 
@@ -116,6 +118,7 @@ impl Leaving {
     /// Becomes the other program, or this one again where that cannot be executed. Returns only when neither can.
     pub(in crate::daemon) fn go(self) -> io::Error {
         failpoint::here("upgrade.packed");
+        self.kept.0.launcher.manager.is_alive();
         hold_orders();
         // What came up to here the other one is told, as if it came there.
         self.signals.unheard().into_iter().for_each(give_again);
@@ -133,6 +136,15 @@ fn named(OpenPipe { source, app, stream, read }: OpenPipe) -> (String, OwnedFd) 
         Stream::Err => err,
     };
     (name, read)
+}
+
+/// The next one goes on by what it finds there.
+fn is_applied_on_disk(shared: &Shared) -> Result<(), String> {
+    let found = StateDir::new(&shared.places.state_dir).load_applied()?;
+    if found.is_some_and(|found| found.sources == shared.applied().sources) {
+        return Ok(());
+    }
+    Err("the configuration that runs is not in the state directory: infissi-ctl apply, then try again".to_owned())
 }
 
 /// What could not be noted when it was started, the next one would end.
