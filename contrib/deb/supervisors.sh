@@ -21,7 +21,7 @@ ctl() {
   system) timeout "$patience" /usr/bin/infissi-ctl "$@" ;;
   *)
     status=0
-    said=$(env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+    said=$(env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
       setsid --wait timeout --kill-after=5 "$patience" \
       runuser -u "$(owner_of "$whose")" -- /usr/bin/infissi-ctl --socket "$whose" "$@" </dev/null 2>&1) || status=$?
     [ -z "$said" ] || printf '%s\n' "$said"
