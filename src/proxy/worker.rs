@@ -4,7 +4,7 @@
 //! stdin, worker.sock ──Attach──▶ the newest is obeyed ──it ends──▶ the last routes are served
 //!                                      │ Leave                          (until somebody attaches)
 //!                                      ▼
-//!                       no listeners; ends with its last connection
+//!                       no listeners; obeys on, and ends with its last connection
 //! ```
 
 use super::channel::{Order, PROTOCOL, Report};
@@ -54,7 +54,8 @@ pub(super) struct Worker {
     supervisor_uid: u32,
     /// Dropping it ends the attachment.
     attached: RefCell<Option<oneshot::Sender<()>>>,
-    /// Where the next supervisor attaches; dropping it closes that.
+    /// Where the next supervisor attaches, also to one that leaves: its clients are to find the routes of then. Dropping it
+    /// closes that.
     door: RefCell<Option<oneshot::Sender<()>>>,
     unattached: Cell<u64>,
     connections: Cell<u64>,
@@ -199,7 +200,6 @@ impl Worker {
     fn leave(&self) {
         self.routes.leave();
         self.listeners.leave();
-        self.door.take();
         self.end_if_idle();
     }
 

@@ -2,8 +2,9 @@
 
 use crate::ledger::{Outcome, Row};
 use crate::load::{ALL_KINDS, Load};
-use crate::machine::{is_alive, signal};
+use crate::machine::{PATIENCE, is_alive, signal};
 use crate::story::{LONG_DRAIN, Story, after_some, tell};
+use crate::wire::Connection;
 use infissi::linux::proc::{ProcTable, command};
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -134,6 +135,56 @@ fn an_updated_supervisor_replaces_the_worker_that_it_meets_and_clients_do_not_no
     tell("an updated supervisor", &ledger);
     ledger.assert_nothing_lost(ALL_KINDS);
     story.server.wait_until("the old worker to have left", || !is_alive(old));
+}
+
+/// The pid of the instance that answers.
+#[track_caller]
+fn answers(client: &mut Connection) -> String {
+    client.begin();
+    client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let head = client.head().unwrap();
+    client.body(&head).unwrap();
+    let by = head.signature();
+    assert_eq!((head.status, by.is_some()), (200, true));
+    by.unwrap().pid
+}
+
+#[test]
+fn clients_of_a_worker_that_leaves_have_the_routes_of_whatever_supervisor_comes_next() {
+    let mut story = Story::start(LONG_DRAIN);
+    let old = worker(&story);
+    // A connection of a worker that leaves ends with its next answer, which may come just before the swap.
+    let mut clients: Vec<Connection> = (0..50).map(|_| Connection::open(story.port, PATIENCE).unwrap()).collect();
+    let before: Vec<String> = clients.iter_mut().map(answers).collect();
+    let mut socket = Connection::open(story.port, PATIENCE).unwrap();
+    assert_eq!(socket.upgrade("/ws").unwrap().status, 101);
+    story.server.kill_supervisor();
+    story.server.update();
+    story.server.run();
+    story.server.wait_until("another worker", || story.server.worker().is_some_and(|worker| worker != old));
+    let run = story.server.path("run");
+    let aside = || {
+        let names = std::fs::read_dir(&run).unwrap().flatten().map(|entry| entry.file_name());
+        names.filter(|name| name.to_string_lossy().starts_with(".worker-left-")).count()
+    };
+    story.server.wait_until("the old one to leave", || aside() == 1);
+    story.server.kill_supervisor();
+    story.server.run();
+    story.server.wait_status("web", "online");
+
+    let restart = story.server.follow(&["restart", "web"]);
+    story.server.wait_until("the old slot to be waited for", || story.app()["other"]["phase"] == "draining");
+    story.server.wait_until("connections that were open before to have the new slot", || {
+        answers(&mut clients.pop().expect("one that has")) != before[0]
+    });
+    drop(clients);
+    socket.say("still there").unwrap();
+    assert_eq!(story.app()["other"]["phase"], "draining");
+    socket.part().unwrap();
+    drop(socket);
+    restart.end().ok();
+    assert!(story.app()["other"].is_null(), "it is drained");
+    story.server.wait_until("the old worker to have left", || !is_alive(old) && aside() == 0);
 }
 
 /// What the death of a worker, between these two times, may cost.

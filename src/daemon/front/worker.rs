@@ -9,6 +9,7 @@ use crate::linux::spawn::Launched;
 use crate::proxy::channel::{Order, Report};
 use crate::proxy::channel_stream::{Frame, Incoming, Outgoing, both_ways};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -35,6 +36,8 @@ pub(super) struct Worker {
     pub(super) born: Duration,
     /// How often it was asked in a row without an answer.
     pub(super) unanswered: u32,
+    /// Where the next supervisor finds it. None before it is shown, or where it has no place.
+    pub(super) door: Option<PathBuf>,
     orders: mpsc::Sender<(Order, Vec<Arc<OwnedFd>>)>,
     pidfd: Option<Arc<OwnedFd>>,
 }
@@ -78,7 +81,7 @@ impl Worker {
             }
             let _nobody_listens = news.send((id, News::Gone(how))).await;
         });
-        Worker { id, born: clock::now().mono, unanswered: 0, orders, pidfd }
+        Worker { id, born: clock::now().mono, unanswered: 0, door: None, orders, pidfd }
     }
 
     pub(super) fn order(&self, order: Order) {

@@ -14,15 +14,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
 
 /// Where the next supervisor finds the worker, in the runtime directory.
 const SOCKET: &str = "worker.sock";
-/// Begins the name of one that nobody is to find yet.
+/// Begins the name of one that is not to be found as the worker at the doors: not yet, or no more.
 pub(super) const HIDDEN: &str = ".worker-";
+/// The same, of one that leaves.
+const LEFT: &str = ".worker-left-";
 /// A worker that lived less dies in a row.
 const STEADY: Duration = Duration::from_secs(1);
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -132,10 +134,30 @@ impl Actor {
         if let Err(error) = noted {
             warn!("the next supervisor will not know which process the proxy worker is: {error}");
         }
+        self.set_aside();
         if let Err(error) = std::fs::rename(&hidden, self.socket()) {
             warn!("the next supervisor will not find the proxy worker: {} stays there: {error}", hidden.display());
         }
         failpoint::here("worker.shown");
+    }
+
+    /// Who is not at the doors any more is not to be found as who is, but beside it: its clients are to have the routes of
+    /// the next supervisor as well.
+    pub(super) fn set_aside(&mut self) {
+        let (shown, runtime_dir) = (self.socket(), &self.world.runtime_dir);
+        for worker in self.leaving.iter_mut().chain(&mut self.unheard) {
+            if worker.door.as_ref() == Some(&shown) {
+                worker.door = Some(moved(shown.clone(), runtime_dir));
+            }
+        }
+    }
+
+    /// The place of one that leaves from now on, or did before.
+    pub(super) fn as_left(&self, path: PathBuf) -> PathBuf {
+        match path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LEFT)) {
+            true => path,
+            false => moved(path, &self.world.runtime_dir),
+        }
     }
 
     pub(super) fn gone(&mut self, id: WorkerId, how: Option<String>) {
@@ -143,9 +165,12 @@ impl Actor {
         for (run, (requests, streams)) in self.drains.worker_is_gone(id) {
             (self.world.notify)(Notice::InFlight { run, requests, streams });
         }
-        self.leaving.retain(|worker| worker.id != id);
+        for left in self.leaving.extract_if(.., |worker| worker.id == id) {
+            let _not_there = left.door.map(std::fs::remove_file);
+        }
         self.unrelieved.retain(|worker| *worker != id);
-        if self.unheard.take_if(|worker| worker.id == id).is_some() {
+        if let Some(worker) = self.unheard.take_if(|worker| worker.id == id) {
+            let _not_there = worker.door.map(std::fs::remove_file);
             // Nobody has its ports any more.
             self.retry_all();
         }
@@ -177,5 +202,19 @@ impl Actor {
 
     pub(super) fn socket(&self) -> PathBuf {
         self.world.runtime_dir.join(SOCKET)
+    }
+}
+
+/// To a name that nobody has yet.
+fn moved(path: PathBuf, runtime_dir: &Path) -> PathBuf {
+    let mut names = (0u32..).map(|number| runtime_dir.join(format!("{LEFT}{number}")));
+    let Some(left) = names.find(|name| !name.exists()) else { return path };
+    match std::fs::rename(&path, &left) {
+        Ok(()) => left,
+        Err(error) => {
+            let stays = path.display();
+            warn!("the next supervisor will not find a proxy worker that leaves: {stays} stays there: {error}");
+            path
+        }
     }
 }

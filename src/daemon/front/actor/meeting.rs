@@ -4,6 +4,7 @@
 //! connect ──Hello in time──▶ goes on with our orders, or leaves to another one where it is of another build than we are
 //!         ──it ends────────▶ nobody was there
 //!         ──was never shown▶ gives us its ports, and leaves
+//!         ──was leaving────▶ gets the orders of today, and leaves on
 //!         ──silent─────────▶ unheard ──Hello──▶ gives its ports to who wants them, and leaves
 //! ```
 
@@ -36,8 +37,9 @@ impl Actor {
     /// A worker that outlived its supervisor still serves: it is given orders again, or another one is given its place.
     pub(super) async fn meet(&mut self) -> Met {
         let mut met = Met::Nobody;
-        if let Some((worker, said)) = self.greet(self.socket(), Record::read(&self.world.runtime_dir)).await {
+        if let Some((mut worker, said)) = self.greet(self.socket(), Record::read(&self.world.runtime_dir)).await {
             met = Met::AWorker;
+            worker.door = Some(self.socket());
             match said {
                 Some(Hello { is_ours, serving, listeners, sockets }) => {
                     self.adopt(listeners, sockets);
@@ -52,16 +54,20 @@ impl Actor {
             }
         }
         for path in self.hidden_sockets() {
-            // Its supervisor was killed before it could be found: what it has of ports is taken from it.
-            if let Some((worker, Some(Hello { serving, listeners, sockets, .. }))) =
-                self.greet(path.clone(), None).await
-            {
-                met = Met::AWorker;
-                info!("the proxy worker that an earlier supervisor was starting, pid {}, leaves", serving.pid);
-                self.take_ports(listeners, sockets);
-                self.relieve(worker);
+            let path = self.as_left(path);
+            match self.greet(path.clone(), None).await {
+                Some((mut worker, Some(Hello { serving, listeners, sockets, .. }))) => {
+                    met = Met::AWorker;
+                    info!("another proxy worker of an earlier supervisor, pid {}, leaves", serving.pid);
+                    worker.door = Some(path);
+                    // Where its supervisor was killed before it could be found it still has them.
+                    self.take_ports(listeners, sockets);
+                    self.relieve(worker);
+                }
+                // The next supervisor may hear something of it.
+                Some((_, None)) => {}
+                None => drop(std::fs::remove_file(path)),
             }
-            let _gone = std::fs::remove_file(path);
         }
         self.ask_for_relief();
         met
@@ -101,7 +107,7 @@ impl Actor {
         Process::Child(child)
     }
 
-    /// Where workers listen that were not shown yet.
+    /// Where workers listen that were not shown yet, or are to leave.
     fn hidden_sockets(&self) -> Vec<PathBuf> {
         let entries = std::fs::read_dir(&self.world.runtime_dir).into_iter().flatten().flatten();
         let hidden = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(HIDDEN));
@@ -141,6 +147,8 @@ impl Actor {
     /// Somebody is at the doors, or there are none.
     pub(super) fn are_relieved(&mut self) {
         self.relief = None;
+        // Whoever looks for the worker at the doors would find one that leaves.
+        self.set_aside();
         let relieved = std::mem::take(&mut self.unrelieved);
         self.leaving
             .iter()

@@ -10,6 +10,8 @@ use crate::proxy::channel::{Listener, Order, PROTOCOL, Report};
 use crate::supervisor::RunId;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use tokio::net::UnixListener;
 
 /// Begins where an earlier supervisor left a worker with one listener, of an app `web`.
@@ -174,4 +176,60 @@ async fn a_worker_of_another_language_leaves_and_another_one_gets_its_listeners(
     assert_eq!(stage.notice().await, "9 has 3 and 0");
     drop(old);
     assert_eq!(stage.notice().await, "9 has 1 and 0");
+}
+
+fn inode(path: &Path) -> u64 {
+    std::fs::metadata(path).unwrap().ino()
+}
+
+#[tokio::test]
+async fn a_worker_that_is_to_leave_makes_room_for_the_next_one_and_can_still_be_found() {
+    let mut stage = Stage::new();
+    let (_front, mut old, _) = meet(&mut stage, PROTOCOL + 1).await;
+    let (shown, left) = (socket(stage.dir.path()), stage.dir.path().join(".worker-left-0"));
+    let its_own = inode(&shown);
+    let mut new = stage.worker().await;
+    assert!(matches!(new.order().await.0, Order::Attach { .. }));
+    assert!(matches!(new.order().await.0, Order::Listen { .. }));
+    new.hello().await;
+    is_at_the_doors(&mut new).await;
+    assert_eq!(old.order().await.0, Order::Leave);
+    assert_eq!(inode(&left), its_own);
+    assert_ne!(inode(&shown), its_own);
+    drop(old);
+    while left.exists() {
+        tokio::task::yield_now().await;
+    }
+    assert!(shown.exists());
+}
+
+#[tokio::test]
+async fn a_worker_that_was_told_to_leave_by_an_earlier_supervisor_has_the_routes_of_today() {
+    let mut stage = Stage::new();
+    let place = stage.dir.path().join(".worker-left-3");
+    let attaching = UnixListener::bind(&place).unwrap();
+    std::fs::write(stage.dir.path().join(".worker-left-4"), "of nobody who is there").unwrap();
+    let meeting = tokio::spawn(async move {
+        let mut worker = Worker::at(attaching.accept().await.unwrap().0);
+        assert_eq!(worker.order().await.0, Order::Attach { protocol: PROTOCOL });
+        worker.hello().await;
+        worker
+    });
+    let (front, mut current, address) = meet(&mut stage, PROTOCOL).await;
+    let mut leaving = meeting.await.unwrap();
+    assert!(place.exists() && !stage.dir.path().join(".worker-left-4").exists());
+    assert_eq!(front.figures().serving().unwrap().pid, 4711);
+    is_at_the_doors(&mut current).await;
+    assert_eq!(leaving.order().await.0, Order::Leave, "it may not have heard that yet");
+    front.publish(open("web", &[address], &[9]));
+    front.publish(open("web", &[address], &[10]));
+    front.drain(RunId(9));
+    for (worker, requests) in [(&mut current, 0), (&mut leaving, 2)] {
+        for run in [9, 10] {
+            assert_eq!(worker.order().await.0, Order::Route(route("web", &[run])));
+        }
+        retire(worker, 9, requests).await;
+    }
+    assert_eq!(stage.notice().await, "web is open");
+    assert_eq!(stage.notice().await, "9 has 2 and 0");
 }
