@@ -394,6 +394,7 @@ async fn serve(
 }
 
 async fn done(take_over: TakeOver, shared: Arc<Shared>, given_up: BTreeSet<String>) {
+    failpoint::here("upgrade.first-round");
     take_over.complete(&shared, &given_up);
     // Those that were given while one program took the other's place, and that would be lost on a way back.
     take_orders();

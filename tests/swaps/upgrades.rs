@@ -307,7 +307,7 @@ fn a_signal_that_comes_before_a_way_back_is_not_lost_on_it() {
     let how = dir.path().join("how");
     let mut story = installed(Setup::default().env(FAIL, how.to_str().unwrap()), "");
     story.server.update();
-    std::fs::write(&how, "start.ready hang").unwrap();
+    std::fs::write(&how, "upgrade.first-round hang").unwrap();
     let upgrade = story.server.follow(&["upgrade"]);
     story.server.wait_until("it to be nearly ready", || !how.exists());
     crate::machine::signal(story.server.supervisor_pid(), Signal::SIGTERM);
