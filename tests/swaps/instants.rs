@@ -19,6 +19,9 @@ use std::time::Duration;
 /// Those that are over soon: a rollover waits for them each time.
 const KINDS: &[Kind] = &[Kind::Fresh, Kind::Kept, Kind::Post, Kind::Upload, Kind::Chunked];
 
+/// A worker that has lived so long has a successor at once.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// In the way of a line from its pipe to its files: nobody has to ask for anything.
 const OF_LINES: &[&str] = &[
     "logs.reading",
@@ -424,8 +427,12 @@ fn a_worker_may_be_killed_whenever_you_like() {
     let Instants { story, load, .. } = &instants;
     let mut deaths = Vec::new();
     let mut asked: Option<Program> = None;
-    // After some in a row the next one takes its time.
-    for _ in 0..kills() / 4 {
+    let mut born = load.age();
+    for death in 0..kills() {
+        if death % 2 == 0 {
+            // After more in a row the next one takes its time.
+            story.server.wait_until("it to be a steady one", || load.age() >= born + STEADY);
+        }
         if may_ask(story, asked.as_ref()) {
             asked = Some(story.server.follow(&["restart", "web"]));
         }
@@ -436,6 +443,7 @@ fn a_worker_may_be_killed_whenever_you_like() {
         story.server.wait_until("the worker to be gone", || !is_alive(pid));
         deaths.push((killed, load.age()));
         story.server.wait_until("another worker", || worker(story) != pid);
+        born = load.age();
     }
     drop(asked);
     let Instants { story, load, .. } = instants;
