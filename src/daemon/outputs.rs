@@ -20,6 +20,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::warn;
 
+/// What the log thread has in hand, in the runtime directory.
+pub(super) const JOURNAL: &str = "logs.journal";
+
 /// By app.
 #[derive(Default)]
 pub(super) struct Outputs {
@@ -45,7 +48,7 @@ impl Outputs {
 /// # Errors
 /// No thread, no memory or no descriptor left.
 pub(super) fn start_logs(runtime_dir: &Path, state_id: &str, events: Arc<Events>) -> io::Result<Capture> {
-    let path = runtime_dir.join("logs.journal");
+    let path = runtime_dir.join(JOURNAL);
     let era = fnv1a(&[boot_id()?.as_bytes(), b"\0", state_id.as_bytes()]);
     let journal = Journal::open(&path, era).or_else(|error| {
         let what = "lines that apps are just writing may be missing in their logs when this supervisor is killed";

@@ -4,6 +4,7 @@
 //! not the same runtime directory. Begun there, it would know nothing of what runs and end all of it.
 
 use super::front;
+use super::outputs::JOURNAL;
 use super::run_records::RunRecords;
 use crate::config::Places;
 use crate::linux::atomic::replace_file;
@@ -57,7 +58,7 @@ pub(super) fn of_what_runs(places: &Places, state_id: &str) -> Option<There> {
     }
     if records.were_written_last() {
         records.clear();
-        let _not_there = std::fs::remove_file(dir.join("logs.journal"));
+        let _not_there = std::fs::remove_file(dir.join(JOURNAL));
     }
     None
 }

@@ -1,6 +1,7 @@
 //! The program's own code: what only its start needed need not stay in its memory.
 #![expect(unsafe_code, reason = "madvise(2) has no safe wrapper that takes an address")]
 
+use super::maps;
 use std::io;
 
 /// Lets go of the pages of our own code. What runs again is mapped again from the page cache when it runs, 64 KiB at a
@@ -11,7 +12,7 @@ use std::io;
 /// /proc is not there, or the pages are locked (mlock(2)).
 pub fn let_go() -> io::Result<()> {
     let here = let_go as *const () as usize;
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let maps = maps::own()?;
     let Some((start, end)) = maps.lines().filter_map(of_code).find(|(start, end)| (*start..*end).contains(&here))
     else {
         return Err(io::ErrorKind::NotFound.into());
@@ -24,13 +25,11 @@ pub fn let_go() -> io::Result<()> {
     }
 }
 
-/// The addresses of a file's mapping that can be executed and not written (proc_pid_maps(5)).
+/// The addresses of a file's mapping that can be executed and not written.
 fn of_code(line: &str) -> Option<(usize, usize)> {
-    let (range, rest) = line.split_once(' ')?;
-    let (start, end) = range.split_once('-')?;
-    let address = |hexadecimal| usize::from_str_radix(hexadecimal, 16).ok();
+    let (_, rest) = line.split_once(' ')?;
     let is_of_file = rest.split_whitespace().nth(3).is_some_and(|inode| inode != "0");
-    (is_of_file && rest.starts_with("r-xp ")).then_some((address(start)?, address(end)?))
+    (is_of_file && rest.starts_with("r-xp ")).then(|| maps::range(line)).flatten()
 }
 
 #[cfg(test)]

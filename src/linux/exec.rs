@@ -14,7 +14,7 @@ use std::path::Path;
 /// The first that sd_listen_fds(3) counts.
 const FIRST: RawFd = 3;
 /// What tells of the descriptors: made anew at each exec.
-const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+pub const LISTEN: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// What is executed.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! The allocator gives memory back to the system instead of keeping it for next time.
 #![expect(unsafe_code, reason = "mallopt(3), malloc_trim(3) and madvise(2) have no safe wrapper")]
 
+use super::maps;
 use std::io;
 
 /// Larger blocks are mapped by themselves and go back when they are freed, bytes: glibc's own first value. Left to itself
@@ -31,13 +32,8 @@ pub fn into_large_pages() -> io::Result<()> {
     if policy.contains("[never]") {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    let heap = maps.lines().filter(|line| line.ends_with("[heap]")).filter_map(|line| {
-        let (start, end) = line.split_once(' ')?.0.split_once('-')?;
-        let address = |hexadecimal| usize::from_str_radix(hexadecimal, 16).ok();
-        Some((address(start)?, address(end)?))
-    });
-    for (start, end) in heap {
+    let mapped = maps::own()?;
+    for (start, end) in mapped.lines().filter(|line| line.ends_with("[heap]")).filter_map(maps::range) {
         // SAFETY: the content of the pages stays what it is, wherever they lie; what is there of them no more is an error.
         if unsafe { libc::madvise(start as *mut libc::c_void, end - start, MADV_COLLAPSE) } != 0 {
             return Err(io::Error::last_os_error());

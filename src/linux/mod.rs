@@ -29,6 +29,7 @@ pub mod listener;
 pub mod lock;
 pub mod logfile;
 pub mod mapped;
+mod maps;
 pub mod memory;
 pub mod no_links;
 pub mod notify;

@@ -6,6 +6,7 @@ use crate::process::{LISTENER, Worker, eventually, public_port, route};
 use infissi::linux::heap;
 use infissi::linux::limits::Nofile;
 use infissi::proxy::channel::{Limits, Order, Route};
+use std::net::SocketAddr;
 
 #[tokio::test]
 async fn more_clients_than_descriptors_are_turned_away_and_it_serves_on() {
@@ -83,16 +84,22 @@ async fn a_supervisor_that_does_not_read_costs_nothing() {
     assert!(after < before + 4096, "it grew from {before} to {after} kB");
 }
 
+async fn crowd(public: SocketAddr) -> Vec<Client> {
+    let mut crowd = Vec::new();
+    for _ in 0..400 {
+        crowd.push(Client::connect(public).await.unwrap());
+    }
+    crowd
+}
+
 #[tokio::test]
 async fn a_crowd_that_leaves_takes_its_memory_along() {
     let origin = Origin::start(1).await;
     let (socket, public) = public_port();
     let worker = Worker::serving(&socket, &[&origin]).await;
-    let mut crowd = Vec::new();
-    for _ in 0..400 {
-        let mut client = Client::connect(public).await.unwrap();
+    let mut crowd = crowd(public).await;
+    for client in &mut crowd {
         assert_eq!(client.get("/").await.unwrap().status, 200);
-        crowd.push(client);
     }
     let crowded = worker.kilobytes();
     drop(crowd);
@@ -110,12 +117,10 @@ async fn what_a_busy_crowd_uses_lies_in_large_pages_and_goes_with_it() {
     let origin = Origin::start(1).await;
     let (socket, public) = public_port();
     let worker = Worker::serving(&socket, &[&origin]).await;
-    let mut crowd = Vec::new();
-    for _ in 0..400 {
-        let mut client = Client::connect(public).await.unwrap();
+    let mut crowd = crowd(public).await;
+    for client in &mut crowd {
         client.ask("/slow").await.unwrap();
         origin.arrival().await;
-        crowd.push(client);
     }
     let large = || worker.fact("smaps_rollup", "AnonHugePages") != "0 kB";
     eventually("its heap lies in large pages", large).await;

@@ -7,7 +7,7 @@ use crate::daemon::launch::sentence;
 use crate::daemon::run_records::RunRecords;
 use crate::daemon::shared::Shared;
 use crate::daemon::state::StateDir;
-use crate::linux::exec::nameless_file;
+use crate::linux::exec::{LISTEN, nameless_file};
 use crate::linux::exit::{Exit, ended};
 use crate::linux::pidfd::pidfd_send_signal;
 use crate::linux::signal::signal_number;
@@ -30,8 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Of what it says, bytes.
 const MOST_SAID: usize = 8 * 1024;
 /// What is between a service manager and the supervisor is nobody else's.
-const NOT_PASSED: [&str; 6] =
-    ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+const NOT_PASSED: [&str; 3] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// What it says, in one line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +104,9 @@ fn start(shared: &Shared, program: PathBuf) -> Result<(Launched, [File; 2]), Str
         command: std::iter::once(program.into_os_string()).chain(arguments).collect(),
         called: None,
         cwd: std::env::current_dir().map_err(|error| format!("no working directory: {error}"))?,
-        env: std::env::vars_os().filter(|(name, _)| !NOT_PASSED.iter().any(|not| *name == **not)).collect(),
+        env: std::env::vars_os()
+            .filter(|(name, _)| !NOT_PASSED.iter().chain(&LISTEN).any(|not| *name == **not))
+            .collect(),
         identity: None,
         stdin: None,
         stdout: copy(&out)?.into(),
